@@ -1,0 +1,23 @@
+/**
+ * Assertions for what must hold whatever the world does. A failed one is a bug of ours: it is never caught and handled, the
+ * process ends (crash recovery is safe, going on is not).
+ */
+export class AssertionError extends Error {
+  override readonly name = 'AssertionError';
+}
+
+/** Ends the process (by an uncaught exception) unless `condition` holds. */
+export function assert(condition: unknown, message: string): asserts condition {
+  if (!condition) throw new AssertionError(message);
+}
+
+/** Asserts that `value` is there and returns it. */
+export function must<T>(value: T | undefined | null, message: string): T {
+  assert(value !== undefined && value !== null, message);
+  return value;
+}
+
+/** For the default branch of an exhaustive switch. */
+export function unreachable(value: never): never {
+  throw new AssertionError(`unreachable: ${JSON.stringify(value)}`);
+}

@@ -1,0 +1,61 @@
+/**
+ * Stripe I/O: erasure code, checksums and the parallel I/O of one blob's shard records, fused into one call so that
+ * storing or fetching a blob costs one hop off the main thread.
+ *
+ * A record is a header block (RECORD_HEADER_BYTES) followed by the shard's frames (FRAME_BYTES each, the last one may be
+ * shorter). Bytes 0 … RECORD_PREFIX_BYTES-1 of the header come from the caller (`prefix`); then follows the table of the
+ * frames' CRC32C (little endian, zero-filled to the end), and in the last four bytes the CRC32C (seed 0) of everything before
+ * them. Frame f's CRC is seeded with `frameSeed(seed, f)`.
+ */
+import type { DiskFile } from './disk.js';
+import type { OperatingError } from '../base/errors.js';
+
+/** The code of one blob. */
+export interface StripeGeometry {
+  readonly k: number;
+  readonly m: number;
+  /** Bytes of each shard, a multiple of SHARD_ALIGN_BYTES, at most RECORD_FRAMES_MAX × FRAME_BYTES. */
+  readonly shardBytes: number;
+}
+
+/** One shard record to write or to read. */
+export interface ShardRecord {
+  /** 0 … k+m-1. */
+  readonly shard: number;
+  readonly file: DiskFile;
+  /** Offset of the header in the file. */
+  readonly offset: number;
+  /** RECORD_PREFIX_BYTES that bind the record to its identity and place; must match on read. */
+  readonly prefix: Uint8Array;
+  /** CRC seed of this blob and shard, 32 bits. */
+  readonly seed: number;
+}
+
+/** A record that could not be used, and why. EBADMSG: a checksum or the prefix did not match. */
+export interface ShardFailure {
+  readonly shard: number;
+  readonly error: OperatingError;
+}
+
+export interface StripeIo {
+  /**
+   * Encodes `data` (the blob's content, at most k × shardBytes; the rest is taken as zeros) and writes the records given, which
+   * may be any subset of the k+m shards. Resolves with what failed (empty: all landed). `data` must not change until then.
+   */
+  store(geometry: StripeGeometry, data: Uint8Array, records: readonly ShardRecord[]): Promise<ShardFailure[]>;
+  /**
+   * Reads content bytes `offset` … `offset + out.length - 1` into `out`, verifying every frame used. Tries the data shards that hold the
+   * range, and falls back to reconstruction from any k good ones of the records given, all in one call. Resolves with the records that
+   * turned out unusable; rejects with EIO when fewer than k could be used for some part of the range (`out` is then undefined).
+   */
+  fetch(geometry: StripeGeometry, records: readonly ShardRecord[], offset: number, out: Uint8Array): Promise<ShardFailure[]>;
+  /** Reads every frame of each record given, and resolves with those that are not good. */
+  verify(geometry: StripeGeometry, records: readonly ShardRecord[]): Promise<ShardFailure[]>;
+}
+
+/** CRC seed of frame `frame` of a shard: mixes so that neighbours differ in about half their bits. Same as in native/io. */
+export function frameSeed(seed: number, frame: number): number {
+  let x = (seed + Math.imul(frame + 1, 0x9e3779b1)) >>> 0;
+  x = Math.imul(x ^ (x >>> 16), 0x85ebca6b) >>> 0;
+  return (x ^ (x >>> 13)) >>> 0;
+}

@@ -1,0 +1,55 @@
+/**
+ * The metadata store's public face: serializable transactions over an ordered key space. Keys and values are bytes; what they
+ * mean is in `keys.ts` and `rows.ts`.
+ */
+
+/** A row as a scan returns it. */
+export interface Row {
+  readonly key: Buffer;
+  readonly value: Buffer;
+}
+
+/** Keys from `start` (inclusive) to `end` (exclusive) in bytewise order. */
+export interface Range {
+  readonly start: Uint8Array;
+  readonly end: Uint8Array;
+  /** Rows at most. */
+  readonly limit: number;
+  readonly reverse?: boolean;
+}
+
+/** Reads see the state before the transaction plus its own writes. */
+export interface Transaction {
+  get(key: Uint8Array): Promise<Buffer | undefined>;
+  scan(range: Range): Promise<Row[]>;
+  put(key: Uint8Array, value: Uint8Array): void;
+  delete(key: Uint8Array): void;
+  /** Bytes that the log entry would take as of now; it must stay below LOG_ENTRY_BYTES_MAX. */
+  readonly entryBytes: number;
+}
+
+/** What a transaction returned, and the log position of its commit (0 when it wrote nothing). */
+export interface Committed<T> {
+  readonly value: T;
+  readonly position: number;
+}
+
+export interface IndexStore {
+  readonly writable: boolean;
+  /**
+   * Runs `body` and commits what it wrote as one log entry: visible and safe from the daemon's death when the promise resolves.
+   * Transactions run one after the other; `body` may await nothing but its transaction (an engine may run it again after a conflict, so
+   * it must have no other effects). If it throws, nothing is written.
+   * @throws OperatingError EROFS without a majority, EFBIG when the entry would be too large.
+   */
+  transact<T>(body: (tx: Transaction) => Promise<T>): Promise<Committed<T>>;
+  /** Reads of the committed state. */
+  get(key: Uint8Array): Promise<Buffer | undefined>;
+  scan(range: Range): Promise<Row[]>;
+  /** Resolves when everything committed up to `position` (default: all so far) is durable. */
+  durable(position?: number): Promise<void>;
+  /** Position up to which everything is durable. */
+  readonly durablePosition: number;
+  /** Position of the last commit. */
+  readonly headPosition: number;
+}

@@ -1,0 +1,53 @@
+/**
+ * What the quorum log drives. `index/` is one state machine (SQLite); the simulation has one in memory. The log knows
+ * nothing of what entries mean.
+ */
+import type { Disk } from '../disk/disk.js';
+
+/** A point of the history. Position 0, epoch 0 and a chain of zeros is the empty history. */
+export interface LogPoint {
+  /** Entries are numbered from 1 without gaps. */
+  readonly position: number;
+  /** Epoch of the entry at this position. */
+  readonly epoch: number;
+  /** Checksum over that entry and, by its own chain field, all before it; 16 bytes (XXH3-128). */
+  readonly chain: Uint8Array;
+}
+
+/** data: a transaction's write set; barrier: everything before it is durable; lead: the first entry of an epoch. */
+export type EntryKind = 'data' | 'barrier' | 'lead';
+
+export interface LogEntry {
+  readonly point: LogPoint;
+  readonly kind: EntryKind;
+  /** Empty unless `kind` is data. */
+  readonly payload: Uint8Array;
+}
+
+/** The replica that serves reads. Disposable: valid within one boot, made anew from a durable one otherwise. */
+export interface WorkingReplica {
+  /** Where it stands; undefined: unusable, must be rebuilt. */
+  readonly point: LogPoint | undefined;
+  /** Applies the next entry (its position is point.position + 1). Synchronous and in memory as far as the caller can tell. */
+  apply(entry: LogEntry): void;
+  /** Becomes a copy of a durable replica, or empty where there is none. */
+  rebuildFrom(source: DurableReplica | undefined): Promise<void>;
+}
+
+/** A voter's replica on its disk; never ahead of the last barrier. All work happens off the main thread. */
+export interface DurableReplica {
+  /** Where it stands, durably; undefined: none or damaged. An empty new one stands at position 0. */
+  readonly point: LogPoint | undefined;
+  /** Applies entries that follow its point in one durable step (in which rows that come and go may cancel out). */
+  apply(entries: readonly LogEntry[]): Promise<void>;
+  /** Replaces this replica by a copy of another one. Atomic: a crash leaves the old one, the new one, or none. */
+  rebuildFrom(source: DurableReplica): Promise<void>;
+  /** Throws this replica away and starts an empty one. */
+  reset(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Opens the durable replica that lives in directory `directory` of a voter's disk; creates an empty one if none is there. */
+export interface ReplicaStore {
+  open(voter: Disk, directory: string): Promise<DurableReplica>;
+}
