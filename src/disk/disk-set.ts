@@ -1,0 +1,43 @@
+/**
+ * The disks of one pool and which of them are in. It opens and locks them, probes them every `PROBE_INTERVAL_MS`, takes one out when it
+ * vanishes, is replaced by something else, errors or stalls, and brings it back by itself. Both the data plane and the quorum log
+ * ask it, and are told of each change.
+ *
+ *   online ──(probe fails, I/O error, stall)──▶ offline ──(probe finds it good and locks it again)──▶ online
+ */
+import type { Disk } from './disk.js';
+import type { Member, Membership } from './membership.js';
+import type { OperatingError } from '../base/errors.js';
+import type { DiskNumber } from '../base/ids.js';
+
+export type DiskState = 'online' | 'offline';
+
+export interface SetMember {
+  readonly member: Member;
+  readonly state: DiskState;
+  /** There while online; while offline undefined. */
+  readonly disk: Disk | undefined;
+  /** Why it is offline. */
+  readonly reason: OperatingError | undefined;
+  /** Errors of all kinds since the daemon's start, also over several comings and goings. */
+  readonly errors: number;
+}
+
+/** Called after a state change took effect. `disk` is undefined when it went out. */
+export type DiskChange = (number: DiskNumber, disk: Disk | undefined, reason: OperatingError | undefined) => void;
+
+export interface DiskSet {
+  readonly membership: Membership;
+  /** All members in the order of their numbers. */
+  members(): readonly SetMember[];
+  /** The disk while it is online. */
+  disk(number: DiskNumber): Disk | undefined;
+  /** An I/O call on it failed or stalled in a way that a healthy disk's does not (EIO, ENODEV, ESTALE, ETIMEDOUT, EROFS…; not ENOSPC): takes it out until a probe, after a delay, finds it good. */
+  reportFailure(number: DiskNumber, error: OperatingError): void;
+  /** Counts an error without taking the disk out (a bad checksum, a full disk). */
+  countError(number: DiskNumber, kind: 'read' | 'write' | 'sync' | 'checksum'): void;
+  onChange(listener: DiskChange): void;
+  /** Probes all members now. */
+  probeNow(): Promise<void>;
+  close(): Promise<void>;
+}

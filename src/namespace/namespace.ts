@@ -1,0 +1,122 @@
+/**
+ * The control plane's public face: a POSIX namespace by inode. A front end is a thin adapter over it. Methods reject with OperatingError, whose
+ * code is the errno that POSIX gives for the operation. Names are byte strings: one character a byte (latin1), 1 … NAME_BYTES_MAX, without / and NUL.
+ */
+import type { Time } from '../base/clock.js';
+
+/** Inode number; 1 is the root; never given twice in a pool's life. */
+export type Ino = number;
+
+/** A number that stands for one open file or directory. */
+export type Handle = number;
+
+/** Who asks. */
+export interface Caller {
+  readonly uid: number;
+  readonly gid: number;
+  readonly pid: number;
+}
+
+/** As stat(2) has it. */
+export interface Attributes {
+  readonly ino: Ino;
+  /** Type and permission bits. */
+  readonly mode: number;
+  readonly links: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly rdev: number;
+  readonly size: number;
+  /** Of 512 bytes. */
+  readonly blocks: number;
+  readonly atime: Time;
+  readonly mtime: Time;
+  readonly ctime: Time;
+}
+
+/** What setattr may change. 'now': the time of the call. */
+export interface AttributeChange {
+  readonly mode?: number;
+  readonly uid?: number;
+  readonly gid?: number;
+  readonly size?: number;
+  readonly atime?: Time | 'now';
+  readonly mtime?: Time | 'now';
+  readonly ctime?: Time;
+}
+
+export interface DirectoryEntry {
+  readonly ino: Ino;
+  readonly name: string;
+  /** File type bits of the mode (S_IFMT). */
+  readonly type: number;
+  /** Pass it as `offset` to go on behind this entry; stays valid while the directory changes. */
+  readonly nextOffset: number;
+  /** Only with `plus`. */
+  readonly attributes: Attributes | undefined;
+}
+
+export interface FileSystemStatus {
+  readonly blockBytes: number;
+  readonly blocks: number;
+  readonly blocksFree: number;
+  readonly files: number;
+  readonly filesFree: number;
+}
+
+/** renameat2(2). */
+export interface RenameFlags {
+  readonly noReplace: boolean;
+  readonly exchange: boolean;
+}
+
+export interface Namespace {
+  lookup(parent: Ino, name: string, caller: Caller): Promise<Attributes>;
+  getattr(ino: Ino): Promise<Attributes>;
+  setattr(ino: Ino, change: AttributeChange, caller: Caller, handle?: Handle): Promise<Attributes>;
+  /** The kernel dropped `count` lookups of this inode; an unlinked one nobody knows is collected. */
+  forget(ino: Ino, count: number): void;
+  readlink(ino: Ino): Promise<Buffer>;
+  symlink(parent: Ino, name: string, target: Uint8Array, caller: Caller): Promise<Attributes>;
+  /** Regular files, fifos, sockets and devices. `mode` has type and permissions, umask already applied. */
+  mknod(parent: Ino, name: string, mode: number, rdev: number, caller: Caller): Promise<Attributes>;
+  mkdir(parent: Ino, name: string, mode: number, caller: Caller): Promise<Attributes>;
+  unlink(parent: Ino, name: string, caller: Caller): Promise<void>;
+  rmdir(parent: Ino, name: string, caller: Caller): Promise<void>;
+  rename(parent: Ino, name: string, newParent: Ino, newName: string, flags: RenameFlags, caller: Caller): Promise<void>;
+  link(ino: Ino, newParent: Ino, newName: string, caller: Caller): Promise<Attributes>;
+
+  /** `flags` as open(2). */
+  open(ino: Ino, flags: number, caller: Caller): Promise<Handle>;
+  create(parent: Ino, name: string, mode: number, flags: number, caller: Caller): Promise<{ attributes: Attributes; handle: Handle }>;
+  /**
+   * Pieces of the content, in order, verified; shorter in sum than `bytes` only at the end of the file. They are the namespace's memory: valid until `release` is
+   * called, and not to be written to.
+   */
+  read(ino: Ino, handle: Handle, offset: number, bytes: number): Promise<{ pieces: readonly Uint8Array[]; release(): void }>;
+  /** Takes a copy of `data` before it returns a promise that may wait for memory or disks. */
+  write(ino: Ino, handle: Handle, offset: number, data: Uint8Array, caller: Caller): Promise<number>;
+  /** A descriptor was closed: commits; reports a poisoned upload once for each handle. */
+  flush(ino: Ino, handle: Handle): Promise<void>;
+  /** Commits and waits until durable. */
+  fsync(ino: Ino, handle: Handle, dataOnly: boolean): Promise<void>;
+  release(ino: Ino, handle: Handle): Promise<void>;
+
+  opendir(ino: Ino, caller: Caller): Promise<Handle>;
+  /** Entries behind `offset` (0: from the start, with . and ..), as long as `room(entry)` says that there is room. */
+  readdir(ino: Ino, handle: Handle, offset: number, plus: boolean, room: (entry: DirectoryEntry) => boolean): Promise<void>;
+  releasedir(ino: Ino, handle: Handle): Promise<void>;
+  fsyncdir(ino: Ino, handle: Handle): Promise<void>;
+
+  /** `flags`: XATTR_CREATE (1), XATTR_REPLACE (2). */
+  setxattr(ino: Ino, name: string, value: Uint8Array, flags: number, caller: Caller): Promise<void>;
+  getxattr(ino: Ino, name: string): Promise<Buffer>;
+  listxattr(ino: Ino): Promise<string[]>;
+  removexattr(ino: Ino, name: string, caller: Caller): Promise<void>;
+
+  statfs(): Promise<FileSystemStatus>;
+  /** Commits every upload and waits until all is durable. */
+  syncAll(): Promise<void>;
+  /** Commits every upload, stops the background work. */
+  close(): Promise<void>;
+}
