@@ -1,0 +1,11 @@
+{
+  "targets": [
+    {
+      "target_name": "ostraka_io",
+      "sources": ["addon.cc"],
+      "cflags_cc": ["-std=c++17", "-O3", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden"],
+      "cflags_cc!": ["-fno-exceptions", "-std=gnu++17", "-std=gnu++20"],
+      "libraries": ["-lisal", "-lpthread"]
+    }
+  ]
+}
