@@ -1,0 +1,236 @@
+/**
+ * A pool for end-to-end tests: directories (or loop devices) as disks, its own configuration, state and run folders, and the
+ * real command in child processes. Whatever happens, its mounts, loop devices, processes and files are gone after the test.
+ */
+import { mkdtemp, mkdir, rm, readFile, writeFile, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { run, type RunResult } from './run.js';
+
+/** The built command beside the built tests. */
+export const mainProgram = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
+
+export interface StatusDisk {
+  readonly path: string;
+  readonly id: string;
+  readonly state: string;
+  readonly used_bytes: number;
+  readonly free_bytes: number;
+  readonly errors: number;
+}
+
+/** What `ostraka status --json` promises. */
+export interface Status {
+  readonly pool: string;
+  readonly state: string;
+  readonly code: string;
+  readonly mountpoint: string | null;
+  readonly disks: readonly StatusDisk[];
+  readonly voters: readonly { readonly path: string; readonly state: string }[];
+  readonly usable_bytes: number;
+  readonly used_bytes: number;
+  readonly endangered_blobs: number;
+  readonly objects: number;
+  readonly daemon_pid: number | null;
+}
+
+export interface PoolOptions {
+  /** How many disks (default 6). */
+  readonly disks?: number;
+  readonly name?: string;
+  /** More arguments for init. */
+  readonly initArguments?: readonly string[];
+  /** Each disk a loop device with a file system of its own, of this size. */
+  readonly loopBytes?: number;
+  readonly fileSystem?: 'ext4' | 'xfs';
+  /** Do not init. */
+  readonly raw?: boolean;
+}
+
+/** What a test object must offer (tap's does). */
+export interface Teardown {
+  teardown(action: () => Promise<void> | void): void;
+}
+
+export class TestPool {
+  readonly name: string;
+  readonly mountpoint: string;
+  readonly disks: string[] = [];
+  readonly env: NodeJS.ProcessEnv;
+  readonly loops: string[] = [];
+
+  private constructor(
+    /** Folder of everything this pool has on the machine. */
+    readonly root: string,
+    name: string,
+  ) {
+    this.name = name;
+    this.mountpoint = join(root, 'mnt');
+    this.env = {
+      ...process.env,
+      OSTRAKA_CONFIG_DIR: join(root, 'config'),
+      OSTRAKA_STATE_DIR: join(root, 'state'),
+      OSTRAKA_RUN_DIR: join(root, 'run'),
+      NO_COLOR: '1',
+    };
+  }
+
+  /** Makes the disks and, unless `raw`, the pool. */
+  static async create(t: Teardown, options: PoolOptions = {}): Promise<TestPool> {
+    const root = await mkdtemp(join(tmpdir(), 'ostraka-test-'));
+    const pool = new TestPool(root, options.name ?? `t${process.pid}`);
+    t.teardown(() => pool.destroy());
+    await mkdir(pool.mountpoint);
+    for (let i = 0; i < (options.disks ?? 6); i++) {
+      const directory = join(root, `disk${i}`);
+      await mkdir(directory);
+      pool.disks.push(directory);
+      if (options.loopBytes !== undefined) await pool.attach(i, options.loopBytes, options.fileSystem ?? 'ext4');
+    }
+    if (options.raw !== true) await pool.init(options.initArguments ?? []);
+    return pool;
+  }
+
+  /** Makes disk `i` a file system of its own on a loop device. */
+  private async attach(i: number, bytes: number, fileSystem: string): Promise<void> {
+    const image = join(this.root, `disk${i}.img`);
+    await run('truncate', ['-s', String(bytes), image]);
+    const device = (await run('losetup', ['-f', '--show', image])).stdout.trim();
+    this.loops[i] = device;
+    await run(`mkfs.${fileSystem}`, [fileSystem === 'ext4' ? '-qF' : '-qf', device]);
+    await this.mountDisk(i);
+  }
+
+  /** Mounts loop disk `i` on its directory. */
+  async mountDisk(i: number): Promise<void> {
+    await run('mount', [this.loops[i] ?? '', this.disks[i] ?? '']);
+  }
+
+  async unmountDisk(i: number): Promise<void> {
+    await run('umount', [this.disks[i] ?? '']);
+  }
+
+  /** Runs `ostraka ARGS`. */
+  ostraka(args: readonly string[], options: { mayFail?: boolean; limitMs?: number; env?: NodeJS.ProcessEnv } = {}): Promise<RunResult> {
+    return run(process.execPath, [mainProgram, ...args], { env: this.env, ...options });
+  }
+
+  async init(more: readonly string[] = []): Promise<RunResult> {
+    return this.ostraka(['init', this.name, ...this.disks.flatMap((disk) => ['--disk', disk]), ...more]);
+  }
+
+  async mount(...more: readonly string[]): Promise<RunResult> {
+    return this.ostraka(['mount', this.name, this.mountpoint, ...more]);
+  }
+
+  async unmount(): Promise<RunResult> {
+    return this.ostraka(['unmount', this.name]);
+  }
+
+  /** Unmounts and mounts again: what is read afterwards comes from the disks. */
+  async remount(): Promise<void> {
+    await this.unmount();
+    await this.mount();
+  }
+
+  async status(): Promise<Status> {
+    return JSON.parse((await this.ostraka(['status', this.name, '--json'])).stdout) as Status;
+  }
+
+  /** kill -9 of the daemon, and waits until it is gone. */
+  async kill9(): Promise<void> {
+    const pid = (await this.status()).daemon_pid;
+    if (pid === null) throw new Error('no daemon to kill');
+    await this.killPid(pid);
+  }
+
+  async killPid(pid: number): Promise<void> {
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch {
+      return;
+    }
+    for (let i = 0; i < 500; i++) {
+      const gone = await readFile(`/proc/${pid}/stat`, 'utf8').then(
+        (text) => text.slice(text.lastIndexOf(')') + 2, text.lastIndexOf(')') + 3) === 'Z',
+        () => true,
+      );
+      if (gone) return;
+      await sleep(20);
+    }
+    throw new Error(`process ${pid} does not die`);
+  }
+
+  /** A path below the mount point. */
+  at(...parts: readonly string[]): string {
+    return join(this.mountpoint, ...parts);
+  }
+
+  /** A scratch path beside the disks. */
+  scratch(...parts: readonly string[]): string {
+    return join(this.root, 'scratch', ...parts);
+  }
+
+  /** VmHWM (peak resident) and VmRSS of the daemon, bytes. */
+  async memory(): Promise<{ peakBytes: number; residentBytes: number }> {
+    const pid = (await this.status()).daemon_pid;
+    const text = await readFile(`/proc/${pid ?? 0}/status`, 'utf8');
+    const field = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(text)?.[1] ?? '0') * 1024;
+    return { peakBytes: field('VmHWM'), residentBytes: field('VmRSS') };
+  }
+
+  /** Forgets the kernel's cached pages and names, so that reads reach the daemon and the disks. */
+  static async dropCaches(): Promise<void> {
+    await run('sync', []);
+    await writeFile('/proc/sys/vm/drop_caches', '3');
+  }
+
+  async destroy(): Promise<void> {
+    const mayFail = { mayFail: true, limitMs: 20_000 };
+    const pids = await daemonPids(this.root);
+    await run('umount', ['-l', this.mountpoint], mayFail);
+    for (const pid of pids) await this.killPid(pid).catch(() => undefined);
+    await run('umount', ['-l', this.mountpoint], mayFail);
+    for (const [i, device] of this.loops.entries()) {
+      await run('umount', ['-l', this.disks[i] ?? ''], mayFail);
+      await run('losetup', ['-d', device], mayFail);
+    }
+    await rm(this.root, { recursive: true, force: true, maxRetries: 5 });
+  }
+}
+
+/** Processes whose environment says that they belong to the pool below `root`. */
+async function daemonPids(root: string): Promise<number[]> {
+  const { readdir } = await import('node:fs/promises');
+  const found: number[] = [];
+  for (const name of await readdir('/proc')) {
+    const pid = Number(name);
+    if (!Number.isInteger(pid) || pid === process.pid) continue;
+    const text = await readFile(`/proc/${name}/environ`, 'utf8').catch(() => '');
+    if (text.includes(`OSTRAKA_RUN_DIR=${join(root, 'run')}`)) found.push(pid);
+  }
+  return found;
+}
+
+export function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** Polls until `condition` holds; throws after `limitMs`. */
+export async function until(what: string, condition: () => Promise<boolean>, limitMs = 30_000): Promise<void> {
+  const end = performance.now() + limitMs;
+  for (;;) {
+    if (await condition().catch(() => false)) return;
+    if (performance.now() > end) throw new Error(`did not come true within ${limitMs} ms: ${what}`);
+    await sleep(100);
+  }
+}
+
+/** True when the path is there. */
+export function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
