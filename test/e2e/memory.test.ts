@@ -1,0 +1,30 @@
+/** The daemon stays below 300 MiB resident while 2 GiB go in and out and while 50,000 small files are made. */
+import t from 'tap';
+import { TestPool } from '../support/pool.js';
+import { run } from '../support/run.js';
+
+const LIMIT_BYTES = 300 * 1024 ** 2;
+const SCRIPT = `
+import os, sys
+root = sys.argv[1]
+for d in range(50):
+    os.mkdir(f'{root}/{d}')
+    for i in range(1000):
+        with open(f'{root}/{d}/{i}', 'wb') as f: f.write(os.urandom(100 + i * 7))
+`;
+
+t.test('memory', async (t) => {
+  const pool = await TestPool.create(t);
+  await pool.mount();
+  await run('dd', ['if=/dev/urandom', `of=${pool.at('big')}`, 'bs=1M', 'count=2048', 'status=none'], { limitMs: 240_000 });
+  await TestPool.dropCaches();
+  await run('dd', [`if=${pool.at('big')}`, 'of=/dev/null', 'bs=1M', 'status=none'], { limitMs: 240_000 });
+  const big = await pool.memory();
+  t.ok(big.peakBytes < LIMIT_BYTES, `2 GiB in and out: peak ${Math.round(big.peakBytes / 1024 ** 2)} MiB`);
+  await run('mkdir', [pool.at('small')]);
+  await run('python3', ['-c', SCRIPT, pool.at('small')], { limitMs: 400_000 });
+  const small = await pool.memory();
+  t.ok(small.peakBytes < LIMIT_BYTES, `50,000 small files: peak ${Math.round(small.peakBytes / 1024 ** 2)} MiB`);
+  t.equal((await run('sh', ['-c', `find ${pool.at('small')} -type f | wc -l`])).stdout.trim(), '50000');
+  await pool.unmount();
+});
