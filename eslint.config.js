@@ -19,6 +19,16 @@ export default tseslint.config(
       eqeqeq: ['error', 'always'],
     },
   },
+  // tap's runner waits for its subtests itself.
+  {
+    files: ['test/**/*.ts'],
+    rules: {
+      '@typescript-eslint/no-floating-promises': [
+        'error',
+        { allowForKnownSafePromises: [{ from: 'package', name: 'PromiseWithSubtest', package: '@tapjs/core' }] },
+      ],
+    },
+  },
   // Only these may read the real clock, set real timers or draw real randomness; everything else gets them from base/.
   {
     files: ['src/**/*.ts'],
