@@ -62,3 +62,29 @@ export const XATTR_VALUE_BYTES_MAX = 64 * KiB;
 export const XATTR_LIST_BYTES_MAX = 64 * KiB;
 /** Disks of one pool. */
 export const POOL_DISKS_MAX = 256;
+
+/** A key of the index: two names of NAME_BYTES_MAX with every byte escaped would still fit. */
+export const INDEX_KEY_BYTES_MAX = 1 * KiB;
+/** What a log entry's own header may take; the rest of LOG_ENTRY_BYTES_MAX is a transaction's write set. */
+export const LOG_ENTRY_OVERHEAD_BYTES = 4 * KiB;
+/** Rows that one scan may ask for; a caller that wants more goes on behind the last key. */
+export const INDEX_SCAN_ROWS_MAX = 16_384;
+/** Transactions that wait for their turn; far above the requests that a kernel keeps in flight. More are refused with EAGAIN. */
+export const INDEX_WAITERS_MAX = 4096;
+
+/** Segments are allocated ahead in steps of this, so that appends change no allocation metadata; smaller on small disks (1/64). */
+export const SEGMENT_PREALLOCATE_BYTES = 64 * MiB;
+/** Space of a disk that no new blob takes: log, replica and heal need it. Large disks: 2 %, but no more than this. */
+export const DISK_RESERVE_BYTES_MAX = 1 * GiB;
+/** … and small disks: this much, but no more than an eighth. Two log files. */
+export const DISK_RESERVE_BYTES_MIN = 64 * MiB;
+/** How old a disk's free space may be before it is asked again. */
+export const CAPACITY_AGE_MS = 1000;
+/** One read of a scan over segments; freed holes are crossed in steps of this. */
+export const SCAN_READ_BYTES_MAX = 1 * MiB;
+/** (blob, shard) pairs whose damage was reported and is not reported again. A repeated report does no harm. */
+export const DAMAGE_REPORTS_MAX = 16_384;
+/** Blobs whose moves after failed syncs are remembered. UNSYNCED_BYTES_MAX of the smallest coded blobs is a quarter of this. */
+export const MOVED_BLOBS_MAX = 16_384;
+/** Blobs that are rebuilt at one time after a failed sync, each with its content in memory. */
+export const MOVES_IN_FLIGHT_MAX = 2;
