@@ -1,0 +1,150 @@
+/**
+ * The index store: transactions over the working replica, committed through the quorum log. The daemon makes one over an opened log; the
+ * floors above use nothing else of this folder but keys and rows.
+ *
+ * A transaction takes the turn, runs its body (reads see the working replica and its own writes), is encoded once, waits for room in the
+ * journal where there is none, and is appended: the log applies it to the working replica in the same call. So a commit is one log entry (I3),
+ * and what is read was either committed or written by the reader.
+ *
+ *   waiting ──take──▶ running ──body ends──▶ committing ──append──▶ done
+ *                        ▲                        │ no room in the journal
+ *                        └─── room, turn again ───┘ (the body runs again if someone else committed meanwhile)
+ *
+ * The turn is given up while waiting for room, because the flush that makes room may itself have to commit (shards that moved).
+ */
+import { assert } from '../base/assert.js';
+import { OperatingError } from '../base/errors.js';
+import type { QuorumLog } from '../quorum/quorum-log.js';
+import { WRITES_BYTES_MAX } from './entry.js';
+import type { Committed, IndexStore, Range, Row, Transaction } from './index-store.js';
+import type { ReadableReplica } from './readable-replica.js';
+import { Turns } from './turns.js';
+import { WriteSet } from './write-set.js';
+
+/** One run of a body. Ends with it: a body that lets its transaction escape fails an assertion. */
+class LogTransaction implements Transaction {
+  readonly writes = new WriteSet();
+  readonly #working: ReadableReplica;
+  ended = false;
+
+  constructor(working: ReadableReplica) {
+    this.#working = working;
+  }
+
+  get entryBytes(): number {
+    return this.writes.payloadBytes;
+  }
+
+  async get(key: Uint8Array): Promise<Buffer | undefined> {
+    assert(!this.ended, 'transaction used after its end');
+    const own = this.writes.get(key);
+    return own === undefined ? this.#working.get(key) : (own ?? undefined);
+  }
+
+  async scan(range: Range): Promise<Row[]> {
+    assert(!this.ended, 'transaction used after its end');
+    return this.writes.scan(range, (below) => this.#working.scan(below));
+  }
+
+  put(key: Uint8Array, value: Uint8Array): void {
+    assert(!this.ended, 'transaction used after its end');
+    this.writes.set(key, value);
+  }
+
+  delete(key: Uint8Array): void {
+    assert(!this.ended, 'transaction used after its end');
+    this.writes.set(key, null);
+  }
+}
+
+class LogIndex implements IndexStore {
+  readonly #log: QuorumLog;
+  readonly #working: ReadableReplica;
+  readonly #turns = new Turns();
+  /** Commits since the start; tells whether the state changed while a transaction waited. */
+  #commits = 0;
+
+  constructor(log: QuorumLog, working: ReadableReplica) {
+    this.#log = log;
+    this.#working = working;
+  }
+
+  get writable(): boolean {
+    return this.#log.writable;
+  }
+
+  get durablePosition(): number {
+    return this.#log.durablePosition;
+  }
+
+  get headPosition(): number {
+    return this.#log.head.position;
+  }
+
+  async get(key: Uint8Array): Promise<Buffer | undefined> {
+    return this.#working.get(key);
+  }
+
+  async scan(range: Range): Promise<Row[]> {
+    return this.#working.scan(range);
+  }
+
+  durable(position?: number): Promise<void> {
+    return this.#log.durable(position ?? this.#log.head.position);
+  }
+
+  async transact<T>(body: (tx: Transaction) => Promise<T>): Promise<Committed<T>> {
+    const turn = this.#turns.take();
+    if (turn !== undefined) await turn;
+    try {
+      for (;;) {
+        const tx = new LogTransaction(this.#working);
+        let value: T;
+        try {
+          value = await body(tx);
+        } finally {
+          tx.ended = true;
+        }
+        if (tx.writes.size === 0) return { value, position: 0 };
+        const position = await this.#commit(tx.writes);
+        if (position !== undefined) return { value, position };
+      }
+    } finally {
+      this.#turns.give();
+    }
+  }
+
+  /** Appends a write set; undefined when others committed while it waited, so that its body must run again. */
+  async #commit(writes: WriteSet): Promise<number | undefined> {
+    this.#checkWritable();
+    if (writes.payloadBytes > WRITES_BYTES_MAX)
+      throw new OperatingError('EFBIG', `a transaction of ${writes.payloadBytes} bytes; at most ${WRITES_BYTES_MAX} go into one log entry`);
+    const payload = writes.encode();
+    const commits = this.#commits;
+    for (let room = this.#log.reserve(payload.length); room !== undefined; room = this.#log.reserve(payload.length)) {
+      this.#turns.give();
+      try {
+        await room;
+      } finally {
+        const turn = this.#turns.take(true);
+        if (turn !== undefined) await turn;
+      }
+      if (this.#commits !== commits) return undefined;
+      this.#checkWritable();
+    }
+    this.#commits++;
+    return this.#log.append(payload);
+  }
+
+  #checkWritable(): void {
+    if (!this.#log.writable)
+      throw new OperatingError('EROFS', 'the pool is read-only', {
+        hint: this.#log.readOnlyReason ?? 'bring back a majority of the voters',
+      });
+  }
+}
+
+/** The index store over an opened log. `working` must be the replica that the log drives. */
+export function createIndexStore(log: QuorumLog, working: ReadableReplica): IndexStore {
+  return new LogIndex(log, working);
+}
