@@ -88,3 +88,7 @@ export const DAMAGE_REPORTS_MAX = 16_384;
 export const MOVED_BLOBS_MAX = 16_384;
 /** Blobs that are rebuilt at one time after a failed sync, each with its content in memory. */
 export const MOVES_IN_FLIGHT_MAX = 2;
+/** A call on a disk that takes longer takes the disk out. As long as a slow disk may need to sync UNSYNCED_BYTES_MAX. */
+export const DISK_STALL_MS = 30_000;
+/** How often the age of running calls is looked at. */
+export const DISK_STALL_CHECK_MS = 1_000;

@@ -1,0 +1,97 @@
+/**
+ * Stripe I/O on real disks: each call is one native call that encodes, checks and reads or writes on the threads of all its disks in parallel.
+ * I6: native code verifies header, prefix and every frame that it uses; what does not match is counted on its disk and reported.
+ */
+import { assert } from '../base/assert.js';
+import { OperatingError } from '../base/errors.js';
+import { RECORD_PREFIX_BYTES } from '../base/limits.js';
+import { nativeIo, RECORD_COLUMNS, type NativeIo } from '../base/native-io.js';
+import { NativeFile } from './native-disk.js';
+import type { ShardFailure, ShardRecord, StripeGeometry, StripeIo } from './stripe.js';
+
+/** The records that a native call takes part in, packed, and those that could not even be tried. */
+interface Packed {
+  readonly records: readonly { readonly record: ShardRecord; readonly file: NativeFile }[];
+  readonly table: Float64Array;
+  readonly prefixes: Uint8Array;
+  readonly failures: ShardFailure[];
+}
+
+function nativeFile(record: ShardRecord): NativeFile {
+  assert(record.file instanceof NativeFile, `shard ${record.shard} is not on a native disk`);
+  return record.file;
+}
+
+function pack(records: readonly ShardRecord[], writing: boolean): Packed {
+  const usable: { record: ShardRecord; file: NativeFile }[] = [];
+  const failures: ShardFailure[] = [];
+  const table = new Float64Array(records.length * RECORD_COLUMNS);
+  const prefixes = Buffer.allocUnsafe(records.length * RECORD_PREFIX_BYTES);
+  for (const record of records) {
+    const file = nativeFile(record);
+    assert(record.prefix.length === RECORD_PREFIX_BYTES, `prefix of ${record.prefix.length} bytes`);
+    try {
+      if (writing && file.poisoned) throw file.poisonedError('write');
+      const at = usable.length;
+      table.set([record.shard, file.usableHandle(), record.offset, record.seed >>> 0], at * RECORD_COLUMNS);
+      prefixes.set(record.prefix, at * RECORD_PREFIX_BYTES);
+      usable.push({ record, file });
+    } catch (error) {
+      if (!(error instanceof OperatingError)) throw error;
+      failures.push({ shard: record.shard, error });
+    }
+  }
+  const count = usable.length;
+  return {
+    records: usable,
+    failures,
+    table: table.subarray(0, count * RECORD_COLUMNS),
+    prefixes: prefixes.subarray(0, count * RECORD_PREFIX_BYTES),
+  };
+}
+
+/** Adds what native code reports, and counts it on the disks. */
+function collect(packed: Packed, statuses: Int32Array, action: 'write' | 'read'): ShardFailure[] {
+  packed.records.forEach(({ record, file }, index) => {
+    const errno = statuses[index] ?? 0;
+    if (errno === 0) return;
+    const error = file.directory.stripeFailure(errno, action, file.path);
+    packed.failures.push({ shard: record.shard, error });
+  });
+  return packed.failures;
+}
+
+export class NativeStripeIo implements StripeIo {
+  readonly #io: NativeIo = nativeIo();
+
+  async store(geometry: StripeGeometry, data: Uint8Array, records: readonly ShardRecord[]): Promise<ShardFailure[]> {
+    const packed = pack(records, true);
+    if (packed.records.length === 0) return packed.failures;
+    const { k, m, shardBytes } = geometry;
+    return collect(packed, await this.#io.store(k, m, shardBytes, packed.table, packed.prefixes, data), 'write');
+  }
+
+  async fetch(geometry: StripeGeometry, records: readonly ShardRecord[], offset: number, out: Uint8Array): Promise<ShardFailure[]> {
+    const packed = pack(records, false);
+    const { k, m, shardBytes } = geometry;
+    const statuses = await this.#io.fetch(k, m, shardBytes, packed.table, packed.prefixes, offset, out);
+    const failures = collect(packed, statuses, 'read');
+    if (statuses[packed.records.length] === 0) return failures;
+    const reasons = failures.map(({ shard, error }) => `shard ${shard}: ${error.message}`);
+    throw new OperatingError(
+      'EIO',
+      `${k} good shards are needed, ${records.length - failures.length} of ${k + m} were there; ${reasons.join('; ')}`,
+      {
+        hint: 'Bring the missing disks of the pool back ("ostraka status" names them).',
+        cause: failures[0]?.error,
+      },
+    );
+  }
+
+  async verify(geometry: StripeGeometry, records: readonly ShardRecord[]): Promise<ShardFailure[]> {
+    const packed = pack(records, false);
+    if (packed.records.length === 0) return packed.failures;
+    const { k, m, shardBytes } = geometry;
+    return collect(packed, await this.#io.verify(k, m, shardBytes, packed.table, packed.prefixes), 'read');
+  }
+}
