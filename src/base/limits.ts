@@ -92,3 +92,23 @@ export const MOVES_IN_FLIGHT_MAX = 2;
 export const DISK_STALL_MS = 30_000;
 /** How often the age of running calls is looked at. */
 export const DISK_STALL_CHECK_MS = 1_000;
+
+/** SQLite pages of the index. 16 KiB: measured best for rows of 50 B to 64 KiB (src/index/README.md). */
+export const INDEX_PAGE_BYTES = 16 * KiB;
+/** Page cache of the working replica. */
+export const WORKING_CACHE_BYTES = 16 * MiB;
+/** The working replica writes its open transaction out after so many entries, bytes of entries or milliseconds: what a kill -9 makes us replay. */
+export const WORKING_COMMIT_ENTRIES = 512;
+export const WORKING_COMMIT_BYTES = 4 * MiB;
+export const WORKING_COMMIT_MS = 100;
+/** Its write-ahead file is copied into the database in the background after so many bytes of entries, and starts over once it is so long. */
+export const WORKING_CHECKPOINT_BYTES = 4 * MiB;
+export const WORKING_WAL_BYTES = 32 * MiB;
+/** Page cache of each durable replica; there are up to five and more of them. */
+export const REPLICA_CACHE_BYTES = 2 * MiB;
+/** A replica up to this size is verified row by row when it is opened (below a second); a larger one when it is copied from. */
+export const REPLICA_CHECK_BYTES_MAX = 64 * MiB;
+/** Calls waiting for one replica; the log waits for each, so more is a bug. */
+export const REPLICA_CALLS_MAX = 16;
+/** A replica's thread that showed no progress for so long hangs in its disk. A sync of one large batch on a slow disk stays below it. */
+export const REPLICA_STALL_MS = 120_000;
