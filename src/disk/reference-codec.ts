@@ -98,9 +98,9 @@ const crcTable = Uint32Array.from({ length: 256 }, (_, i) => {
   return crc;
 });
 
-/** CRC32C (Castagnoli) of `bytes`, going on from `seed` as from the CRC of bytes before them. */
+/** CRC32C (Castagnoli) without inversion before or after, as ISA-L's crc32_iscsi; chainable: crc(ab, s) = crc(b, crc(a, s)). */
 export function crc32c(bytes: Uint8Array, seed = 0): number {
-  let crc = ~seed;
+  let crc = seed;
   for (const byte of bytes) crc = must(crcTable[(crc ^ byte) & 0xff], 'index is a byte') ^ (crc >>> 8);
-  return ~crc >>> 0;
+  return crc >>> 0;
 }
