@@ -57,7 +57,10 @@ class RecordReader {
     try {
       return await read();
     } catch (thrown) {
-      this.failure ??= asOperatingError(thrown, { disk: this.#record.file.disk.directory, path: this.#record.file.path });
+      const disk = this.#record.file.disk;
+      const error = asOperatingError(thrown, { disk: disk.directory, path: this.#record.file.path });
+      if (!this.failure && error.code === 'EBADMSG') disk.health.checksumErrors++;
+      this.failure ??= error;
       return undefined;
     }
   }
