@@ -101,8 +101,8 @@ export const WORKING_CACHE_BYTES = 16 * MiB;
 export const WORKING_COMMIT_ENTRIES = 512;
 export const WORKING_COMMIT_BYTES = 4 * MiB;
 export const WORKING_COMMIT_MS = 100;
-/** Its write-ahead file is copied into the database in the background after so many bytes of entries, and starts over once it is so long. */
-export const WORKING_CHECKPOINT_BYTES = 4 * MiB;
+/** Its write-ahead file is copied into the database in the background after so many of these, and starts over once it is so long. */
+export const WORKING_CHECKPOINT_COMMITS = 8;
 export const WORKING_WAL_BYTES = 32 * MiB;
 /** Page cache of each durable replica; there are up to five and more of them. */
 export const REPLICA_CACHE_BYTES = 2 * MiB;
@@ -112,3 +112,58 @@ export const REPLICA_CHECK_BYTES_MAX = 64 * MiB;
 export const REPLICA_CALLS_MAX = 16;
 /** A replica's thread that showed no progress for so long hangs in its disk. A sync of one large batch on a slow disk stays below it. */
 export const REPLICA_STALL_MS = 120_000;
+
+/** A transaction of the namespace is cut into steps past this: far below LOG_ENTRY_BYTES_MAX, and applied within a few milliseconds. */
+export const CHANGE_STEP_BYTES = 256 * KiB;
+/** Extents that one transaction drops, and parts or rows that one background step handles: a millisecond or two of the event loop. */
+export const CHANGE_STEP_ROWS = 256;
+/** Small pieces of one commit that ride in its transaction, together; more are gathered into blobs first. */
+export const COMMIT_INLINE_BYTES_MAX = 128 * KiB;
+/** Separate dirty ranges of one upload before it is committed early: bounds the map and the rows of one commit. */
+export const UPLOAD_RANGES_MAX = 4096;
+/** Dirty bytes of one window that are kept as separate pieces; more, and the window gets one buffer for all of it. */
+export const WINDOW_PIECES_BYTES_MAX = 1 * MiB;
+/** … and so many pieces. */
+export const WINDOW_PIECES_MAX = 64;
+/** Uploads that are committed at one time because of memory or time; each may hold a buffer for gathering. */
+export const COMMITS_IN_FLIGHT_MAX = 4;
+/** Length of a file: offsets and lengths stay exact in a double, with room for sums. */
+export const FILE_BYTES_MAX = 2 ** 52;
+/** Blobs fetched ahead of a sequential reader. Two keep the disks busy while one is being consumed. */
+export const READ_AHEAD_BLOBS = 2;
+/** A pack is read in pieces of this when several files of it are wanted: one disk's part of it. */
+export const READ_GRANULE_BYTES = 256 * KiB;
+/** A read this far from where the last one ended still counts as sequential: the kernel's read-ahead comes out of order. */
+export const READ_SEQUENTIAL_SLACK_BYTES = 2 * MiB;
+/** Manifests (stretches of them) kept for readers; inline data counts in full. */
+export const EXTENT_CACHE_BYTES_MAX = 4 * MiB;
+/** Extents fetched at once for a reader: 512 MiB ahead in a file of whole blobs. */
+export const EXTENT_STRETCH_ROWS = 64;
+/** Locations kept decoded, about 500 bytes each. */
+export const LOCATION_CACHE_MAX = 4096;
+/** Inline extents up to this stay rows for good: their place in a pack would cost as much. */
+export const PACK_EXTENT_BYTES_MIN = 512;
+/** A pack's content: enough for the disks' sequential rate, small enough to be read whole. */
+export const PACK_BYTES_MAX = 4 * MiB;
+/** Extents that go into one pack. */
+export const PACK_EXTENTS_MAX = 2048;
+/** One file is not packed beyond this many extents at a time. */
+export const PACK_FILE_EXTENTS_MAX = 256;
+/** The packer begins when so much waits, or when nothing was written for PACK_IDLE_MS. */
+export const PACK_WAITING_BYTES_MIN = 8 * MiB;
+export const PACK_IDLE_MS = 2000;
+/** Pause between looks of the background services for work. */
+export const BACKGROUND_INTERVAL_MS = 500;
+/** Dropped locations handled in one step of the collector. */
+export const COLLECT_BLOBS_MAX = 64;
+
+/** How often each disk is probed, and an absent one looked for: a moved or unmounted disk is noticed within this. */
+export const DISK_PROBE_INTERVAL_MS = 1_000;
+/** A disk that failed is tried again after 1 s, 2 s, 4 s … up to this, so that a dying one does not flap. */
+export const DISK_RETRY_MS_MAX = 30_000;
+/** A disk that stayed in for so long starts again with the shortest wait when it fails. */
+export const DISK_STEADY_MS = 60_000;
+/** How often absent disks are looked for in the other known directories. */
+export const DISK_SEARCH_INTERVAL_MS = 5_000;
+/** Directories that are looked into at one time; each takes threads while it is open. */
+export const DISK_INSPECTIONS_MAX = 16;
