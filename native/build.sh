@@ -3,11 +3,18 @@
 # them (Debian's and NodeSource's packages do); otherwise node-gyp fetches them.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
+gyp="$here/../node_modules/.bin/node-gyp"
 prefix=$(node -p 'require("path").dirname(require("path").dirname(process.execPath))')
 nodedir=
 [ -f "$prefix/include/node/node_api.h" ] && nodedir="--nodedir=$prefix"
 for module in io fuse; do
   cd "$here/$module"
-  [ -d build ] || "$here/../node_modules/.bin/node-gyp" configure --silent $nodedir
-  "$here/../node_modules/.bin/node-gyp" build --silent --jobs=2
+  built="build/Release/ostraka_$module.node"
+  if [ -f "$built" ] && [ -z "$(find . -path ./build -prune -o -type f -newer "$built" -print -quit)" ]; then continue; fi
+  printf 'building native/%s\n' "$module" >&2
+  # shellcheck disable=SC2086 # empty is no argument
+  if ! [ build/Makefile -nt binding.gyp ]; then "$gyp" configure --silent $nodedir; fi
+  "$gyp" build --silent --jobs=2
+  # A file that needs no new object leaves the module as it is.
+  touch "$built"
 done

@@ -1,0 +1,93 @@
+/** `ostraka mount`: starts the daemon of a pool; returns when the mount is usable, or stays until it ends. */
+import { lstat, readdir } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import type { Command } from 'commander';
+import { OperatingError, asOperatingError } from '../base/errors.js';
+import { launchDaemon, type Launched } from '../daemon/launch.js';
+import { mountOptionNames, parseMountOptions } from '../daemon/mount-options.js';
+import { readDefinition } from '../daemon/pool-definition.js';
+import { refuseMountedPool } from '../daemon/pool-status.js';
+import type { Context } from './context.js';
+
+interface MountArguments {
+  readonly foreground?: boolean;
+  readonly options?: string[];
+}
+
+export function addMount(program: Command, context: Context): void {
+  program
+    .command('mount')
+    .description('mount a pool; returns when the mount is usable')
+    .argument('<NAME>', 'the pool')
+    .argument('<MOUNTPOINT>', 'an empty directory')
+    .option('--foreground', 'stay, log to standard error, unmount on Ctrl-C')
+    .option('-o, --options <OPT,...>', `mount options: ${mountOptionNames}`, (value: string, before: string[]) => [...before, value], [])
+    .addHelpText('after', '\nExample:\n  ostraka mount photos /srv/photos\n  ostraka mount photos /srv/photos -o ro,allow_other\n')
+    .action(async (name: string, mountpoint: string, options: MountArguments) => {
+      const launched = await mountPool(context, name, mountpoint, options.options ?? [], options.foreground === true);
+      if (options.foreground === true) await stayWith(launched);
+      else
+        context.output.line(
+          `Pool "${name}" is mounted at ${resolve(mountpoint)}${launched.readOnlyReason === undefined ? '' : ', read-only'}.`,
+        );
+    });
+}
+
+/** Checks what can be checked before a process is started, and starts the daemon. Warnings go to the output. */
+export async function mountPool(
+  { folders, output }: Context,
+  name: string,
+  mountpoint: string,
+  optionLists: readonly string[],
+  foreground: boolean,
+): Promise<Launched> {
+  const mountOptions = optionLists.join(',');
+  const { nonEmpty } = parseMountOptions(optionLists);
+  const definition = await readDefinition(folders, name);
+  await refuseMountedPool(folders, definition);
+  const target = resolve(mountpoint);
+  await checkMountpoint(target, nonEmpty);
+  const launched = await launchDaemon({
+    folders,
+    pool: name,
+    mountpoint: target,
+    mountOptions,
+    foreground,
+    progress: (text) => {
+      output.line(text);
+    },
+  });
+  if (launched.readOnlyReason !== undefined) output.warning(`the pool is read-only: ${launched.readOnlyReason}`);
+  for (const message of launched.messages) output.warning(message);
+  return launched;
+}
+
+/** A directory that is there, where nothing is mounted, and empty. The mount of a dead daemon of ours is the daemon's to clean up. */
+async function checkMountpoint(path: string, nonEmpty: boolean): Promise<void> {
+  const hint = 'Give an empty directory.';
+  try {
+    if (!(await lstat(path)).isDirectory()) throw new OperatingError('ENOTDIR', 'the mount point is not a directory', { path, hint });
+    if (nonEmpty || (await readdir(path)).length === 0) return;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOTCONN' || code === 'EIO') return;
+    if (code === 'ENOENT')
+      throw new OperatingError('ENOENT', 'the mount point is not there', { path, hint: `Make it first: mkdir -p ${path}` });
+    throw asOperatingError(error, { path });
+  }
+  throw new OperatingError('ENOTEMPTY', 'the mount point is not empty', {
+    path,
+    hint: 'Give an empty directory, or -o nonempty to hide what is in it while the pool is mounted.',
+  });
+}
+
+/** Passes signals on and ends as the daemon ends. */
+export async function stayWith(launched: Launched): Promise<void> {
+  const stop = (): void => {
+    launched.stop();
+  };
+  process.on('SIGINT', stop).on('SIGTERM', stop).on('SIGHUP', stop);
+  const how = await launched.ended;
+  if (how !== 0)
+    throw new OperatingError('EIO', `the daemon ended with ${how}`, { hint: 'Its messages above say why; the next mount recovers.' });
+}

@@ -1,0 +1,52 @@
+/**
+ * What the command and the daemon of a pool say to each other over the daemon's socket: one JSON object a line, one answer for each request, in
+ * order. Also how an operating error travels between processes.
+ */
+import { z } from 'zod';
+import { OperatingError, type ErrnoName } from '../base/errors.js';
+import { settingsSchema } from './settings.js';
+
+/** A request or answer longer than this ends the connection. Status of 256 disks takes about 100 KiB. */
+export const CONTROL_LINE_BYTES_MAX = 1024 * 1024;
+/** Connections that one daemon serves at a time: commands by hand and a monitor or two. */
+export const CONTROL_CONNECTIONS_MAX = 32;
+
+export const requestSchema = z.discriminatedUnion('verb', [
+  /** → StatusReport */
+  z.strictObject({ verb: z.literal('status') }),
+  /** → { paths }: files, by path below the mount point, whose writers may have unsaved pages in the kernel. */
+  z.strictObject({ verb: z.literal('writers') }),
+  /** Commits and makes durable everything that has reached the daemon. → {} */
+  z.strictObject({ verb: z.literal('sync') }),
+  /** Takes over changed settings. → { pending }: those that wait for the next mount. */
+  z.strictObject({ verb: z.literal('settings'), settings: settingsSchema }),
+  /** Unmounts (`lazy`: also when busy), makes everything durable, ends. → {} just before the process exits. */
+  z.strictObject({ verb: z.literal('stop'), lazy: z.boolean() }),
+]);
+
+export type ControlRequest = z.infer<typeof requestSchema>;
+
+export const errorSchema = z.object({
+  code: z.string(),
+  message: z.string(),
+  disk: z.string().optional(),
+  path: z.string().optional(),
+  hint: z.string().optional(),
+});
+
+/** An operating error as it travels. */
+export type ErrorMessage = z.infer<typeof errorSchema>;
+
+export const answerSchema = z.union([z.object({ ok: z.unknown() }), z.object({ error: errorSchema })]);
+
+export type ControlAnswer = z.infer<typeof answerSchema>;
+
+export function errorMessage(error: OperatingError): ErrorMessage {
+  const { code, message, disk, path, hint } = error;
+  return { code, message, ...(disk !== undefined && { disk }), ...(path !== undefined && { path }), ...(hint !== undefined && { hint }) };
+}
+
+export function errorFrom(message: ErrorMessage): OperatingError {
+  const { code, message: text, ...detail } = message;
+  return new OperatingError(code as ErrnoName, text, detail);
+}

@@ -1,0 +1,279 @@
+/**
+ * `ostraka init`: makes a pool of directories. Everything is checked on all of them before anything is written; if it fails half way, what it
+ * made (and only that) is removed again.
+ */
+import { constants } from 'node:fs';
+import { access, lstat, mkdir, realpath, rm, rmdir, stat, statfs } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { must } from '../base/assert.js';
+import { systemClock, systemRandom } from '../base/clock.js';
+import { OperatingError, asOperatingError } from '../base/errors.js';
+import { newUuid } from '../base/ids.js';
+import { MiB, POOL_DISKS_MAX } from '../base/limits.js';
+import type { Membership } from '../disk/membership.js';
+import { LOCK_FILE, openNativeDirectory, type NativeDirectory } from '../disk/native-disk.js';
+import { checkUnused, createSuperblock } from '../disk/superblock-file.js';
+import { SUPERBLOCK_FILE } from '../disk/superblock.js';
+import { checkCode, defaultCode, formatCode, planVoters, type Code, type VoterPlan } from './code.js';
+import { ensureFolder, poolPaths, type Folders } from './folders.js';
+import { checkPoolName, findDefinition, writeDefinition, type PoolDefinition } from './pool-definition.js';
+
+/** A disk with less free space is full: segments and logs could not even begin. */
+const DISK_FREE_BYTES_MIN = 32 * MiB;
+const WITNESS_FREE_BYTES_MIN = 16 * MiB;
+const ZONE_LABEL = /^[\w.:-]{1,64}$/;
+
+export interface CreateOptions {
+  readonly folders: Folders;
+  readonly name: string;
+  readonly disks: readonly string[];
+  /** By the number of disks unless given. */
+  readonly code: Code | undefined;
+  readonly witnesses: readonly string[];
+  /** DIR=LABEL */
+  readonly zones: readonly string[];
+}
+
+export interface Created {
+  readonly definition: PoolDefinition;
+  readonly membership: Membership;
+  /** What the operator should know. */
+  readonly warnings: readonly string[];
+  /** What was done by itself. */
+  readonly notes: readonly string[];
+}
+
+/** A directory that passed its own checks. */
+interface Candidate {
+  /** Absolute, as the operator named it. */
+  readonly directory: string;
+  readonly role: 'data' | 'witness';
+  readonly device: number;
+  readonly inode: number;
+}
+
+/** @throws OperatingError: what is wrong with which directory; nothing has changed then. */
+export async function createPool(options: CreateOptions): Promise<Created> {
+  const { folders, name } = options;
+  checkPoolName(name);
+  if ((await findDefinition(folders, name)) !== undefined)
+    throw new OperatingError('EEXIST', `a pool "${name}" is known here already`, {
+      hint: 'Choose another name; "ostraka list" shows those taken.',
+    });
+  if (options.disks.length + options.witnesses.length > POOL_DISKS_MAX)
+    throw new OperatingError('EINVAL', `a pool has at most ${POOL_DISKS_MAX} disks`, { hint: 'Make two pools.' });
+  const candidates: Candidate[] = [];
+  for (const path of options.disks) candidates.push(await candidate(path, 'data'));
+  for (const path of options.witnesses) candidates.push(await candidate(path, 'witness'));
+  refuseTwice(candidates);
+  const disks = candidates.filter(({ role }) => role === 'data');
+  const zones = parseZones(options.zones, disks);
+  const zoneOf = disks.map(({ directory }) => zones.get(directory));
+  const code = options.code ?? defaultCode(disks.length);
+  checkCode(code, zoneOf);
+  const plan = planVoters(code, zoneOf, options.witnesses.length);
+  for (const each of candidates) await checkContent(each);
+  const own = poolPaths(folders, name).witness;
+  if (plan.ownWitness) await checkOwnWitness(own);
+  const membership = formMembership(name, code, plan, candidates, zones, plan.ownWitness ? own : undefined);
+  const definition: PoolDefinition = {
+    version: 1,
+    name,
+    poolId: membership.poolId,
+    code: formatCode(code),
+    members: membership.members.map(({ number, id, role, directory }) => ({ number, id, role, directory })),
+    settings: {},
+    lastMountpoint: null,
+  };
+  await write(membership, definition, folders, plan.ownWitness ? own : undefined);
+  return { definition, membership, ...remarks(code, plan, disks, options.witnesses.length, own) };
+}
+
+/** It is there, a directory, ours to write to, with room. */
+async function candidate(path: string, role: 'data' | 'witness'): Promise<Candidate> {
+  const directory = resolve(path);
+  const word = role === 'data' ? 'disk' : 'witness';
+  const where = { disk: directory };
+  try {
+    const found = await stat(directory);
+    if (!found.isDirectory())
+      throw new OperatingError('ENOTDIR', `${word} ${directory} is not a directory`, {
+        ...where,
+        hint: 'Give the directory on which the disk is mounted.',
+      });
+    await access(directory, constants.R_OK | constants.W_OK | constants.X_OK);
+    const space = await statfs(directory);
+    const needed = role === 'data' ? DISK_FREE_BYTES_MIN : WITNESS_FREE_BYTES_MIN;
+    if (space.bavail * space.bsize < needed)
+      throw new OperatingError('ENOSPC', `${word} ${directory} is full: it has less than ${needed / MiB} MiB free`, {
+        ...where,
+        hint: 'Free some space on it, or give another disk.',
+      });
+    return { directory, role, device: found.dev, inode: found.ino };
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' && !(error instanceof OperatingError))
+      throw new OperatingError('ENOENT', `${word} ${directory} is not there`, {
+        ...where,
+        hint: 'Mount the disk, or make the directory first.',
+      });
+    if (code === 'EACCES' && !(error instanceof OperatingError))
+      throw new OperatingError('EACCES', `${word} ${directory} cannot be read and written by this user`, {
+        ...where,
+        hint: 'Give the directory to this user (chown), or run this as root.',
+      });
+    throw asOperatingError(error, where);
+  }
+}
+
+/** The same directory under two names (links, bind mounts) has one device and inode. */
+function refuseTwice(candidates: readonly Candidate[]): void {
+  const seen = new Map<string, Candidate>();
+  for (const each of candidates) {
+    const key = `${each.device}:${each.inode}`;
+    const before = seen.get(key);
+    if (before !== undefined) {
+      const names = before.directory === each.directory ? each.directory : `${before.directory} and ${each.directory}`;
+      throw new OperatingError('EINVAL', `the same directory is given twice: ${names}`, {
+        disk: each.directory,
+        hint: 'Give each disk once.',
+      });
+    }
+    seen.set(key, each);
+  }
+}
+
+function parseZones(given: readonly string[], disks: readonly Candidate[]): Map<string, string> {
+  const zones = new Map<string, string>();
+  for (const text of given) {
+    const at = text.lastIndexOf('=');
+    const directory = at < 0 ? undefined : resolve(text.slice(0, at));
+    const label = text.slice(at + 1);
+    if (directory === undefined || !ZONE_LABEL.test(label))
+      throw new OperatingError('EINVAL', `"${text}" is not a zone`, {
+        hint: 'Give DIR=LABEL, with a label of letters, digits, dots, dashes, colons and underscores.',
+      });
+    if (!disks.some((disk) => disk.directory === directory))
+      throw new OperatingError('EINVAL', `zone "${label}" is given for a directory that is no disk of this pool`, {
+        path: directory,
+        hint: 'Give zones for directories that are given with --disk.',
+      });
+    zones.set(directory, label);
+  }
+  return zones;
+}
+
+/** Empty, and of no pool. */
+async function checkContent({ directory }: Candidate): Promise<void> {
+  const opened = await openNativeDirectory(directory);
+  try {
+    await checkUnused(opened);
+  } finally {
+    await opened.close();
+  }
+}
+
+/** The witness of an earlier pool of this name that is no longer known here must not be taken over. */
+async function checkOwnWitness(path: string): Promise<void> {
+  const there = await lstat(path).then(
+    () => true,
+    () => false,
+  );
+  if (there)
+    throw new OperatingError('ENOTEMPTY', 'there is a witness of another pool of this name already', {
+      path,
+      hint: 'Choose another name, import that pool, or remove this directory if that pool is gone for good.',
+    });
+}
+
+function formMembership(
+  name: string,
+  { k, m }: Code,
+  plan: VoterPlan,
+  candidates: readonly Candidate[],
+  zones: ReadonlyMap<string, string>,
+  ownWitness: string | undefined,
+): Membership {
+  const members = candidates.map(({ directory, role }, index) => ({
+    number: index + 1,
+    id: newUuid(systemRandom),
+    role,
+    // Data disks come first, so their index here is that in the plan.
+    voter: role === 'witness' || plan.data.includes(index),
+    zone: zones.get(directory),
+    directory,
+  }));
+  if (ownWitness !== undefined)
+    members.push({
+      number: members.length + 1,
+      id: newUuid(systemRandom),
+      role: 'witness',
+      voter: true,
+      zone: undefined,
+      directory: ownWitness,
+    });
+  return { version: 1, poolId: newUuid(systemRandom), poolName: name, k, m, members };
+}
+
+async function write(membership: Membership, definition: PoolDefinition, folders: Folders, ownWitness: string | undefined): Promise<void> {
+  const undo: (() => Promise<void>)[] = [];
+  const opened: NativeDirectory[] = [];
+  try {
+    if (ownWitness !== undefined) {
+      await ensureFolder(dirname(ownWitness), false);
+      await mkdir(ownWitness, { mode: 0o700 });
+      undo.push(() => rmdir(ownWitness));
+    }
+    const { seconds } = systemClock.now();
+    const created = new Date(seconds * 1000).toISOString();
+    for (const { directory, id, number } of membership.members) {
+      const native = await openNativeDirectory(directory);
+      opened.push(native);
+      // By its real name, and the directory that was opened: what is undone is what was made.
+      const real = await realpath(directory);
+      undo.push(() => rm(join(real, LOCK_FILE), { force: true }));
+      await native.lock();
+      await checkUnused(native);
+      undo.push(
+        () => rm(join(real, SUPERBLOCK_FILE), { force: true }),
+        () => rm(join(real, `${SUPERBLOCK_FILE}.new`), { force: true }),
+      );
+      await createSuperblock(native, { diskId: id, diskNumber: number, created, settings: {}, membership });
+    }
+    await writeDefinition(folders, definition);
+  } catch (error) {
+    // Last made, first removed. What cannot be removed is told by the error that came first.
+    for (const action of undo.reverse()) await action().catch(() => undefined);
+    throw error;
+  } finally {
+    for (const native of opened) await native.close();
+  }
+}
+
+function remarks(
+  code: Code,
+  plan: VoterPlan,
+  disks: readonly Candidate[],
+  witnesses: number,
+  own: string,
+): { warnings: string[]; notes: string[] } {
+  const warnings: string[] = [];
+  const notes: string[] = [];
+  if (code.m === 0) warnings.push(`code ${formatCode(code)} protects from nothing: losing one disk loses data. Use two disks or more.`);
+  const shared = new Map<number, string[]>();
+  for (const { device, directory } of disks) shared.set(device, [...(shared.get(device) ?? []), directory]);
+  for (const directories of shared.values())
+    if (directories.length > 1)
+      warnings.push(`these are on one file system and fail together: ${directories.join(', ')}. Use a disk of its own for each.`);
+  if (plan.ownWitness)
+    notes.push(
+      `A witness was put at ${own}: it votes on the index together with the disks, since they are too few to be a majority system alone.`,
+    );
+  const voters = plan.data.length + witnesses + (plan.ownWitness ? 1 : 0);
+  if (plan.tolerated < code.m)
+    warnings.push(
+      `with ${voters} voters, losing ${plan.tolerated + 1} of them makes the pool read-only; ${2 * code.m + 1 - voters} more --witness would avoid that.`,
+    );
+  must(disks[0], 'a pool has a disk');
+  return { warnings, notes };
+}

@@ -1,0 +1,88 @@
+/** `ostraka import`: finds out from superblocks alone what pool some directories belong to, and writes its definition. Disks are not changed. */
+import { resolve } from 'node:path';
+import { must } from '../base/assert.js';
+import { OperatingError } from '../base/errors.js';
+import type { Membership } from '../disk/membership.js';
+import { formatCode } from './code.js';
+import type { Folders } from './folders.js';
+import { inspectDisks, newestMembership, type Inspected } from './inspect.js';
+import { findDefinition, writeDefinition, type PoolDefinition } from './pool-definition.js';
+import { refuseMountedPool } from './pool-status.js';
+
+export interface ImportOptions {
+  readonly folders: Folders;
+  readonly directories: readonly string[];
+  /** The pool's name here; its own name unless given. */
+  readonly name: string | undefined;
+}
+
+export interface Imported {
+  readonly definition: PoolDefinition;
+  /** Directories, as they were known last, of members that were not given. */
+  readonly missing: readonly string[];
+}
+
+/**
+ * @throws OperatingError ENOENT/EBADMSG a directory is no disk, EINVAL disks of several pools, EIO too few disks, EEXIST the name is another
+ * pool's here, EBUSY the pool is mounted.
+ */
+export async function importPool({ folders, directories, name: chosen }: ImportOptions): Promise<Imported> {
+  const found: Inspected[] = [];
+  for (const result of await inspectDisks([...new Set(directories.map((directory) => resolve(directory)))])) {
+    if (result instanceof OperatingError) throw result;
+    found.push(result);
+  }
+  const membership = must(newestMembership(found), 'import got at least one directory');
+  for (const { directory, superblock } of found)
+    if (superblock.membership.poolId !== membership.poolId)
+      throw new OperatingError('EINVAL', `the disks are of two pools, "${membership.poolName}" and "${superblock.membership.poolName}"`, {
+        disk: directory,
+        hint: 'Import one pool at a time.',
+      });
+  const places = new Map<string, string>();
+  for (const { directory, superblock } of found) {
+    const before = places.get(superblock.diskId);
+    if (before !== undefined)
+      throw new OperatingError('EINVAL', `two directories hold the same disk: ${before} and ${directory}`, {
+        disk: directory,
+        hint: 'Give each disk once. If one is a copy of the other, give the one in use.',
+      });
+    places.set(superblock.diskId, directory);
+  }
+  const missing = membership.members.filter(({ id }) => !places.has(id));
+  checkEnough(membership, places);
+  const name = chosen ?? membership.poolName;
+  const existing = await findDefinition(folders, name);
+  if (existing !== undefined && existing.poolId !== membership.poolId)
+    throw new OperatingError('EEXIST', `another pool is known here as "${name}"`, {
+      hint: 'Give this one another name here: --name NAME.',
+    });
+  if (existing !== undefined) await refuseMountedPool(folders, existing);
+  const definition: PoolDefinition = {
+    version: 1,
+    name,
+    poolId: membership.poolId,
+    code: formatCode(membership),
+    members: membership.members.map(({ number, id, role, directory }) => {
+      const known = existing?.members.find((member) => member.id === id)?.directory;
+      return { number, id, role, directory: places.get(id) ?? known ?? directory };
+    }),
+    settings: existing?.settings ?? {},
+    lastMountpoint: existing?.lastMountpoint ?? null,
+  };
+  await writeDefinition(folders, definition);
+  return { definition, missing: missing.map(({ directory }) => directory) };
+}
+
+/** As many data disks must be there that every blob can be read: at most m are missing. Without a majority of voters it is read-only. */
+function checkEnough(membership: Membership, places: ReadonlyMap<string, string>): void {
+  const absent = membership.members.filter(({ id, role }) => role === 'data' && !places.has(id));
+  if (absent.length <= membership.m) return;
+  throw new OperatingError(
+    'EIO',
+    `pool "${membership.poolName}" is coded ${formatCode(membership)}, and ${absent.length} of its disks are not given`,
+    {
+      hint: `At most ${membership.m} may be missing. Give also those last seen at ${absent.map(({ directory }) => directory).join(', ')}.`,
+    },
+  );
+}

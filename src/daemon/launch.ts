@@ -1,0 +1,120 @@
+/**
+ * Starts the daemon of a pool as a process of its own and waits until its mount is usable. Called by the command. The two talk over Node's IPC
+ * channel until then: the daemon says "ready" or what went wrong. In the foreground the channel stays open, so that each learns of the other's end.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { must } from '../base/assert.js';
+import { OperatingError } from '../base/errors.js';
+import { MiB } from '../base/limits.js';
+import { nativeIo } from '../base/native-io.js';
+import { errorFrom, errorSchema } from './control-protocol.js';
+import { ensureFolder, poolPaths, type Folders } from './folders.js';
+
+/** A log longer than this is put aside (as .1) when the pool is mounted next. */
+const LOG_BYTES_MAX = 8 * MiB;
+
+export const launchMessageSchema = z.union([
+  /** Before anything that may take longer. */
+  z.object({ progress: z.string() }),
+  z.object({ ready: z.object({ readOnlyReason: z.string().nullable(), messages: z.array(z.string()) }) }),
+  z.object({ error: errorSchema }),
+]);
+
+export type LaunchMessage = z.infer<typeof launchMessageSchema>;
+
+export interface LaunchOptions {
+  readonly folders: Folders;
+  readonly pool: string;
+  /** Absolute. */
+  readonly mountpoint: string;
+  /** As given by `-o`. */
+  readonly mountOptions: string;
+  readonly foreground: boolean;
+  /** Told of each step of a start that takes longer. */
+  readonly progress: (text: string) => void;
+}
+
+export interface Launched {
+  readonly pid: number;
+  readonly readOnlyReason: string | undefined;
+  readonly messages: readonly string[];
+  /** Foreground: asks the daemon to unmount and end. Again: also when busy. */
+  stop(): void;
+  /** Foreground: resolves with the daemon's exit code, or its signal, when it ended. */
+  readonly ended: Promise<number | NodeJS.Signals>;
+}
+
+async function openLog(path: string): Promise<FileHandle> {
+  const size = await stat(path).then(
+    (found) => found.size,
+    () => 0,
+  );
+  if (size > LOG_BYTES_MAX) {
+    await rm(`${path}.1`, { force: true });
+    await rename(path, `${path}.1`);
+  }
+  return open(path, 'a', 0o600);
+}
+
+function endOf(child: ChildProcess): Promise<number | NodeJS.Signals> {
+  return new Promise((resolve) => {
+    child.once('exit', (code, signal) => {
+      resolve(code ?? signal ?? 1);
+    });
+  });
+}
+
+/**
+ * Resolves when the mount is usable.
+ * @throws OperatingError what the daemon says, or EIO when it died at the start.
+ */
+export async function launchDaemon(options: LaunchOptions): Promise<Launched> {
+  const { folders, pool, foreground } = options;
+  await ensureFolder(folders.state, false);
+  const logPath = poolPaths(folders, pool).log;
+  const log = foreground ? undefined : await openLog(logPath);
+  // Before the daemon's threads exist: memory reclaim must not wait for the file system that it serves. Needs privilege; does without.
+  nativeIo().setIoFlusher();
+  const program = join(import.meta.dirname, 'main.js');
+  const child = spawn(process.execPath, ['--enable-source-maps', program, pool, options.mountpoint, options.mountOptions], {
+    // A session of its own: Ctrl-C reaches the command, which asks the daemon to stop.
+    detached: true,
+    stdio: ['ignore', log?.fd ?? 'inherit', log?.fd ?? 'inherit', 'ipc'],
+    cwd: '/',
+    env: { ...process.env, ...(foreground && { OSTRAKA_FOREGROUND: '1' }) },
+  });
+  const ended = endOf(child);
+  await log?.close();
+  const ready = await new Promise<Extract<LaunchMessage, { ready: unknown }>['ready']>((resolve, reject) => {
+    child.on('error', reject);
+    child.on('message', (raw) => {
+      const message = launchMessageSchema.safeParse(raw);
+      if (!message.success) return;
+      if ('progress' in message.data) options.progress(message.data.progress);
+      else if ('error' in message.data) reject(errorFrom(message.data.error));
+      else resolve(message.data.ready);
+    });
+    void ended.then((how) => {
+      reject(
+        new OperatingError('EIO', `the daemon of pool "${pool}" ended at its start (${how})`, {
+          path: foreground ? undefined : logPath,
+          hint: 'Its log says why.',
+        }),
+      );
+    });
+  });
+  if (!foreground) {
+    child.disconnect();
+    child.unref();
+  }
+  return {
+    pid: must(child.pid, 'a process that was started has a pid'),
+    readOnlyReason: ready.readOnlyReason ?? undefined,
+    messages: ready.messages,
+    stop: () => child.kill('SIGTERM'),
+    ended,
+  };
+}

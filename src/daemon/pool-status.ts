@@ -1,0 +1,118 @@
+/**
+ * The state of a pool as the command sees it: asked from its daemon where one runs, told from superblocks where none does. Also what verbs need
+ * around it: refusing a mounted pool, waiting for a daemon's end, cleaning up after a dead one.
+ */
+import { systemClock } from '../base/clock.js';
+import { OperatingError } from '../base/errors.js';
+import { cleanStaleMount } from '../frontend/fuse/stale-mount.js';
+import { ControlClient } from './control-client.js';
+import { poolPaths, type Folders } from './folders.js';
+import { inspectDisks, newestMembership, type Inspected } from './inspect.js';
+import { MOUNT_TYPE, mountedAt } from './mount-table.js';
+import type { PoolDefinition } from './pool-definition.js';
+import type { DiskReport, StatusReport, VoterReport } from './status-report.js';
+
+const EXIT_POLL_MS = 20;
+
+/** Asks the daemon, or looks at the disks. */
+export async function poolStatus(folders: Folders, definition: PoolDefinition): Promise<StatusReport> {
+  const client = await ControlClient.connect(poolPaths(folders, definition.name).socket);
+  if (client !== undefined)
+    try {
+      return (await client.request({ verb: 'status' })) as StatusReport;
+    } catch (error) {
+      // It may have ended between our connecting and asking.
+      if (!(error instanceof OperatingError) || error.code !== 'ECONNRESET') throw error;
+    } finally {
+      client.close();
+    }
+  return offlineStatus(definition);
+}
+
+/** @throws OperatingError EBUSY with the daemon's pid when the pool is mounted. */
+export async function refuseMountedPool(folders: Folders, definition: PoolDefinition): Promise<void> {
+  const { daemon_pid: pid, mountpoint } = await poolStatus(folders, definition);
+  if (pid !== null)
+    throw new OperatingError('EBUSY', `pool "${definition.name}" is mounted already at ${mountpoint ?? '?'}, by process ${pid}`, {
+      hint: `Unmount it first: ostraka unmount ${definition.name}`,
+    });
+}
+
+async function offlineStatus(definition: PoolDefinition): Promise<StatusReport> {
+  const { lastMountpoint } = definition;
+  const mount = lastMountpoint === null ? undefined : await mountedAt(lastMountpoint);
+  const dead = mount?.type === MOUNT_TYPE && mount.source === definition.name;
+  const results = await inspectDisks(definition.members.map(({ directory }) => directory));
+  const ours = results.filter(
+    (result): result is Inspected => !(result instanceof OperatingError) && result.superblock.membership.poolId === definition.poolId,
+  );
+  const membership = newestMembership(ours);
+  const disks: DiskReport[] = [];
+  const voters: VoterReport[] = [];
+  for (const [index, member] of definition.members.entries()) {
+    const result = results[index];
+    const there = ours.find(({ superblock }) => superblock.diskId === member.id);
+    const known = membership?.members.find(({ id }) => id === member.id);
+    disks.push({
+      path: member.directory,
+      id: member.id,
+      number: member.number,
+      role: member.role,
+      zone: known?.zone ?? null,
+      state: there === undefined ? 'offline' : 'online',
+      reason: there !== undefined ? null : result instanceof OperatingError ? result.message : 'another disk is at this place',
+      used_bytes: 0,
+      free_bytes: there?.capacity.freeBytes ?? 0,
+      errors: 0,
+    });
+    if (known?.voter === true)
+      voters.push({
+        path: member.directory,
+        state: there === undefined ? 'absent' : 'unknown',
+        reason: null,
+        synced_position: 0,
+        replica_position: 0,
+      });
+  }
+  const offline = disks.filter(({ state }) => state === 'offline').length;
+  return {
+    pool: definition.name,
+    pool_id: definition.poolId,
+    state: dead ? 'dead' : 'unmounted',
+    health: 'unknown',
+    messages: offline === 0 ? [] : [`${offline} of ${disks.length} disks cannot be found: mount or connect them before mounting the pool.`],
+    code: definition.code,
+    mountpoint: dead ? lastMountpoint : null,
+    disks,
+    voters,
+    usable_bytes: 0,
+    used_bytes: 0,
+    free_bytes: 0,
+    endangered_blobs: 0,
+    objects: 0,
+    log: null,
+    daemon_pid: null,
+  };
+}
+
+/** Removes the mount that a dead daemon of this pool left behind. The caller knows that none is alive. True when there was one. */
+export async function cleanDeadMount(definition: PoolDefinition): Promise<boolean> {
+  const { lastMountpoint } = definition;
+  if (lastMountpoint === null) return false;
+  const mount = await mountedAt(lastMountpoint);
+  if (mount?.type !== MOUNT_TYPE || mount.source !== definition.name) return false;
+  await cleanStaleMount(lastMountpoint);
+  return true;
+}
+
+/** Resolves when the process is gone. */
+export async function waitForExit(pid: number): Promise<void> {
+  for (;;) {
+    try {
+      process.kill(pid, 0);
+    } catch {
+      return;
+    }
+    await systemClock.sleep(EXIT_POLL_MS);
+  }
+}

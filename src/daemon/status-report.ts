@@ -1,0 +1,68 @@
+/**
+ * What `ostraka status --json` prints, for a pool that is mounted (the daemon fills it in) and for one that is not (superblocks tell). The names
+ * are stable: scripts depend on them.
+ */
+import type { VoterState } from '../quorum/quorum-log.js';
+
+/**
+ * mounted; read-only (mounted without a majority of voters, or by `-o ro`); unmounted; dead: the daemon died and left its mount behind, the
+ * next mount cleans up.
+ */
+export type PoolState = 'mounted' | 'read-only' | 'unmounted' | 'dead';
+
+/**
+ * good: every disk is there; degraded: some are not, data has less protection; endangered: some blobs have fewer shards than they should;
+ * failing: more disks are out than the code has parity; unknown: not mounted.
+ */
+export type PoolHealth = 'good' | 'degraded' | 'endangered' | 'failing' | 'unknown';
+
+export interface DiskReport {
+  readonly path: string;
+  readonly id: string;
+  readonly number: number;
+  readonly role: 'data' | 'witness';
+  readonly zone: string | null;
+  /** While unmounted, online means that the superblock can be read and names this pool. */
+  readonly state: 'online' | 'offline';
+  /** Why it is offline. */
+  readonly reason: string | null;
+  readonly used_bytes: number;
+  readonly free_bytes: number;
+  readonly errors: number;
+}
+
+export interface VoterReport {
+  readonly path: string;
+  readonly state: VoterState | 'unknown';
+  readonly reason: string | null;
+  readonly synced_position: number;
+  readonly replica_position: number;
+}
+
+export interface StatusReport {
+  readonly pool: string;
+  readonly pool_id: string;
+  readonly state: PoolState;
+  readonly health: PoolHealth;
+  /** What is wrong and what to do, one sentence each. */
+  readonly messages: readonly string[];
+  /** K+M */
+  readonly code: string;
+  readonly mountpoint: string | null;
+  readonly disks: readonly DiskReport[];
+  readonly voters: readonly VoterReport[];
+  /** Space for user data under the code: all of it, used, free. 0 while unmounted. */
+  readonly usable_bytes: number;
+  readonly used_bytes: number;
+  readonly free_bytes: number;
+  readonly endangered_blobs: number;
+  /** Inodes. */
+  readonly objects: number;
+  /** Null while unmounted. */
+  readonly log: {
+    readonly epoch: number;
+    readonly position: number;
+    readonly durable_position: number;
+  } | null;
+  readonly daemon_pid: number | null;
+}
