@@ -4,6 +4,7 @@
  */
 import { OperatingError, type ErrnoName } from '../base/errors.js';
 import type { Uuid } from '../base/ids.js';
+import type { Identify } from './disk-opener.js';
 import type { Capacity, Disk, DiskFile, DiskHealth, OpenMode } from './disk.js';
 import { BLOCK_BYTES, type SimulatedFile, type Survival } from './simulated-file.js';
 import type { SimulatedMachine } from './simulated-machine.js';
@@ -70,22 +71,42 @@ interface Extras {
 export class SimulatedDisk implements Disk {
   readonly directory: string;
   readonly medium: SimulatedMedium;
-  readonly locked: boolean;
   readonly health: DiskHealth = { readErrors: 0, writeErrors: 0, syncErrors: 0, checksumErrors: 0, stalls: 0 };
   readonly #machine: SimulatedMachine;
   readonly #inFlight = new Set<InFlight>();
   #dead: ErrnoName | undefined;
+  #locked = false;
+  #id: Uuid;
+  #identify: Identify | undefined;
 
   /** For SimulatedMachine.open alone. */
-  constructor(machine: SimulatedMachine, medium: SimulatedMedium, directory: string, locked: boolean) {
+  constructor(machine: SimulatedMachine, medium: SimulatedMedium, directory: string) {
     this.#machine = machine;
     this.medium = medium;
     this.directory = directory;
-    this.locked = locked;
+    this.#id = medium.id;
   }
 
   get id(): Uuid {
-    return this.medium.id;
+    return this.#id;
+  }
+
+  get locked(): boolean {
+    return this.#locked;
+  }
+
+  /** Takes the disk's lock (I9). Throws EBUSY when someone has it. */
+  lock(): void {
+    if (this.#dead) throw this.#deadError('');
+    if (this.#machine.isLocked(this.medium))
+      throw new OperatingError('EBUSY', `disk ${this.directory} is in use by process 1`, { disk: this.directory });
+    this.#locked = true;
+  }
+
+  /** From now on `probe` asks `identify` too, as a real disk does. */
+  identifiedAs(id: Uuid, identify: Identify): void {
+    this.#id = id;
+    this.#identify = identify;
   }
 
   get alive(): boolean {
@@ -206,13 +227,15 @@ export class SimulatedDisk implements Disk {
     });
   }
 
-  probe(): Promise<void> {
-    return this.submit('probe', '', () => {
+  async probe(): Promise<void> {
+    await this.submit('probe', '', () => {
       const there = this.#machine.mounted(this.directory);
       if (there === this.medium) return;
       if (!there) throw new OperatingError('ENOENT', 'the directory is gone', { disk: this.directory });
       throw new OperatingError('ESTALE', 'something else is in the place of the disk', { disk: this.directory });
     });
+    if (this.#identify && (await this.#identify(this)) !== this.#id)
+      throw new OperatingError('ESTALE', 'the disk has another identity now', { disk: this.directory });
   }
 
   externalPath(path: string): Promise<string> {

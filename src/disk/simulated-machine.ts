@@ -94,9 +94,8 @@ export class SimulatedMachine {
     const medium = this.#mounted.get(directory);
     if (!medium) throw new OperatingError('ENOENT', 'no such directory', { disk: directory });
     if (medium.gone) throw new OperatingError('ENODEV', 'the disk is gone', { disk: directory });
-    if (lock && this.isLocked(medium))
-      throw new OperatingError('EBUSY', 'the disk is locked by the process with pid 1', { disk: directory });
-    const disk = new SimulatedDisk(this, medium, directory, lock);
+    const disk = new SimulatedDisk(this, medium, directory);
+    if (lock) disk.lock();
     this.#open.add(disk);
     return disk;
   }

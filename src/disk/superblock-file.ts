@@ -15,7 +15,7 @@ import type { Slot, Superblock } from './superblock.js';
 export type SuperblockDirectory = Pick<Disk, 'directory' | 'open' | 'list' | 'unlink' | 'rename' | 'syncDirectory'>;
 
 /** Where a superblock is written before it gets its name; left by an `init` that was cut off. */
-const UNFINISHED_FILE = `${SUPERBLOCK_FILE}.new`;
+export const UNFINISHED_FILE = `${SUPERBLOCK_FILE}.new`;
 /** The lock's file; made by whoever opened the directory before. */
 export const LOCK_FILE = 'ostraka.lock';
 /** What may lie in a directory that becomes a disk. */

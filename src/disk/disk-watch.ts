@@ -1,0 +1,168 @@
+/**
+ * The watch over one member of a pool: its disk while it is in, why it is out, when to try again. Owned by watched-disk-set.ts.
+ *
+ *   offline ──check: opened, identified, locked──▶ online ──check: probe failed; takeOut: I/O error, stall──▶ offline
+ *
+ * An absent disk (not there, or something else in its place) is looked for at every check; one that failed waits longer each time. A new
+ * life begins only when all calls of the last one have ended, so no failure of the last one can be taken for one of the new.
+ */
+import type { Clock } from '../base/clock.js';
+import { OperatingError, asOperatingError, type ErrnoName } from '../base/errors.js';
+import { DISK_PROBE_INTERVAL_MS, DISK_RETRY_MS_MAX, DISK_STALL_MS, DISK_STEADY_MS } from '../base/limits.js';
+import type { DiskHealth, Disk } from './disk.js';
+import type { DiskState, SetMember } from './disk-set.js';
+import type { Member } from './membership.js';
+
+/** A probe may wait behind queued calls, each of which may take DISK_STALL_MS before the disk itself gives up. */
+const PROBE_LIMIT_MS = 2 * DISK_STALL_MS;
+const absentCodes: ReadonlySet<ErrnoName> = new Set(['ENOENT', 'ENOTDIR', 'ESTALE']);
+
+/** What the watch needs of its set. */
+export interface WatchHost {
+  readonly clock: Clock;
+  /** Opens, identifies and locks the member's disk at `directory`; brings its superblock up to date. */
+  open(member: Member, directory: string): Promise<Disk>;
+  /** A change took effect. */
+  changed(watch: DiskWatch): void;
+}
+
+function sum(health: DiskHealth): number {
+  return health.readErrors + health.writeErrors + health.syncErrors + health.checksumErrors + health.stalls;
+}
+
+export class DiskWatch implements SetMember {
+  member: Member;
+  /** Where it is looked for. */
+  directory: string;
+  #disk: Disk | undefined;
+  #reason: OperatingError | undefined;
+  #earlierErrors = 0;
+  #checking: Promise<void> | undefined;
+  #closing: Promise<void> = Promise.resolve();
+  #closed = false;
+  #retryMs = DISK_PROBE_INTERVAL_MS;
+  #retryAtMs = 0;
+  #onlineSinceMs = 0;
+  readonly #host: WatchHost;
+
+  constructor(host: WatchHost, member: Member, directory: string) {
+    this.#host = host;
+    this.member = member;
+    this.directory = directory;
+  }
+
+  get disk(): Disk | undefined {
+    return this.#disk;
+  }
+
+  get state(): DiskState {
+    return this.#disk ? 'online' : 'offline';
+  }
+
+  get reason(): OperatingError | undefined {
+    return this.#reason;
+  }
+
+  get errors(): number {
+    return this.#earlierErrors + (this.#disk ? sum(this.#disk.health) : 0);
+  }
+
+  /** Is it offline because nothing, or something else, is where it should be? */
+  get absent(): boolean {
+    return !this.#disk && this.#reason !== undefined && absentCodes.has(this.#reason.code);
+  }
+
+  /** Opens it for the first time. Rejects with EBUSY alone: another process owns the disk. Whatever else keeps it away is its `reason`. */
+  async start(): Promise<void> {
+    await this.#bringIn();
+    if (this.#reason?.code === 'EBUSY') throw this.#reason;
+  }
+
+  /** Probes it or, when it is out and its time has come (`now`: in any case), tries to bring it in. Never rejects. */
+  check(now = false): Promise<void> {
+    if (this.#closed) return Promise.resolve();
+    if (!this.#disk && !now && this.#host.clock.monotonicMs() < this.#retryAtMs) return Promise.resolve();
+    this.#checking ??= (this.#disk ? this.#probe(this.#disk) : this.#bringIn()).finally(() => {
+      this.#checking = undefined;
+    });
+    return this.#checking;
+  }
+
+  /** Takes it out. Its open files fail from now on. */
+  takeOut(error: OperatingError): void {
+    const disk = this.#disk;
+    if (!disk) return;
+    const nowMs = this.#host.clock.monotonicMs();
+    if (nowMs - this.#onlineSinceMs >= DISK_STEADY_MS) this.#retryMs = DISK_PROBE_INTERVAL_MS;
+    this.#earlierErrors = this.errors;
+    this.#disk = undefined;
+    this.#failed(error);
+    this.#closing = this.#limit(disk.close(), 'closing it').catch(() => undefined);
+    this.#host.changed(this);
+  }
+
+  /** Counts an error that the disk's own calls do not see. */
+  count(kind: 'read' | 'write' | 'sync' | 'checksum'): void {
+    if (this.#disk) this.#disk.health[`${kind}Errors`]++;
+    else this.#earlierErrors++;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    const disk = this.#disk;
+    this.#earlierErrors = this.errors;
+    this.#disk = undefined;
+    if (disk) this.#closing = this.#limit(disk.close(), 'closing it').catch(() => undefined);
+    await this.#checking;
+    await this.#closing;
+  }
+
+  #failed(error: OperatingError): void {
+    this.#reason = error;
+    const nowMs = this.#host.clock.monotonicMs();
+    if (absentCodes.has(error.code)) this.#retryAtMs = nowMs;
+    else {
+      this.#retryAtMs = nowMs + this.#retryMs;
+      this.#retryMs = Math.min(2 * this.#retryMs, DISK_RETRY_MS_MAX);
+    }
+  }
+
+  async #bringIn(): Promise<void> {
+    await this.#closing;
+    let disk: Disk;
+    try {
+      disk = await this.#host.open(this.member, this.directory);
+    } catch (thrown) {
+      this.#failed(asOperatingError(thrown, { disk: this.directory }));
+      return;
+    }
+    if (this.#closed) {
+      this.#closing = this.#limit(disk.close(), 'closing it').catch(() => undefined);
+      return;
+    }
+    this.#disk = disk;
+    this.#reason = undefined;
+    this.#onlineSinceMs = this.#host.clock.monotonicMs();
+    this.#host.changed(this);
+  }
+
+  async #probe(disk: Disk): Promise<void> {
+    try {
+      await this.#limit(disk.probe(), 'a probe');
+    } catch (thrown) {
+      // Meanwhile it may have been taken out, and even be back.
+      if (this.#disk === disk) this.takeOut(asOperatingError(thrown, { disk: this.directory }));
+    }
+  }
+
+  /** Gives up waiting after PROBE_LIMIT_MS. */
+  #limit(work: Promise<void>, what: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const cancel = this.#host.clock.after(PROBE_LIMIT_MS, () => {
+        const message = `disk ${this.directory} stalled: ${what} has not come back for ${PROBE_LIMIT_MS / 1000} s`;
+        reject(new OperatingError('ETIMEDOUT', message, { disk: this.directory }));
+      });
+      work.then(resolve, reject).finally(cancel);
+    });
+  }
+}

@@ -1,0 +1,210 @@
+/**
+ * The disks of one pool, watched: `DiskSet` over any `DiskOpener`. See disk-set.ts for what it promises and disk-watch.ts for one disk's
+ * states. Opened by the daemon before anything else of the pool, closed after everything else.
+ *
+ * Keeps I9: all disks that are there are locked before any is used, and one that another process owns refuses the whole pool. Missing is
+ * not new: what is not identified by its superblock is never written to.
+ */
+import type { Cancel, Clock } from '../base/clock.js';
+import { OperatingError, type ErrnoName } from '../base/errors.js';
+import type { DiskNumber, Uuid } from '../base/ids.js';
+import { DISK_PROBE_INTERVAL_MS, DISK_SEARCH_INTERVAL_MS } from '../base/limits.js';
+import type { Disk } from './disk.js';
+import { forEachBounded, withDirectory, type DiskOpener } from './disk-opener.js';
+import type { DiskChange, DiskSet, SetMember } from './disk-set.js';
+import { DiskWatch, type WatchHost } from './disk-watch.js';
+import type { Member, Membership } from './membership.js';
+import { readSuperblock, updateSuperblock } from './superblock-file.js';
+import type { Superblock } from './superblock.js';
+
+export interface WatchedDiskSetOptions {
+  readonly opener: DiskOpener;
+  readonly clock: Clock;
+  /** As last known; a newer one on a disk of the pool takes its place. */
+  readonly membership: Membership;
+  /** Where disks may be beside the directories that the membership names. */
+  readonly searchDirectories?: readonly string[];
+  readonly log: (level: 'info' | 'warn' | 'error', message: string, detail?: Record<string, unknown>) => void;
+}
+
+/** Failures for other reasons than the disk's: a full disk, a bad record, our own doing. */
+const harmlessCodes: ReadonlySet<ErrnoName> = new Set(['ENOSPC', 'EDQUOT', 'EBADMSG', 'ENODATA', 'EEXIST', 'EBADF']);
+
+export class WatchedDiskSet implements DiskSet, WatchHost {
+  readonly clock: Clock;
+  #membership: Membership;
+  readonly #options: WatchedDiskSetOptions;
+  readonly #watches = new Map<DiskNumber, DiskWatch>();
+  readonly #listeners: DiskChange[] = [];
+  #tick: Cancel | undefined;
+  #searching = false;
+  #searchedAtMs = 0;
+  #started = false;
+  #closed = false;
+
+  /** Use `openWatchedDiskSet`. */
+  constructor(options: WatchedDiskSetOptions) {
+    this.clock = options.clock;
+    this.#options = options;
+    this.#membership = options.membership;
+  }
+
+  get membership(): Membership {
+    return this.#membership;
+  }
+
+  members(): readonly SetMember[] {
+    return [...this.#watches.values()];
+  }
+
+  disk(number: DiskNumber): Disk | undefined {
+    return this.#watches.get(number)?.disk;
+  }
+
+  reportFailure(number: DiskNumber, error: OperatingError): void {
+    const watch = this.#watches.get(number);
+    // A file that is missing may mean that the whole directory was deleted: the probe tells.
+    if (error.code === 'ENOENT') void watch?.check();
+    else if (!harmlessCodes.has(error.code)) watch?.takeOut(error);
+  }
+
+  countError(number: DiskNumber, kind: 'read' | 'write' | 'sync' | 'checksum'): void {
+    this.#watches.get(number)?.count(kind);
+  }
+
+  onChange(listener: DiskChange): void {
+    this.#listeners.push(listener);
+  }
+
+  async probeNow(): Promise<void> {
+    if ([...this.#watches.values()].some((watch) => watch.absent)) await this.#search();
+    await Promise.all([...this.#watches.values()].map((watch) => watch.check(true)));
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#tick?.();
+    await Promise.all([...this.#watches.values()].map((watch) => watch.close()));
+  }
+
+  /** For openWatchedDiskSet alone. @throws OperatingError EBUSY: another process owns a disk of the pool. */
+  async start(): Promise<void> {
+    const found = await this.#look(this.#candidates());
+    for (const { superblock } of found.values())
+      if (superblock.membership.version > this.#membership.version) this.#membership = superblock.membership;
+    for (const member of this.#membership.members)
+      this.#watches.set(member.number, new DiskWatch(this, member, found.get(member.id)?.directory ?? member.directory));
+    const outcomes = await Promise.allSettled([...this.#watches.values()].map((watch) => watch.start()));
+    const refused = outcomes.find((outcome) => outcome.status === 'rejected');
+    if (refused) {
+      await this.close();
+      throw refused.reason;
+    }
+    for (const watch of this.#watches.values())
+      if (watch.reason) this.#options.log('warn', `disk ${watch.member.number} is absent: ${watch.reason.message}`, describe(watch));
+    this.#started = true;
+    this.#arm();
+  }
+
+  // What the watches ask
+
+  async open(member: Member, directory: string): Promise<Disk> {
+    let seenVersion = 0;
+    const disk = await this.#options.opener.openDisk(directory, async (opened) => {
+      const superblock = await readSuperblock(opened);
+      this.#checkIdentity(member, directory, superblock);
+      seenVersion = superblock.membership.version;
+      return superblock.diskId;
+    });
+    try {
+      if (seenVersion < this.#membership.version) await updateSuperblock(disk, this.#membership);
+      return disk;
+    } catch (error) {
+      // A full disk can be read from; it gets the newer membership when there is room again.
+      if (error instanceof OperatingError && error.code === 'ENOSPC') return disk;
+      await disk.close();
+      throw error;
+    }
+  }
+
+  changed(watch: DiskWatch): void {
+    if (!this.#started || this.#closed) return;
+    const { number } = watch.member;
+    if (watch.disk) this.#options.log('info', `disk ${number} is in: ${watch.directory}`, describe(watch));
+    else this.#options.log('warn', `disk ${number} is out: ${watch.reason?.message ?? ''}`, describe(watch));
+    for (const listener of this.#listeners) listener(number, watch.disk, watch.reason);
+  }
+
+  #checkIdentity(member: Member, directory: string, found: Superblock): void {
+    if (found.diskId === member.id && found.membership.poolId === this.#membership.poolId) return;
+    const who = `disk ${found.diskNumber} of pool "${found.membership.poolName}" (${found.diskId})`;
+    throw new OperatingError('ESTALE', `${directory} holds ${who}, not disk ${member.number} of "${this.#membership.poolName}"`, {
+      disk: directory,
+      hint: 'Mount the disk that belongs there.',
+    });
+  }
+
+  #arm(): void {
+    this.#tick = this.clock.after(DISK_PROBE_INTERVAL_MS, () => {
+      if (this.#closed) return;
+      this.#arm();
+      for (const watch of this.#watches.values()) void watch.check();
+      const due = this.clock.monotonicMs() - this.#searchedAtMs >= DISK_SEARCH_INTERVAL_MS;
+      if (due && [...this.#watches.values()].some((watch) => watch.absent)) void this.#search();
+    });
+  }
+
+  // Looking for disks in other places than where they were last seen
+
+  #candidates(): string[] {
+    const directories = new Set(this.#options.searchDirectories ?? []);
+    for (const member of this.#membership.members) directories.add(member.directory);
+    for (const watch of this.#watches.values()) directories.add(watch.directory);
+    for (const watch of this.#watches.values()) if (watch.disk) directories.delete(watch.directory);
+    return [...directories];
+  }
+
+  async #look(directories: readonly string[]): Promise<Map<Uuid, { directory: string; superblock: Superblock }>> {
+    const found = new Map<Uuid, { directory: string; superblock: Superblock }>();
+    await forEachBounded(directories, async (directory) => {
+      try {
+        const superblock = await withDirectory(this.#options.opener, directory, readSuperblock);
+        if (superblock.membership.poolId === this.#membership.poolId) found.set(superblock.diskId, { directory, superblock });
+      } catch (error) {
+        // What is wrong with a place shows when the disk that belongs there is opened.
+        if (!(error instanceof OperatingError)) throw error;
+      }
+    });
+    return found;
+  }
+
+  async #search(): Promise<void> {
+    if (this.#searching) return;
+    this.#searching = true;
+    this.#searchedAtMs = this.clock.monotonicMs();
+    try {
+      const found = await this.#look(this.#candidates());
+      for (const watch of this.#watches.values()) {
+        const place = found.get(watch.member.id);
+        if (watch.absent && place) watch.directory = place.directory;
+        else if (watch.absent) watch.directory = watch.member.directory;
+      }
+    } finally {
+      this.#searching = false;
+    }
+  }
+}
+
+function describe(watch: DiskWatch): Record<string, unknown> {
+  return { disk: watch.member.number, id: watch.member.id, directory: watch.directory, code: watch.reason?.code };
+}
+
+/**
+ * Finds, identifies and locks the pool's disks, and watches over them from then on.
+ * @throws OperatingError EBUSY: another process owns one of them (its pid is in the message).
+ */
+export async function openWatchedDiskSet(options: WatchedDiskSetOptions): Promise<WatchedDiskSet> {
+  const set = new WatchedDiskSet(options);
+  await set.start();
+  return set;
+}
