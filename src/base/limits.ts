@@ -167,3 +167,24 @@ export const DISK_STEADY_MS = 60_000;
 export const DISK_SEARCH_INTERVAL_MS = 5_000;
 /** Directories that are looked into at one time; each takes threads while it is open. */
 export const DISK_INSPECTIONS_MAX = 16;
+
+/** One write to a voter's log file. A batch up to this is one write; a voter that catches up gets several before each sync. */
+export const LOG_WRITE_BYTES_MAX = 4 * MiB;
+/** What a voter gets at most between two syncs; bounds what one that catches up holds in memory. */
+export const LOG_BATCH_BYTES_MAX = 8 * MiB;
+/** Log files are allocated ahead in steps of this, so that most syncs change no allocation metadata. */
+export const LOG_PREALLOCATE_BYTES = 4 * MiB;
+/** One durable step of a voter's replica: large, so that rows that come and go cancel out. */
+export const REPLICA_APPLY_BYTES_MAX = 8 * MiB;
+/** … and this many entries. */
+export const REPLICA_APPLY_ENTRIES_MAX = 16_384;
+/** Durable replicas follow the barrier so late when nothing presses: what comes and goes within it is never written to them. */
+export const REPLICA_INTERVAL_MS = 5_000;
+/** A voter that failed while its disk stayed (a full disk, a damaged file) is tried again so often. */
+export const VOTER_RETRY_MS = 5_000;
+/** Recovery begins anew without a voter that fails in the midst of it, so many times. */
+export const RECOVERY_ATTEMPTS_MAX = 4;
+/** Room in the journal that only barriers may take, so that a flush can always end. Some hundred barriers; one is used a flush. */
+export const JOURNAL_HEADROOM_BYTES = 64 * KiB;
+/** Rounds of one flush in which synced data had to be moved and asked for again. Each takes a disk out, so it ends long before. */
+export const FLUSH_ROUNDS_MAX = 1_000;
