@@ -1,0 +1,193 @@
+/**
+ * The thread behind one replica: SQLite calls that may wait for a disk. Started by worker-client.ts, one for each durable replica and one for the working
+ * replica; serves one request at a time. Says that it is alive while it works, so that a slow disk is told from a dead one.
+ */
+import { parentPort } from 'node:worker_threads';
+import { assert, AssertionError, must } from '../base/assert.js';
+import { DecodeError } from '../base/bytes.js';
+import { REPLICA_CHECK_BYTES_MAX } from '../base/limits.js';
+import type { LogPoint } from '../quorum/state-machine.js';
+import { visitWrites } from './entry.js';
+import { SortedRows } from './sorted-rows.js';
+import { DamagedFileError, DamagedSourceError, errnoOf, isDamage } from './sqlite-error.js';
+import { addRow, removeRow, SqliteFile } from './sqlite-file.js';
+import { unpackEntries, type Job, type PackedEntries, type Reply, type Request } from './worker-jobs.js';
+
+/** The replica that is open: a durable one, or the working one for checkpoints. */
+let open: SqliteFile | undefined;
+
+function close(): void {
+  open?.close();
+  open = undefined;
+}
+
+/** Opens and verifies; undefined when the file is damaged. Other errors are thrown: they say nothing about the file. */
+function openVerified(path: string, use: 'working' | 'durable', create: boolean, alive: () => void): SqliteFile | undefined {
+  let file: SqliteFile | undefined;
+  try {
+    file = new SqliteFile(path, use, create);
+    file.meta();
+    if (file.bytes() <= REPLICA_CHECK_BYTES_MAX) file.verify(alive);
+    return file;
+  } catch (error) {
+    try {
+      file?.close();
+    } catch (closing) {
+      if (!isDamage(closing)) throw closing;
+    }
+    if (isDamage(error)) return undefined;
+    throw error;
+  }
+}
+
+function openDurable(path: string, create: boolean, alive: () => void): LogPoint | undefined {
+  close();
+  open = openVerified(path, 'durable', create, alive);
+  if (open === undefined) return undefined;
+  if (open.meta().contents !== undefined) return open.meta().point;
+  close();
+  return undefined;
+}
+
+interface NetWrite {
+  readonly position: number;
+  readonly value: Buffer | undefined;
+}
+
+/** The last write to each key: rows that come and go within the batch never reach the disk. */
+function netEffect(entries: PackedEntries): SortedRows<NetWrite> {
+  const net = new SortedRows<NetWrite>();
+  unpackEntries(entries, (position, payload) => {
+    visitWrites(payload, (key, value) => net.set(key, { position, value }));
+  });
+  return net;
+}
+
+function apply(entries: PackedEntries, alive: () => void): undefined {
+  const file = must(open, 'no replica is open');
+  const net = netEffect(entries);
+  file.begin();
+  try {
+    const { point, contents } = file.meta();
+    if (contents === undefined) throw new DamagedFileError(`${file.path} does not say what it holds`);
+    assert(
+      point.position === entries.from.position && Buffer.compare(point.chain, entries.from.chain) === 0,
+      'replica is not where it was',
+    );
+    let written = 0;
+    for (const [key, { position, value }] of net.entries()) {
+      const before = file.storedChecksum(key);
+      if (before !== undefined) removeRow(contents, before);
+      if (value !== undefined) addRow(contents, file.put(key, position, value));
+      else if (before !== undefined) file.delete(key);
+      if (++written % 256 === 0) alive();
+    }
+    file.setMeta(entries.to, contents);
+    alive();
+    file.commit();
+  } catch (error) {
+    // After a failed write or sync there is nothing to go back to: the file is given up as it is.
+    if (isDamage(error)) close();
+    else file.rollback();
+    throw error;
+  }
+  return undefined;
+}
+
+async function copy(from: string, to: string, alive: () => void): Promise<LogPoint> {
+  try {
+    return await copyVerified(from, to, alive);
+  } catch (error) {
+    // Which of the two is it? Damage is copied faithfully; a disk that cannot be read or written shows itself here too.
+    if (isDamage(error) && isDamaged(from, alive)) throw new DamagedSourceError(error instanceof Error ? error.message : String(error));
+    throw error;
+  }
+}
+
+function isDamaged(path: string, alive: () => void): boolean {
+  let file: SqliteFile | undefined;
+  try {
+    file = new SqliteFile(path, 'reading', false);
+    file.verify(alive);
+    return false;
+  } catch (error) {
+    return isDamage(error);
+  } finally {
+    file?.close();
+  }
+}
+
+async function copyVerified(from: string, to: string, alive: () => void): Promise<LogPoint> {
+  const source = new SqliteFile(from, 'reading', false);
+  try {
+    await source.copyTo(to, alive);
+  } finally {
+    source.close();
+  }
+  const made = new SqliteFile(to, 'reading', false);
+  try {
+    made.verify(alive);
+    const { point, contents } = made.meta();
+    if (contents === undefined) throw new DamagedFileError(`${from} does not say what it holds`);
+    return point;
+  } finally {
+    made.close();
+  }
+}
+
+function check(path: string, alive: () => void): LogPoint | undefined {
+  const file = openVerified(path, 'working', false, alive);
+  const point = file?.meta().point;
+  file?.close();
+  return point;
+}
+
+function checkpoint(path: string): number {
+  if (open?.path !== path) {
+    close();
+    open = new SqliteFile(path, 'working', false);
+  }
+  return open.checkpoint().walBytes;
+}
+
+function run(job: Job, alive: () => void): unknown {
+  switch (job.kind) {
+    case 'open':
+      return openDurable(job.path, job.create, alive);
+    case 'apply':
+      return apply(job.entries, alive);
+    case 'close':
+      close();
+      return undefined;
+    case 'copy':
+      return copy(job.from, job.to, alive);
+    case 'check':
+      return check(job.path, alive);
+    case 'checkpoint':
+      return checkpoint(job.path);
+  }
+}
+
+const port = must(parentPort, 'replica-worker.ts runs as a thread');
+
+async function serve({ id, job }: Request): Promise<void> {
+  const reply = (message: Reply): void => {
+    port.postMessage(message);
+  };
+  try {
+    const answer = await run(job, () => {
+      reply({ id, type: 'alive' });
+    });
+    reply({ id, type: 'done', answer });
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    // The log verified its entries' checksums: one that cannot be read was made by a program that we are not.
+    const bug = error instanceof AssertionError || error instanceof DecodeError;
+    const damaged = error instanceof DamagedSourceError ? 'source' : isDamage(error) ? 'own' : 'none';
+    reply({ id, type: 'failed', failure: { code: errnoOf(error), message, damaged, bug } });
+  }
+}
+
+port.on('message', (request: Request) => {
+  void serve(request);
+});

@@ -1,0 +1,100 @@
+/** What the main thread and a replica's thread say to each other, and how entries travel. */
+import { assert } from '../base/assert.js';
+import type { ErrnoName } from '../base/errors.js';
+import type { LogEntry, LogPoint } from '../quorum/state-machine.js';
+
+/** Entries as one run of shared memory: no copy at the border, and voters that follow in step share it. */
+export interface PackedEntries {
+  /** For each data entry: position (f64), payload's length (u32), both little endian, then the payload. */
+  readonly memory: SharedArrayBuffer;
+  /** Where a replica stands before and behind these entries. */
+  readonly from: LogPoint;
+  readonly to: LogPoint;
+}
+
+/** One request. A thread serves one replica, one request at a time. */
+export type Job =
+  /** Opens the durable replica; `create`: a new one. Answers with its point, or undefined when it is damaged. */
+  | { readonly kind: 'open'; readonly path: string; readonly create: boolean }
+  /** Applies entries to the open durable replica in one transaction. */
+  | { readonly kind: 'apply'; readonly entries: PackedEntries }
+  /** Lets go of the file, so that it can be removed or replaced. */
+  | { readonly kind: 'close' }
+  /** Copies a durable replica's file and verifies the copy. Answers with its point. */
+  | { readonly kind: 'copy'; readonly from: string; readonly to: string }
+  /** Verifies a working replica's file that an earlier process left. Answers with its point, or undefined when it is damaged. */
+  | { readonly kind: 'check'; readonly path: string }
+  /** Checkpoints the write-ahead file of the working replica that the main thread has open. Answers with the file's bytes. */
+  | { readonly kind: 'checkpoint'; readonly path: string };
+
+export interface JobAnswers {
+  open: LogPoint | undefined;
+  apply: undefined;
+  close: undefined;
+  copy: LogPoint;
+  check: LogPoint | undefined;
+  checkpoint: number;
+}
+
+/** Request as posted. */
+export interface Request {
+  readonly id: number;
+  readonly job: Job;
+}
+
+/** What went wrong, in a form that crosses the border. `damaged`: the file that must not be trusted any more: the replica's own or the copy's source. */
+export interface JobFailure {
+  readonly code: ErrnoName;
+  readonly message: string;
+  readonly damaged: 'none' | 'own' | 'source';
+  /** A bug of ours: ends the process. */
+  readonly bug: boolean;
+}
+
+/** alive: still at it. */
+export type Reply =
+  | { readonly id: number; readonly type: 'alive' }
+  | { readonly id: number; readonly type: 'done'; readonly answer: unknown }
+  | { readonly id: number; readonly type: 'failed'; readonly failure: JobFailure };
+
+const ENTRY_HEADER_BYTES = 12;
+
+/** Packs entries that follow `from`. */
+export function packEntries(from: LogPoint, entries: readonly LogEntry[]): PackedEntries {
+  let bytes = 0;
+  let to = from;
+  for (const entry of entries) {
+    assert(entry.point.position === to.position + 1, `entry ${entry.point.position} after ${to.position}`);
+    assert(entry.point.epoch >= to.epoch, `entry of epoch ${entry.point.epoch} after epoch ${to.epoch}`);
+    to = entry.point;
+    if (entry.kind === 'data') bytes += ENTRY_HEADER_BYTES + entry.payload.length;
+  }
+  const memory = new SharedArrayBuffer(bytes);
+  const packed = Buffer.from(memory);
+  let at = 0;
+  for (const { kind, point, payload } of entries) {
+    if (kind !== 'data') continue;
+    at = packed.writeDoubleLE(point.position, at);
+    at = packed.writeUInt32LE(payload.length, at);
+    packed.set(payload, at);
+    at += payload.length;
+  }
+  return { memory, from: clonePoint(from), to: clonePoint(to) };
+}
+
+/** Calls `visit` for each data entry. Payloads are views. */
+export function unpackEntries(entries: PackedEntries, visit: (position: number, payload: Buffer) => void): void {
+  const packed = Buffer.from(entries.memory);
+  for (let at = 0; at < packed.length;) {
+    const position = packed.readDoubleLE(at);
+    const bytes = packed.readUInt32LE(at + 8);
+    at += ENTRY_HEADER_BYTES;
+    visit(position, packed.subarray(at, at + bytes));
+    at += bytes;
+  }
+}
+
+/** The chain may be a view into a large buffer, all of which would be cloned when it is posted. */
+function clonePoint({ position, epoch, chain }: LogPoint): LogPoint {
+  return { position, epoch, chain: Uint8Array.from(chain) };
+}
