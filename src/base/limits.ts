@@ -47,7 +47,7 @@ export const INODE_CACHE_MAX = 16_384;
 
 /** FUSE: bytes of one READ or WRITE. The kernel's own limit by default (max_pages 256). */
 export const FUSE_IO_BYTES_MAX = 1 * MiB;
-/** FUSE: request buffers; each FUSE_IO_BYTES_MAX plus a page. */
+/** FUSE: requests in one batch. */
 export const FUSE_SLOTS = 16;
 
 /** Length of a file name, bytes (NAME_MAX). */
@@ -188,3 +188,22 @@ export const RECOVERY_ATTEMPTS_MAX = 4;
 export const JOURNAL_HEADROOM_BYTES = 64 * KiB;
 /** Rounds of one flush in which synced data had to be moved and asked for again. Each takes a disk out, so it ends long before. */
 export const FLUSH_ROUNDS_MAX = 1_000;
+
+/** FUSE: a batch of requests ends with the one that reaches this, so that a large write is copied on while the processor's cache still has it. */
+export const FUSE_BATCH_BYTES = 128 * KiB;
+/** FUSE: small replies that wait for the end of their batch. */
+export const FUSE_OUTBOX_BYTES = 64 * KiB;
+/** FUSE: requests that the kernel sends without anyone waiting (read-ahead, write-back): with 1 MiB each, what may be under way at one time. */
+export const FUSE_BACKGROUND_MAX = 16;
+/** FUSE: requests under way; past this no more are taken. Each is a few hundred bytes and a promise. */
+export const FUSE_REQUESTS_MAX = 1024;
+/** FUSE: bytes of writes that the namespace has copied but not yet accepted; past this no more requests are taken. */
+export const FUSE_WRITE_BYTES_MAX = 32 * MiB;
+/** FUSE: one reply of directory entries. A getdents(2) buffer is 32 KiB in most programs. */
+export const FUSE_READDIR_BYTES_MAX = 64 * KiB;
+/** FUSE: after a request was answered, look for the next one this long before sleeping. A sleep and a wake cost about 100 µs. */
+export const FUSE_SPIN_MICROSECONDS = 30;
+/** FUSE: then let timers and other I/O run, however many requests come. */
+export const FUSE_TURN_MICROSECONDS = 1500;
+/** FUSE: how long the kernel may remember names and attributes. We are the only writer; the bound is for what nobody thought of. */
+export const FUSE_VALIDITY_SECONDS = 3600;

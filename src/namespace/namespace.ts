@@ -74,7 +74,10 @@ export interface Namespace {
   lookup(parent: Ino, name: string, caller: Caller): Promise<Attributes>;
   getattr(ino: Ino): Promise<Attributes>;
   setattr(ino: Ino, change: AttributeChange, caller: Caller, handle?: Handle): Promise<Attributes>;
-  /** The kernel dropped `count` lookups of this inode; an unlinked one nobody knows is collected. */
+  /**
+   * The kernel dropped `count` lookups of this inode; an unlinked one nobody knows is collected. Counted as one lookup each: every result of lookup, symlink,
+   * mknod, mkdir, link and create, and every entry with attributes (but . and ..) that readdir's `room` accepted.
+   */
   forget(ino: Ino, count: number): void;
   readlink(ino: Ino): Promise<Buffer>;
   symlink(parent: Ino, name: string, target: Uint8Array, caller: Caller): Promise<Attributes>;
