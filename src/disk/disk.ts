@@ -44,6 +44,8 @@ export interface Capacity {
   readonly totalBytes: number;
   /** Free for us (f_bavail). */
   readonly freeBytes: number;
+  /** Names the file system (st_dev as text): directories of one share its space. Left out where unknown. */
+  readonly fileSystem?: string;
 }
 
 /** Counters since the daemon's start. */

@@ -59,6 +59,11 @@ export interface Storage {
   sync(): Promise<boolean>;
   /** Bytes written since the last sync began. */
   readonly unsyncedBytes: number;
+  /**
+   * Where the shards are now, if some were moved after a failed sync since this location was made (else the same object). Whoever writes a location
+   * into the index takes it through here, in the same turn as the transaction: the blob may have been moved before the index knew it.
+   */
+  current(location: Location): Location;
   /** Gives a blob's space back now. The caller vouches for I5; waits for reads in flight on it itself. */
   free(location: Location): Promise<void>;
   /** Writes missing or bad shards anew (on other disks where needed), and resolves with the new location; the old one stays valid. */

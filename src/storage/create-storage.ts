@@ -1,0 +1,172 @@
+/**
+ * Makes the data plane out of its parts, and hands calls to them. Called by the daemon once the pool's leadership is won (the epoch is known).
+ */
+import { assert } from '../base/assert.js';
+import { OperatingError } from '../base/errors.js';
+import { makeBlobId } from '../base/ids.js';
+import {
+  BLOB_BYTES_MAX,
+  BLOB_SHARDS_MAX,
+  FRAME_BYTES,
+  RECORD_FRAMES_MAX,
+  STORES_IN_FLIGHT_MAX,
+  UNSYNCED_BYTES_MAX,
+} from '../base/limits.js';
+import type { Location } from '../base/location.js';
+import { Freeing } from './freeing.js';
+import { MISSING } from './location-codec.js';
+import { Moves } from './moves.js';
+import { Pool, presentShards, type StorageOptions } from './pool.js';
+import { Reader } from './reader.js';
+import { Slots } from './slots.js';
+import type { FoundRecord, PoolCapacity, Storage, StoredBlob } from './storage.js';
+import { missingShards, Syncer } from './sync.js';
+import { Writer } from './writer.js';
+
+export type { StorageOptions } from './pool.js';
+
+class BlobStorage implements Storage {
+  readonly k: number;
+  readonly m: number;
+  readonly blobBytesMax: number;
+  readonly smallBytesMax: number;
+  readonly #pool: Pool;
+  readonly #reader: Reader;
+  readonly #writer: Writer;
+  readonly #syncer: Syncer;
+  readonly #freeing: Freeing;
+  readonly #moves = new Moves();
+  readonly #slots = new Slots(STORES_IN_FLIGHT_MAX);
+  readonly #running = new Set<Promise<unknown>>();
+  #blobs = 0;
+  #closed = false;
+
+  constructor(options: StorageOptions) {
+    const { k, m } = options;
+    assert(k > 0 && m >= 0 && k + m <= BLOB_SHARDS_MAX, `code ${k}+${m}`);
+    this.k = k;
+    this.m = m;
+    this.blobBytesMax = Math.min(BLOB_BYTES_MAX, k * RECORD_FRAMES_MAX * FRAME_BYTES);
+    this.smallBytesMax = k * FRAME_BYTES;
+    this.#pool = new Pool(options);
+    this.#reader = new Reader(this.#pool);
+    this.#writer = new Writer(this.#pool, (bytes) => {
+      this.#syncer.writtenBytes += bytes;
+    });
+    this.#syncer = new Syncer(this.#pool, this.#reader, this.#writer, this.#moves);
+    this.#freeing = new Freeing(this.#pool);
+  }
+
+  get unsyncedBytes(): number {
+    return this.#syncer.writtenBytes;
+  }
+
+  /** Keeps `close` from pulling the ground away. */
+  #run<T>(work: () => Promise<T>): Promise<T> {
+    assert(!this.#closed, 'the storage is closed');
+    const running = work().finally(() => this.#running.delete(running));
+    this.#running.add(running);
+    return running;
+  }
+
+  store(data: Uint8Array): Promise<StoredBlob> {
+    assert(data.length > 0 && data.length <= this.blobBytesMax, `blob of ${data.length} bytes`);
+    return this.#run(async () => {
+      await this.#boundUnsynced();
+      return this.#slots.with(async () => {
+        const { k, m } = this;
+        const blob = makeBlobId(this.#pool.options.epoch, this.#blobs++);
+        const shards = Array.from({ length: k + m }, (_, shard) => shard);
+        const location: Location = { blob, codec: 0, k, m, bytes: data.length, shards: shards.map(() => MISSING) };
+        const result = await this.#writer.write({ purpose: 'store', location, shards, data });
+        return stored(result.blob.location);
+      });
+    });
+  }
+
+  /** A crash may cost so much and no more; usually a flush comes long before. */
+  async #boundUnsynced(): Promise<void> {
+    while (this.#pool.tally.unsyncedBytes >= UNSYNCED_BYTES_MAX) await this.sync();
+  }
+
+  read(location: Location, offset: number, out: Uint8Array): Promise<void> {
+    return this.#run(() => this.#reader.read(location, offset, out));
+  }
+
+  verify(location: Location): Promise<boolean> {
+    return this.#run(async () => (await this.#reader.goodShards(location, presentShards(location))).length >= location.k);
+  }
+
+  sync(): Promise<boolean> {
+    return this.#run(async () => {
+      try {
+        return await this.#syncer.sync();
+      } finally {
+        await this.#freeing.sweep();
+      }
+    });
+  }
+
+  current(location: Location): Location {
+    return this.#moves.current(location);
+  }
+
+  free(location: Location): Promise<void> {
+    return this.#run(async () => {
+      this.#syncer.forget(location);
+      if (missingShards(location).length === 0) this.#moves.forget(location.blob);
+      await this.#freeing.free(location);
+    });
+  }
+
+  rebuild(location: Location, shards: readonly number[]): Promise<StoredBlob> {
+    return this.#run(() =>
+      this.#slots.with(async () => {
+        const data = await this.#reader.content(location, shards, 'report');
+        const without = { ...location, shards: location.shards.map((place, shard) => (shards.includes(shard) ? MISSING : place)) };
+        const { blob, unplaced, reason } = await this.#writer.write({ purpose: 'heal', location: without, shards, data });
+        if (unplaced.length === shards.length && shards.length > 0)
+          throw reason ?? new OperatingError('EIO', `no disk that is in can take a shard of blob ${location.blob}`);
+        // What found no place keeps the one that it had, for its disk may come back with it; unless another shard is on that disk now.
+        const used = new Set(blob.location.shards.map(({ disk }) => disk));
+        const kept = blob.location.shards.map((place, shard) => {
+          const before = location.shards[shard] ?? MISSING;
+          return unplaced.includes(shard) && !used.has(before.disk) ? before : place;
+        });
+        blob.location = { ...blob.location, shards: kept };
+        const missing = new Set([...unplaced, ...missingShards(blob.location)]);
+        return { location: blob.location, missing: [...missing].sort((a, b) => a - b) };
+      }),
+    );
+  }
+
+  scan(): AsyncIterable<FoundRecord> {
+    return this.#freeing.scan();
+  }
+
+  freeRecord(record: FoundRecord): Promise<void> {
+    return this.#run(() => this.#freeing.freeRecord(record));
+  }
+
+  capacity(): Promise<PoolCapacity> {
+    return this.#run(() => this.#pool.space.capacity(this.k, this.m));
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await Promise.allSettled(this.#running);
+    for (const shelf of this.#pool.shelves()) await shelf.retireAll();
+    await this.#freeing.sweep();
+    for (const shelf of this.#pool.shelves()) shelf.close();
+  }
+}
+
+function stored(location: Location): StoredBlob {
+  return { location, missing: missingShards(location) };
+}
+
+/** Opens the data plane. Nothing is read or written until it is asked to. */
+export async function createStorage(options: StorageOptions): Promise<Storage> {
+  return new BlobStorage(options);
+}

@@ -1,0 +1,151 @@
+/**
+ * What the parts of the data plane share: the disks' shelves, what is free on them, which were declared out, and how errors of disks are
+ * sorted. Made once by create-storage.ts.
+ */
+import { AssertionError, must } from '../base/assert.js';
+import type { Clock, Random } from '../base/clock.js';
+import { asOperatingError, OperatingError, type ErrnoName } from '../base/errors.js';
+import { makeSegmentId, type DiskNumber, type Uuid } from '../base/ids.js';
+import type { Location } from '../base/location.js';
+import type { DiskSet } from '../disk/disk-set.js';
+import type { StripeIo } from '../disk/stripe.js';
+import { zoneLimit, type Zoned } from './placement.js';
+import type { Tally } from './segment.js';
+import { Shelf } from './shelf.js';
+import { Pins } from './slots.js';
+import { Space } from './space.js';
+import type { DamageReport, StoredBlob } from './storage.js';
+
+export interface StorageOptions {
+  readonly poolId: Uuid;
+  /** Of this leadership; blobs and segments that are made carry it. */
+  readonly epoch: number;
+  /** The code of new blobs. */
+  readonly k: number;
+  readonly m: number;
+  readonly diskSet: DiskSet;
+  readonly stripeIo: StripeIo;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: (level: 'info' | 'warn' | 'error', message: string, detail?: Record<string, unknown>) => void;
+  /** Awaited before a shard is left out because its disk is out: the disk is declared out in the index first (I2). May come more than once. */
+  readonly onDiskOut: (disk: DiskNumber) => Promise<void>;
+  /**
+   * Shards had to be written elsewhere, or are missing now, since a sync failed. Awaited: the caller swaps the location in the index (`Storage.current`
+   * of what stands there), and what `replacedShards` says is freed once that is durable.
+   */
+  readonly onMoved: (old: Location, now: StoredBlob) => Promise<void>;
+  /** A bad or unreachable shard was found by a reader; about once for each. */
+  readonly onDamage: (report: DamageReport) => void;
+}
+
+/** Answers to a read that mean that this record is bad, not the disk. */
+const badRecord: ReadonlySet<ErrnoName> = new Set(['EBADMSG', 'ENODATA', 'ENOENT']);
+
+/** Is it that the disk has no room? */
+export function isFull(error: OperatingError): boolean {
+  return error.code === 'ENOSPC' || error.code === 'EDQUOT';
+}
+
+export class Pool {
+  readonly options: StorageOptions;
+  readonly space: Space;
+  readonly pins = new Pins();
+  readonly tally: Tally = { unsyncedBytes: 0 };
+  readonly #shelves = new Map<DiskNumber, Shelf>();
+  readonly #declared = new Map<DiskNumber, Promise<void>>();
+  #segments = 0;
+
+  constructor(options: StorageOptions) {
+    this.options = options;
+    this.space = new Space(options.diskSet, options.clock, (disk) => this.#shelves.get(disk)?.unfilledBytes ?? 0);
+    options.diskSet.onChange((number, disk) => {
+      if (disk) this.#declared.delete(number);
+      this.#shelves.get(number)?.setDisk(disk);
+    });
+  }
+
+  /** The shelf of a disk, which may be out. */
+  shelf(number: DiskNumber): Shelf {
+    let shelf = this.#shelves.get(number);
+    if (!shelf) {
+      const nextSegment = (): number => makeSegmentId(this.options.epoch, this.#segments++);
+      shelf = new Shelf({ pool: this.options.poolId, number, nextSegment, tally: this.tally });
+      this.#shelves.set(number, shelf);
+    }
+    shelf.setDisk(this.options.diskSet.disk(number));
+    return shelf;
+  }
+
+  /** Those that were used so far. */
+  shelves(): Shelf[] {
+    return [...this.#shelves.keys()].map((number) => this.shelf(number));
+  }
+
+  /** The data members as placement sees them. */
+  zoned(): Zoned[] {
+    return this.space.dataMembers().map(({ member }) => ({ disk: member.number, zone: member.zone }));
+  }
+
+  /** Shards of one blob in one zone at most. */
+  zoneLimit(k: number, m: number): number {
+    return zoneLimit(this.zoned(), k, m);
+  }
+
+  /**
+   * Resolves when the index says that the disk is out. Asked once for each time that it goes out.
+   * @throws what `onDiskOut` threw: then nothing may be left out because of this disk
+   */
+  async declareOut(number: DiskNumber): Promise<void> {
+    const declared = this.#declared.get(number);
+    if (declared) return declared;
+    const declaring = this.options.onDiskOut(number);
+    // Remembered only while it is out: should it be in again, it has to be declared anew the next time.
+    if (!this.options.diskSet.disk(number)) this.#declared.set(number, declaring);
+    try {
+      await declaring;
+    } catch (error) {
+      if (this.#declared.get(number) === declaring) this.#declared.delete(number);
+      throw error;
+    }
+  }
+
+  /** Declares all data members out that are not in. */
+  async declareAbsent(): Promise<void> {
+    const absent = this.space.dataMembers().filter(({ disk }) => !disk);
+    await Promise.all(absent.map(({ member }) => this.declareOut(member.number)));
+  }
+
+  /**
+   * An I/O call on a disk failed: counts it, and takes the disk out if a healthy one's would not have.
+   * @param disk the object that the call was made on; nothing is said of its successor
+   */
+  ioFailed(number: DiskNumber, disk: unknown, kind: 'read' | 'write' | 'sync', thrown: unknown): OperatingError {
+    if (thrown instanceof AssertionError) throw thrown;
+    const error = asOperatingError(thrown, { disk: String(number) });
+    const { diskSet, log } = this.options;
+    if (disk === undefined || diskSet.disk(number) !== disk) return error;
+    log('warn', `${kind} on disk ${number} failed: ${error.message}`, { disk: number, code: error.code });
+    if (isFull(error)) {
+      this.space.setFull(number);
+      diskSet.countError(number, kind);
+    } else if (kind === 'read' && badRecord.has(error.code)) diskSet.countError(number, error.code === 'ENOENT' ? 'read' : 'checksum');
+    else diskSet.reportFailure(number, error);
+    return error;
+  }
+
+  /** The member's zone, also of one that is out. */
+  zoneOf(number: DiskNumber): Zoned {
+    return this.zoned().find(({ disk }) => disk === number) ?? { disk: number, zone: undefined };
+  }
+}
+
+/** A blob's shards that are there to be read. */
+export function presentShards(location: Location): number[] {
+  return location.shards.flatMap(({ disk }, shard) => (disk === 0 ? [] : [shard]));
+}
+
+/** The place of a shard. */
+export function placeOf(location: Location, shard: number): Location['shards'][number] {
+  return must(location.shards[shard], `blob ${location.blob} has no shard ${shard}`);
+}

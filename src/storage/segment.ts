@@ -1,0 +1,186 @@
+/**
+ * A segment file of this epoch while it takes records: where its end is, which of its records are not synced yet, whether it can be trusted.
+ *
+ *   open ──(grown past SEGMENT_BYTES_MAX)──▶ retired ──(all synced, no write in flight)──▶ closed
+ *     └──(sync failed, disk left)──▶ distrusted: takes nothing, is never synced again; its unsynced records are written elsewhere
+ *
+ * Keeps I1 (space is taken by moving the end, never twice) and, with sync.ts, the rule that a failed sync is final (I2, I4).
+ */
+import { assert } from '../base/assert.js';
+import { asOperatingError } from '../base/errors.js';
+import type { DiskNumber, SegmentId } from '../base/ids.js';
+import { MiB, SEGMENT_BYTES_MAX, SEGMENT_PREALLOCATE_BYTES, SHARD_ALIGN_BYTES } from '../base/limits.js';
+import type { Location } from '../base/location.js';
+import type { Disk, DiskFile } from '../disk/disk.js';
+import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, segmentPath, type SegmentHeader } from './segment-format.js';
+
+/** A blob that has unsynced shards; its location follows when these are moved. */
+export interface LiveBlob {
+  location: Location;
+}
+
+/** A record that is written but not known to be synced. */
+export interface UnsyncedShard {
+  readonly blob: LiveBlob;
+  readonly shard: number;
+  readonly bytes: number;
+}
+
+/** A sum over all segments. */
+export interface Tally {
+  /** Of records that wait for a sync. */
+  unsyncedBytes: number;
+}
+
+const zeroBlock = Buffer.alloc(SHARD_ALIGN_BYTES);
+
+export class Segment {
+  readonly id: SegmentId;
+  readonly number: DiskNumber;
+  readonly disk: Disk;
+  readonly file: DiskFile;
+  /** Records that were written or are being written, and not freed; a hint, see freeing.ts. */
+  liveRecords = 0;
+  /** Stores that have taken space and not finished. */
+  writing = 0;
+  retired = false;
+  /** By offset of the record. */
+  readonly #unsynced = new Map<number, UnsyncedShard>();
+  readonly #tally: Tally;
+  #distrusted = false;
+  #closed = false;
+  #end = SEGMENT_HEADER_BYTES;
+  #allocatedEnd = SEGMENT_HEADER_BYTES;
+
+  private constructor(header: SegmentHeader, file: DiskFile, disk: Disk, tally: Tally) {
+    this.number = header.disk;
+    this.id = header.segment;
+    this.file = file;
+    this.disk = disk;
+    this.#tally = tally;
+  }
+
+  /** Creates the file with its header, unsynced. @throws OperatingError */
+  static async create(disk: Disk, header: SegmentHeader, tally: Tally): Promise<Segment> {
+    const file = await disk.open(segmentPath(header.segment), { create: true, write: true });
+    try {
+      await file.write(0, [encodeSegmentHeader(header)]);
+    } catch (error) {
+      await file.close().catch(() => undefined);
+      throw error;
+    }
+    return new Segment(header, file, disk, tally);
+  }
+
+  /** False for ever once its unsynced records may be lost. */
+  get trusted(): boolean {
+    return !this.#distrusted && !this.file.poisoned;
+  }
+
+  get end(): number {
+    return this.#end;
+  }
+
+  /** Bytes allocated for records to come. */
+  get unfilledBytes(): number {
+    return this.retired || !this.trusted ? 0 : this.#allocatedEnd - this.#end;
+  }
+
+  get full(): boolean {
+    return this.#end >= SEGMENT_BYTES_MAX;
+  }
+
+  distrust(): void {
+    this.#distrusted = true;
+  }
+
+  /** Takes space for a record if it is allocated already. */
+  take(bytes: number): number | undefined {
+    assert(bytes % SHARD_ALIGN_BYTES === 0, `record of ${bytes} bytes`);
+    if (this.full || this.retired || this.#end + bytes > this.#allocatedEnd) return undefined;
+    const offset = this.#end;
+    this.#end += bytes;
+    this.liveRecords++;
+    this.writing++;
+    return offset;
+  }
+
+  /**
+   * Allocates space for at least `bytes` more. One call at a time.
+   * @param diskBytes size of the disk: a small one is allocated in small steps
+   * @throws OperatingError ENOSPC
+   */
+  async extend(bytes: number, diskBytes: number): Promise<void> {
+    // Grows with the segment, so that a pool that stores little takes little.
+    const step = Math.min(SEGMENT_PREALLOCATE_BYTES, diskBytes / 64, Math.max(4 * MiB, this.#end));
+    const blocks = Math.ceil(Math.max(bytes, step) / SHARD_ALIGN_BYTES);
+    const from = this.#allocatedEnd;
+    let length = blocks * SHARD_ALIGN_BYTES;
+    try {
+      await this.file.preallocate(from, length);
+    } catch (thrown) {
+      if (asOperatingError(thrown).code !== 'ENOSPC') throw thrown;
+      length = this.#end + bytes - from;
+      await this.file.preallocate(from, length);
+    }
+    // The file's size covers what is allocated: space past the end of a file could not be punched out again.
+    await this.file.write(from + length - SHARD_ALIGN_BYTES, [zeroBlock]);
+    this.#allocatedEnd = from + length;
+  }
+
+  get unsyncedRecords(): number {
+    return this.#unsynced.size;
+  }
+
+  /** A record landed: it waits for the next sync. */
+  landed(offset: number, shard: UnsyncedShard): void {
+    assert(this.trusted && offset < this.#end && !this.#unsynced.has(offset), `record at ${offset} of segment ${this.id}`);
+    this.#unsynced.set(offset, shard);
+    this.#tally.unsyncedBytes += shard.bytes;
+    this.writing--;
+  }
+
+  /** What a sync that begins now covers: hand it to `synced` when it succeeded. */
+  covered(): readonly number[] {
+    return [...this.#unsynced.keys()];
+  }
+
+  synced(covered: readonly number[]): void {
+    for (const offset of covered) this.forget(offset);
+  }
+
+  /** The record need not be synced: it is, or nothing points to it any more. */
+  forget(offset: number): void {
+    const shard = this.#unsynced.get(offset);
+    if (!shard) return;
+    this.#unsynced.delete(offset);
+    this.#tally.unsyncedBytes -= shard.bytes;
+  }
+
+  /** Takes out all records that wait for a sync, which will not come. */
+  takeSuspects(): UnsyncedShard[] {
+    const suspects = [...this.#unsynced.values()];
+    this.synced(this.covered());
+    return suspects;
+  }
+
+  /** A store gave up a record that it had taken space for. */
+  gaveUp(): void {
+    this.writing--;
+  }
+
+  /** Takes no more records; gives back what is allocated behind the last one. */
+  async retire(): Promise<void> {
+    if (this.retired) return;
+    const unfilled = this.unfilledBytes;
+    this.retired = true;
+    if (unfilled > 0) await this.file.punch(this.#end, unfilled).catch(() => undefined);
+  }
+
+  /** Closes the handle if nothing needs it any more. */
+  async closeIfDone(): Promise<void> {
+    if (this.#closed || !this.retired || this.writing > 0 || this.#unsynced.size > 0) return;
+    this.#closed = true;
+    await this.file.close().catch(() => undefined);
+  }
+}

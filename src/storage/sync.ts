@@ -1,0 +1,147 @@
+/**
+ * Makes what was written durable, and deals with what could not be: the heart of I2 and I4.
+ *
+ *   round: sync all disks in parallel ──all good──▶ true
+ *            └─ suspects (sync failed, disk left) ─▶ rebuild each from its blob's other shards, elsewhere ─▶ tell the index (`onMoved`) ─▶ false
+ *
+ * A shard that cannot be written elsewhere becomes missing in the blob's location, after its disk was declared out. A blob of which fewer than k
+ * shards can be read is kept and tried again by each later round; until then `sync` rejects, for what points to it cannot become durable.
+ */
+import { OperatingError, asOperatingError } from '../base/errors.js';
+import { MOVES_IN_FLIGHT_MAX } from '../base/limits.js';
+import type { Location } from '../base/location.js';
+import { MISSING, samePlace } from './location-codec.js';
+import type { Moves } from './moves.js';
+import { placeOf, type Pool } from './pool.js';
+import type { Reader } from './reader.js';
+import type { LiveBlob } from './segment.js';
+import type { SuspectShard } from './shelf.js';
+import { Slots } from './slots.js';
+import type { StoredBlob } from './storage.js';
+import type { Writer } from './writer.js';
+
+/** Shards of a location that are nowhere. */
+export function missingShards(location: Location): number[] {
+  return location.shards.flatMap(({ disk }, shard) => (disk === 0 ? [shard] : []));
+}
+
+interface News {
+  readonly old: Location;
+  readonly now: StoredBlob;
+}
+
+export class Syncer {
+  /** Bytes written since the last round began. */
+  writtenBytes = 0;
+  readonly #pool: Pool;
+  readonly #reader: Reader;
+  readonly #writer: Writer;
+  readonly #moves: Moves;
+  readonly #slots = new Slots(MOVES_IN_FLIGHT_MAX);
+  #running: Promise<boolean> | undefined;
+  #next: Promise<boolean> | undefined;
+  /** Suspects whose blobs could not be read. Bounded like all unsynced records. */
+  #stranded: SuspectShard[] = [];
+  /** Moves that the index did not take yet. */
+  #untold: News[] = [];
+
+  constructor(pool: Pool, reader: Reader, writer: Writer, moves: Moves) {
+    this.#pool = pool;
+    this.#reader = reader;
+    this.#writer = writer;
+    this.#moves = moves;
+  }
+
+  /** See `Storage.sync`. Callers that come while a round runs share the next one. */
+  sync(): Promise<boolean> {
+    if (!this.#running) return this.#start();
+    this.#next ??= this.#afterRunning();
+    return this.#next;
+  }
+
+  async #afterRunning(): Promise<boolean> {
+    while (this.#running) await this.#running.catch(() => undefined);
+    this.#next = undefined;
+    return this.#start();
+  }
+
+  #start(): Promise<boolean> {
+    const round = this.#round().finally(() => {
+      this.#running = undefined;
+    });
+    this.#running = round;
+    return round;
+  }
+
+  /** Nothing points to these records any more: they need not be rescued. */
+  forget(location: Location): void {
+    this.#stranded = this.#stranded.filter(({ blob, shard }) => {
+      if (blob.location.blob !== location.blob) return true;
+      return !samePlace(placeOf(blob.location, shard), location.shards[shard] ?? MISSING);
+    });
+  }
+
+  async #round(): Promise<boolean> {
+    this.writtenBytes = 0;
+    const outcomes = await Promise.all(
+      this.#pool.shelves().map(async (shelf) => {
+        const object = shelf.disk;
+        const { suspects, error } = await shelf.sync();
+        if (error) this.#pool.ioFailed(shelf.number, object, 'sync', error);
+        return suspects;
+      }),
+    );
+    const suspects = [...this.#stranded, ...outcomes.flat()];
+    this.#stranded = [];
+    if (suspects.length === 0 && this.#untold.length === 0) return true;
+    await this.#tellAgain();
+    await this.#moveAll(suspects);
+    return false;
+  }
+
+  async #tellAgain(): Promise<void> {
+    while (this.#untold.length > 0) {
+      const [news] = this.#untold;
+      if (news) await this.#pool.options.onMoved(news.old, news.now);
+      this.#untold.shift();
+    }
+  }
+
+  async #moveAll(suspects: readonly SuspectShard[]): Promise<void> {
+    const byBlob = new Map<LiveBlob, SuspectShard[]>();
+    for (const suspect of suspects) byBlob.set(suspect.blob, [...(byBlob.get(suspect.blob) ?? []), suspect]);
+    this.#pool.options.log('warn', `${suspects.length} shards of ${byBlob.size} blobs are written anew: their sync failed`);
+    const moves = [...byBlob].map(([blob, shards]) => this.#slots.with(() => this.#move(blob, shards)));
+    const failures = (await Promise.allSettled(moves)).filter((result) => result.status === 'rejected');
+    const first = failures[0];
+    if (first) throw asOperatingError(first.reason);
+  }
+
+  /** Writes a blob's suspect shards elsewhere. Whatever throws, the suspects or the news of them stay for the next round. */
+  async #move(blob: LiveBlob, suspects: readonly SuspectShard[]): Promise<void> {
+    const old = blob.location;
+    const shards = suspects.map(({ shard }) => shard);
+    try {
+      const data = await this.#reader.content(old, shards, 'quiet');
+      // I2: the disks whose sync failed are out of the index before a shard is left out because of them.
+      const location = { ...old, shards: old.shards.map((place, shard) => (shards.includes(shard) ? MISSING : place)) };
+      const { unplaced } = await this.#writer.write({ purpose: 'move', location, shards, data, blob });
+      if (unplaced.length > 0) this.#pool.options.log('warn', `blob ${old.blob} is endangered: shards ${unplaced.join(', ')} are missing`);
+    } catch (thrown) {
+      this.#stranded.push(...suspects);
+      const error = asOperatingError(thrown);
+      throw new OperatingError(error.code, `blob ${old.blob} cannot be made durable: ${error.message}`, {
+        hint: 'Data that was written but never synced cannot be read back: bring missing disks back.',
+        cause: thrown,
+      });
+    }
+    const now: StoredBlob = { location: blob.location, missing: missingShards(blob.location) };
+    this.#moves.record(old, now.location);
+    try {
+      await this.#pool.options.onMoved(old, now);
+    } catch (error) {
+      this.#untold.push({ old, now });
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,251 @@
+/**
+ * Writes shards of one blob: chooses places, writes them in one stripe call, and sends what did not land elsewhere, until all landed or nothing is left to
+ * try. Used by store, by rebuild and by the moves after a failed sync; sync.ts and create-storage.ts are its callers.
+ *
+ * Keeps I2: a shard is left out only when no disk that is in could take it, and after the disks that are not in were declared out. A full disk that is in
+ * is no reason to leave a shard out of a new blob: unless another can take it, the blob is refused with ENOSPC.
+ */
+import { must } from '../base/assert.js';
+import { OperatingError } from '../base/errors.js';
+import type { DiskNumber } from '../base/ids.js';
+import { POOL_DISKS_MAX } from '../base/limits.js';
+import type { Location, ShardPlace } from '../base/location.js';
+import type { ShardRecord } from '../disk/stripe.js';
+import { MISSING } from './location-codec.js';
+import { choosePlaces, rotate, shardsThatFit } from './placement.js';
+import { isFull, type Pool } from './pool.js';
+import { encodePrefix, geometryOf, recordBytesOf, recordSeed } from './record.js';
+import type { LiveBlob } from './segment.js';
+import type { Place } from './shelf.js';
+
+/**
+ * store: all or ENOSPC, degraded only when disks are out. heal: as many as find room, using a part of the reserve. move: like heal, and never fails, since the
+ * barrier must go on.
+ */
+export type Purpose = 'store' | 'heal' | 'move';
+
+/** The part of the reserve that each leaves alone. */
+const reserveLeft: Readonly<Record<Purpose, number>> = { store: 1, heal: 0.5, move: 0 };
+
+export interface WriteRequest {
+  readonly purpose: Purpose;
+  /** The blob; shards that are to be written are missing in it. */
+  readonly location: Location;
+  readonly shards: readonly number[];
+  /** The blob's whole content. */
+  readonly data: Uint8Array;
+  /** Where the blob has unsynced shards already: its location is brought up to date. */
+  readonly blob?: LiveBlob;
+}
+
+export interface WriteResult {
+  readonly blob: LiveBlob;
+  /** Of the shards asked for, those that did not land. */
+  readonly unplaced: readonly number[];
+  /** Why. */
+  readonly reason: OperatingError | undefined;
+}
+
+interface Landed {
+  readonly shard: number;
+  readonly disk: DiskNumber;
+  readonly place: Place;
+}
+
+/** One write in progress. */
+class Write {
+  readonly shards: ShardPlace[];
+  readonly landed = new Map<number, Landed>();
+  /** Disks that failed in this write, or had no room after all: not tried again. */
+  readonly failed = new Set<DiskNumber>();
+  readonly full = new Set<DiskNumber>();
+  reason: OperatingError | undefined;
+
+  constructor(readonly request: WriteRequest) {
+    this.shards = [...request.location.shards];
+  }
+
+  get location(): Location {
+    return { ...this.request.location, shards: this.shards };
+  }
+
+  get pending(): number[] {
+    return this.request.shards.filter((shard) => !this.landed.has(shard));
+  }
+}
+
+export class Writer {
+  readonly #pool: Pool;
+  readonly #wrote: (bytes: number) => void;
+
+  /** @param wrote told of each record that landed and now waits for a sync. */
+  constructor(pool: Pool, wrote: (bytes: number) => void) {
+    this.#pool = pool;
+    this.#wrote = wrote;
+  }
+
+  /**
+   * Writes the shards. When it resolves, those that landed are tracked for the next sync.
+   * @throws OperatingError ENOSPC, EIO (store only); what `onDiskOut` threw
+   */
+  async write(request: WriteRequest): Promise<WriteResult> {
+    const write = new Write(request);
+    try {
+      // A segment may lose its trust while disks are declared out; another look follows, with nothing awaited between it and the end.
+      for (let look = 0; look < POOL_DISKS_MAX; look++) {
+        await this.#place(write);
+        // I2: before a shard is left out.
+        if (write.pending.length > 0) await this.#declareOut(write);
+        if (!this.#dropDistrusted(write)) break;
+      }
+      if (request.purpose === 'store') this.#checkEnough(write);
+      return this.#finish(write);
+    } catch (error) {
+      for (const landed of [...write.landed.values()]) this.#giveUp(write, landed);
+      throw error;
+    }
+  }
+
+  async #declareOut(write: Write): Promise<void> {
+    await this.#pool.declareAbsent();
+    for (const disk of write.failed) await this.#pool.declareOut(disk);
+  }
+
+  /** Gives up what landed on a file or disk that is not trusted any more. Returns whether there was any. */
+  #dropDistrusted(write: Write): boolean {
+    const { diskSet } = this.#pool.options;
+    let any = false;
+    for (const landed of [...write.landed.values()]) {
+      const { segment } = landed.place;
+      if (segment.trusted && diskSet.disk(landed.disk) === segment.disk) continue;
+      any = true;
+      this.#giveUp(write, landed);
+    }
+    return any;
+  }
+
+  async #place(write: Write): Promise<void> {
+    // Each round either lands everything, or loses a disk (failed or full) or a segment: bounded by the disks, twice to be generous.
+    for (let round = 0; round < 2 * POOL_DISKS_MAX && write.pending.length > 0; round++) {
+      await this.#pool.space.refresh();
+      const disks = this.#choose(write);
+      if (disks.length === 0) return;
+      const places = await this.#takePlaces(write, disks);
+      if (places.length > 0) await this.#writeRecords(write, places);
+      this.#dropDistrusted(write);
+    }
+  }
+
+  /** Disks for the pending shards, in their order; fewer where there are no more. Throws ENOSPC for a new blob. */
+  #choose(write: Write): DiskNumber[] {
+    const { request, pending } = write;
+    const { k, m, blob, bytes } = request.location;
+    const { space, options } = this.#pool;
+    const used = new Set(write.shards.map(({ disk }) => disk));
+    const taken = [...used].filter((disk) => disk !== 0).map((disk) => this.#pool.zoneOf(disk));
+    const limit = this.#pool.zoneLimit(k, m);
+    const online = space.dataMembers().filter(({ member, disk }) => disk && !used.has(member.number) && !write.failed.has(member.number));
+    const roomy = online.filter(({ member }) => !write.full.has(member.number));
+    const candidates = space.withRoom(roomy, recordBytesOf(bytes, k), reserveLeft[request.purpose]);
+    const zoned = online.map(({ member }) => ({ disk: member.number, zone: member.zone }));
+    const possible = Math.min(pending.length, shardsThatFit(zoned, limit, taken));
+    const fit = Math.min(pending.length, shardsThatFit(candidates, limit, taken));
+    if (fit < possible) write.reason = this.#noSpace(fit + taken.length, possible + taken.length);
+    if (request.purpose === 'store' && fit < possible) throw must(write.reason, 'set above');
+    if (request.purpose === 'store' && possible + taken.length < k) return [];
+    const disks = choosePlaces(candidates, pending.length, limit, taken, options.random);
+    return rotate(disks, blob % 2 ** 32);
+  }
+
+  #noSpace(fit: number, wanted: number): OperatingError {
+    return new OperatingError('ENOSPC', `only ${fit} of the ${wanted} disks that a blob needs have room`, {
+      hint: 'Delete files, or add disks to the pool.',
+    });
+  }
+
+  /** Space on each disk for the next pending shard. Disks that fail here are noted. */
+  async #takePlaces(write: Write, disks: readonly DiskNumber[]): Promise<Landed[]> {
+    const { k, bytes } = write.request.location;
+    const { space } = this.#pool;
+    const size = recordBytesOf(bytes, k);
+    const pending = write.pending;
+    const places: Landed[] = [];
+    await Promise.all(
+      disks.map(async (disk, index) => {
+        const shelf = this.#pool.shelf(disk);
+        const object = shelf.disk;
+        try {
+          const place = await shelf.take(size, space.totalBytes(disk));
+          space.take(disk, size);
+          places.push({ shard: must(pending[index], 'no more disks than shards'), disk, place });
+        } catch (thrown) {
+          this.#failed(write, disk, object, thrown);
+        }
+      }),
+    );
+    return places;
+  }
+
+  #failed(write: Write, disk: DiskNumber, object: unknown, thrown: unknown): void {
+    const current = this.#pool.options.diskSet.disk(disk) === object;
+    const error = this.#pool.ioFailed(disk, object, 'write', thrown);
+    write.reason = error;
+    // A disk that left by itself is out, or is back and may be tried again.
+    if (isFull(error)) write.full.add(disk);
+    else if (current) write.failed.add(disk);
+  }
+
+  async #writeRecords(write: Write, places: readonly Landed[]): Promise<void> {
+    const { poolId, stripeIo } = this.#pool.options;
+    const { blob } = write.request.location;
+    for (const { shard, disk, place } of places) write.shards[shard] = { disk, segment: place.segment.id, offset: place.offset };
+    const location = write.location;
+    const records = places.map(({ shard, place }): ShardRecord => {
+      const prefix = encodePrefix(poolId, location, shard);
+      return { shard, file: place.segment.file, offset: place.offset, prefix, seed: recordSeed(poolId, blob, shard) };
+    });
+    for (const landed of places) write.landed.set(landed.shard, landed);
+    const failures = await stripeIo.store(geometryOf(location), write.request.data, records);
+    for (const { shard, error } of failures) {
+      const landed = must(write.landed.get(shard), `no shard ${shard} was to be written`);
+      const { segment } = landed.place;
+      // A segment whose sync failed meanwhile refuses writes: that was reported already, and the disk has another one.
+      if (segment.trusted) this.#failed(write, landed.disk, segment.disk, error);
+      this.#giveUp(write, landed);
+    }
+  }
+
+  /** The record is not part of the blob: nothing points to it, and its space goes back as far as possible. */
+  #giveUp(write: Write, { shard, place }: Landed): void {
+    const { segment, offset } = place;
+    write.landed.delete(shard);
+    write.shards[shard] = MISSING;
+    segment.gaveUp();
+    segment.liveRecords--;
+    const { k, bytes } = write.request.location;
+    if (segment.trusted) segment.file.punch(offset, recordBytesOf(bytes, k)).catch(() => undefined);
+  }
+
+  #checkEnough(write: Write): void {
+    const { k } = write.request.location;
+    const there = write.shards.filter(({ disk }) => disk !== 0).length;
+    if (there >= k) return;
+    const cause = write.reason;
+    throw new OperatingError('EIO', `only ${there} shards of a new blob could be written, ${k} are needed`, {
+      hint: 'Too many disks of the pool are missing or failing ("ostraka status" names them): bring them back.',
+      cause,
+    });
+  }
+
+  /** Everything that landed is tracked from here on. */
+  #finish(write: Write): WriteResult {
+    const blob: LiveBlob = write.request.blob ?? { location: write.location };
+    blob.location = write.location;
+    const bytes = recordBytesOf(blob.location.bytes, blob.location.k);
+    for (const { shard, place } of write.landed.values()) {
+      place.segment.landed(place.offset, { blob, shard, bytes });
+      this.#wrote(bytes);
+    }
+    return { blob, unplaced: write.pending, reason: write.reason };
+  }
+}
