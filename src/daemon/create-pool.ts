@@ -3,7 +3,7 @@
  * made (and only that) is removed again.
  */
 import { constants } from 'node:fs';
-import { access, lstat, mkdir, realpath, rm, rmdir, stat, statfs } from 'node:fs/promises';
+import { access, lstat, mkdir, rm, stat, statfs } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { must } from '../base/assert.js';
 import { systemClock, systemRandom } from '../base/clock.js';
@@ -11,8 +11,11 @@ import { OperatingError, asOperatingError } from '../base/errors.js';
 import { newUuid } from '../base/ids.js';
 import { MiB, POOL_DISKS_MAX } from '../base/limits.js';
 import type { Membership } from '../disk/membership.js';
-import { LOCK_FILE, openNativeDirectory, type NativeDirectory } from '../disk/native-disk.js';
-import { checkUnused, createSuperblock } from '../disk/superblock-file.js';
+import { initialiseDisks } from '../disk/initialise-disks.js';
+import { LOCK_FILE } from '../disk/native-disk.js';
+import { nativeOpener } from '../disk/open-disk-set.js';
+import { withDirectory } from '../disk/disk-opener.js';
+import { checkUnused } from '../disk/superblock-file.js';
 import { SUPERBLOCK_FILE } from '../disk/superblock.js';
 import { checkCode, defaultCode, formatCode, planVoters, type Code, type VoterPlan } from './code.js';
 import { ensureFolder, poolPaths, type Folders } from './folders.js';
@@ -72,7 +75,7 @@ export async function createPool(options: CreateOptions): Promise<Created> {
   const code = options.code ?? defaultCode(disks.length);
   checkCode(code, zoneOf);
   const plan = planVoters(code, zoneOf, options.witnesses.length);
-  for (const each of candidates) await checkContent(each);
+  for (const { directory } of candidates) await withDirectory(nativeOpener(systemClock), directory, checkUnused);
   const own = poolPaths(folders, name).witness;
   if (plan.ownWitness) await checkOwnWitness(own);
   const membership = formMembership(name, code, plan, candidates, zones, plan.ownWitness ? own : undefined);
@@ -163,16 +166,6 @@ function parseZones(given: readonly string[], disks: readonly Candidate[]): Map<
   return zones;
 }
 
-/** Empty, and of no pool. */
-async function checkContent({ directory }: Candidate): Promise<void> {
-  const opened = await openNativeDirectory(directory);
-  try {
-    await checkUnused(opened);
-  } finally {
-    await opened.close();
-  }
-}
-
 /** The witness of an earlier pool of this name that is no longer known here must not be taken over. */
 async function checkOwnWitness(path: string): Promise<void> {
   const there = await lstat(path).then(
@@ -215,38 +208,25 @@ function formMembership(
   return { version: 1, poolId: newUuid(systemRandom), poolName: name, k, m, members };
 }
 
+/** Writes superblocks, then the definition; takes back what it made when something fails. */
 async function write(membership: Membership, definition: PoolDefinition, folders: Folders, ownWitness: string | undefined): Promise<void> {
   const undo: (() => Promise<void>)[] = [];
-  const opened: NativeDirectory[] = [];
   try {
     if (ownWitness !== undefined) {
       await ensureFolder(dirname(ownWitness), false);
       await mkdir(ownWitness, { mode: 0o700 });
-      undo.push(() => rmdir(ownWitness));
+      undo.push(() => rm(ownWitness, { recursive: true }));
     }
-    const { seconds } = systemClock.now();
-    const created = new Date(seconds * 1000).toISOString();
-    for (const { directory, id, number } of membership.members) {
-      const native = await openNativeDirectory(directory);
-      opened.push(native);
-      // By its real name, and the directory that was opened: what is undone is what was made.
-      const real = await realpath(directory);
-      undo.push(() => rm(join(real, LOCK_FILE), { force: true }));
-      await native.lock();
-      await checkUnused(native);
-      undo.push(
-        () => rm(join(real, SUPERBLOCK_FILE), { force: true }),
-        () => rm(join(real, `${SUPERBLOCK_FILE}.new`), { force: true }),
-      );
-      await createSuperblock(native, { diskId: id, diskNumber: number, created, settings: {}, membership });
-    }
+    const created = new Date(systemClock.now().seconds * 1000).toISOString();
+    await initialiseDisks({ opener: nativeOpener(systemClock), membership, settings: {}, created });
+    // From here on the superblocks are known to be ours; before, they are taken back by who writes them.
+    for (const { directory } of membership.members)
+      for (const name of [SUPERBLOCK_FILE, LOCK_FILE]) undo.push(() => rm(join(directory, name), { force: true }));
     await writeDefinition(folders, definition);
   } catch (error) {
     // Last made, first removed. What cannot be removed is told by the error that came first.
     for (const action of undo.reverse()) await action().catch(() => undefined);
     throw error;
-  } finally {
-    for (const native of opened) await native.close();
   }
 }
 

@@ -1,11 +1,12 @@
 /** `ostraka import`: finds out from superblocks alone what pool some directories belong to, and writes its definition. Disks are not changed. */
 import { resolve } from 'node:path';
-import { must } from '../base/assert.js';
+import { systemClock } from '../base/clock.js';
 import { OperatingError } from '../base/errors.js';
-import type { Membership } from '../disk/membership.js';
+import { findPools } from '../disk/find-pools.js';
+import type { Member, Membership } from '../disk/membership.js';
+import { nativeOpener } from '../disk/open-disk-set.js';
 import { formatCode } from './code.js';
 import type { Folders } from './folders.js';
-import { inspectDisks, newestMembership, type Inspected } from './inspect.js';
 import { findDefinition, writeDefinition, type PoolDefinition } from './pool-definition.js';
 import { refuseMountedPool } from './pool-status.js';
 
@@ -27,30 +28,20 @@ export interface Imported {
  * pool's here, EBUSY the pool is mounted.
  */
 export async function importPool({ folders, directories, name: chosen }: ImportOptions): Promise<Imported> {
-  const found: Inspected[] = [];
-  for (const result of await inspectDisks([...new Set(directories.map((directory) => resolve(directory)))])) {
-    if (result instanceof OperatingError) throw result;
-    found.push(result);
-  }
-  const membership = must(newestMembership(found), 'import got at least one directory');
-  for (const { directory, superblock } of found)
-    if (superblock.membership.poolId !== membership.poolId)
-      throw new OperatingError('EINVAL', `the disks are of two pools, "${membership.poolName}" and "${superblock.membership.poolName}"`, {
-        disk: directory,
+  const wanted = [...new Set(directories.map((directory) => resolve(directory)))];
+  const { pools, failures } = await findPools(nativeOpener(systemClock), wanted);
+  for (const { error } of failures) throw error;
+  const [pool, other] = pools;
+  if (pool === undefined || other !== undefined)
+    throw new OperatingError(
+      'EINVAL',
+      `the disks are of ${pools.length} pools: ${pools.map(({ membership }) => `"${membership.poolName}"`).join(', ')}`,
+      {
         hint: 'Import one pool at a time.',
-      });
-  const places = new Map<string, string>();
-  for (const { directory, superblock } of found) {
-    const before = places.get(superblock.diskId);
-    if (before !== undefined)
-      throw new OperatingError('EINVAL', `two directories hold the same disk: ${before} and ${directory}`, {
-        disk: directory,
-        hint: 'Give each disk once. If one is a copy of the other, give the one in use.',
-      });
-    places.set(superblock.diskId, directory);
-  }
-  const missing = membership.members.filter(({ id }) => !places.has(id));
-  checkEnough(membership, places);
+      },
+    );
+  const { membership, missing } = pool;
+  checkEnough(membership, missing);
   const name = chosen ?? membership.poolName;
   const existing = await findDefinition(folders, name);
   if (existing !== undefined && existing.poolId !== membership.poolId)
@@ -65,7 +56,7 @@ export async function importPool({ folders, directories, name: chosen }: ImportO
     code: formatCode(membership),
     members: membership.members.map(({ number, id, role, directory }) => {
       const known = existing?.members.find((member) => member.id === id)?.directory;
-      return { number, id, role, directory: places.get(id) ?? known ?? directory };
+      return { number, id, role, directory: pool.found.get(number) ?? known ?? directory };
     }),
     settings: existing?.settings ?? {},
     lastMountpoint: existing?.lastMountpoint ?? null,
@@ -75,8 +66,8 @@ export async function importPool({ folders, directories, name: chosen }: ImportO
 }
 
 /** As many data disks must be there that every blob can be read: at most m are missing. Without a majority of voters it is read-only. */
-function checkEnough(membership: Membership, places: ReadonlyMap<string, string>): void {
-  const absent = membership.members.filter(({ id, role }) => role === 'data' && !places.has(id));
+function checkEnough(membership: Membership, missing: readonly Member[]): void {
+  const absent = missing.filter(({ role }) => role === 'data');
   if (absent.length <= membership.m) return;
   throw new OperatingError(
     'EIO',
