@@ -2,10 +2,20 @@
   "targets": [
     {
       "target_name": "ostraka_io",
-      "sources": ["addon.cc"],
+      "sources": [
+        "addon.cc",
+        "codec.cc",
+        "engine.cc",
+        "environment.cc",
+        "fetch.cc",
+        "files.cc",
+        "memory.cc",
+        "shared-memory.cc",
+        "stripe.cc"
+      ],
       "cflags_cc": ["-std=c++17", "-O3", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden"],
       "cflags_cc!": ["-fno-exceptions", "-std=gnu++17", "-std=gnu++20"],
-      "libraries": ["-lisal", "-lpthread"]
+      "libraries": ["-lisal", "-lpthread", "-ldl"]
     }
   ]
 }

@@ -66,6 +66,8 @@ export interface NativeIo {
   closeDisk(disk: DiskHandle): Promise<Status>;
   /** Threads left behind in calls that have not come back, in this process. */
   hungThreads(): number;
+  /** Holds up the disk's thread by reading a FIFO at an absolute path until a writer has come and gone. Only for tests of stalls. */
+  hangForTest(disk: DiskHandle, path: string): Promise<Status>;
 
   // ── Files ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 

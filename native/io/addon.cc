@@ -1,0 +1,493 @@
+// The exports of the module, one function each: takes arguments apart, checks every bound, and hands over to the plain C++ behind.
+// src/base/native-io.ts is the typed other side and documents each function.
+#include "arguments.h"
+#include "environment.h"
+#include "shared-memory.h"
+
+#include <chrono>
+#include <cstring>
+#include <iterator>
+#include <new>
+#include <set>
+
+namespace ostraka {
+
+namespace {
+
+constexpr int64_t kSafe = (int64_t{1} << 53) - 1;
+constexpr int64_t kTransferBytesMax = 64 * 1024 * 1024;
+constexpr size_t kTransferBuffersMax = 512;
+constexpr size_t kRecordColumns = 4;
+
+napi_value number(napi_env env, int64_t value) {
+  napi_value result;
+  check(napi_create_int64(env, value, &result));
+  return result;
+}
+
+napi_value boolean(napi_env env, bool value) {
+  napi_value result;
+  check(napi_get_boolean(env, value, &result));
+  return result;
+}
+
+napi_value undefined(napi_env env) {
+  napi_value result;
+  check(napi_get_undefined(env, &result));
+  return result;
+}
+
+// ── Codec ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+const Code& codeAt(const Arguments& args) {
+  const int64_t k = args.integer(0, 1, kShardsMax);
+  const int64_t m = args.integer(1, 0, kShardsMax);
+  if (!Code::valid(k, m)) throwType(args.env, "a code has at most 32 shards");
+  return Code::get(static_cast<int>(k), static_cast<int>(m));
+}
+
+// Arrays of shards, some of which may be missing; all of one length.
+void shardsAt(const Arguments& args, size_t at, size_t places, bool optional, uint8_t** pointers, int64_t* length) {
+  const std::vector<napi_value> elements = args.elements(at, places);
+  if (elements.size() != places) throwType(args.env, "there must be a place for each shard");
+  for (size_t i = 0; i < places; i++) {
+    const Bytes bytes = optional ? args.optionalBytes(elements[i], "a shard") : args.bytesOf(elements[i], "a shard");
+    pointers[i] = bytes.data;
+    if (bytes.data == nullptr) continue;
+    if (*length < 0) *length = static_cast<int64_t>(bytes.count);
+    if (*length != static_cast<int64_t>(bytes.count) || *length > INT32_MAX) throwType(args.env, "shards must have one length");
+  }
+}
+
+napi_value rebuild(const Arguments& args, Environment&) {
+  const Code& code = codeAt(args);
+  const auto places = static_cast<size_t>(code.k + code.m);
+  uint8_t* sources[kShardsMax];
+  uint8_t* targets[kShardsMax];
+  int64_t length = -1;
+  shardsAt(args, 2, places, true, sources, &length);
+  shardsAt(args, 3, places, true, targets, &length);
+  if (!code.rebuild(static_cast<size_t>(length < 0 ? 0 : length), sources, targets)) throwType(args.env, "fewer than k shards are there");
+  return undefined(args.env);
+}
+
+napi_value encodeBaselineMs(const Arguments& args, Environment&) {
+  const Code& code = codeAt(args);
+  uint8_t* data[kShardsMax];
+  uint8_t* parity[kShardsMax];
+  int64_t length = -1;
+  shardsAt(args, 2, static_cast<size_t>(code.k), false, data, &length);
+  shardsAt(args, 3, static_cast<size_t>(code.m), false, parity, &length);
+  const int64_t rounds = args.integer(4, 1, 1000000);
+  const auto start = std::chrono::steady_clock::now();
+  for (int64_t i = 0; i < rounds; i++) code.encodeBaseline(static_cast<size_t>(length), data, parity);
+  napi_value result;
+  check(napi_create_double(args.env, std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count(), &result));
+  return result;
+}
+
+napi_value crc32cOf(const Arguments& args, Environment&) {
+  const Bytes bytes = args.bytes(0);
+  return number(args.env, crc32c(bytes.data, bytes.count, static_cast<uint32_t>(args.integer(1, 0, UINT32_MAX))));
+}
+
+napi_value frameSeedOf(const Arguments& args, Environment&) {
+  const auto seed = static_cast<uint32_t>(args.integer(0, 0, UINT32_MAX));
+  return number(args.env, frameSeed(seed, static_cast<uint32_t>(args.integer(1, 0, UINT32_MAX))));
+}
+
+napi_value frameCrcs(const Arguments& args, Environment&) {
+  const Bytes bytes = args.bytes(0);
+  const auto seed = static_cast<uint32_t>(args.integer(1, 0, UINT32_MAX));
+  const auto first = static_cast<uint32_t>(args.integer(2, 0, UINT32_MAX));
+  const size_t frames = (bytes.count + kFrameBytes - 1) / kFrameBytes;
+  napi_value memory, result;
+  void* data;
+  check(napi_create_arraybuffer(args.env, frames * sizeof(uint32_t), &data, &memory));
+  for (size_t i = 0; i < frames; i++) {
+    const size_t from = i * kFrameBytes;
+    static_cast<uint32_t*>(data)[i] = crc32c(bytes.data + from, std::min(kFrameBytes, bytes.count - from),
+                                             frameSeed(seed, first + static_cast<uint32_t>(i)));
+  }
+  check(napi_create_typedarray(args.env, napi_uint32_array, frames, memory, 0, &result));
+  return result;
+}
+
+// ── Disks ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+uint64_t handleAt(const Arguments& args, size_t at) { return static_cast<uint64_t>(args.integer(at, 1, kSafe)); }
+
+std::string relativeAt(const Arguments& args, size_t at, bool emptyAllowed = false) {
+  std::string path = args.text(at);
+  if (!(emptyAllowed && path.empty()) && !validRelativePath(path)) throwType(args.env, "not a path below the disk's directory: " + path);
+  return path;
+}
+
+enum class Lane { kTransfers, kSyncs };
+
+// Runs `work` on a thread of the disk whose handle is the first argument.
+napi_value onDisk(const Arguments& args, Environment& environment, Outcome::Kind kind, std::function<int64_t(Disk&, Outcome&)> work,
+                  Lane lane = Lane::kTransfers, bool opened = true) {
+  const uint64_t handle = handleAt(args, 0);
+  const std::shared_ptr<Disk> disk = environment.disk(handle, opened);
+  auto call = std::make_shared<Call>(environment.core);
+  Queue& queue = lane == Lane::kSyncs ? *disk->syncs : *disk->transfers;
+  return environment.submit(call, {}, [&] {
+    call->start(queue, [disk, kind, work](Outcome& outcome) {
+      outcome.kind = kind;
+      const int64_t result = work(*disk, outcome);
+      if (result < 0 || kind == Outcome::Kind::kNumber) outcome.number = result;
+    });
+  }, handle);
+}
+
+napi_value createDisk(const Arguments& args, Environment& environment) { return number(args.env, static_cast<int64_t>(environment.addDisk())); }
+
+napi_value openDirectory(const Arguments& args, Environment& environment) {
+  return onDisk(args, environment, Outcome::Kind::kText,
+                [path = args.text(1)](Disk& disk, Outcome& outcome) { return disk.open(path, &outcome.text); }, Lane::kTransfers, false);
+}
+
+napi_value identityStillAt(const Arguments& args, Environment& environment) {
+  return onDisk(args, environment, Outcome::Kind::kNumber,
+                [path = args.text(1)](Disk& disk, Outcome&) { return disk.identityStillAt(path); });
+}
+
+napi_value samePath(const Arguments& args, Environment& environment) {
+  return onDisk(args, environment, Outcome::Kind::kNumber,
+                [root = args.text(1), path = relativeAt(args, 2)](Disk& disk, Outcome&) { return disk.samePath(root, path); });
+}
+
+napi_value lock(const Arguments& args, Environment& environment) {
+  return onDisk(args, environment, Outcome::Kind::kNumber, [path = relativeAt(args, 1)](Disk& disk, Outcome&) { return disk.lock(path); });
+}
+
+napi_value list(const Arguments& args, Environment& environment) {
+  return onDisk(args, environment, Outcome::Kind::kNames,
+                [path = relativeAt(args, 1, true)](Disk& disk, Outcome& outcome) { return disk.list(path, &outcome.names); });
+}
+
+napi_value makeDirectory(const Arguments& args, Environment& environment) {
+  return onDisk(args, environment, Outcome::Kind::kNumber,
+                [path = relativeAt(args, 1)](Disk& disk, Outcome&) { return disk.makeDirectory(path); });
+}
+
+napi_value unlink(const Arguments& args, Environment& environment) {
+  return onDisk(args, environment, Outcome::Kind::kNumber, [path = relativeAt(args, 1)](Disk& disk, Outcome&) { return disk.unlink(path); });
+}
+
+napi_value rename(const Arguments& args, Environment& environment) {
+  return onDisk(args, environment, Outcome::Kind::kNumber,
+                [from = relativeAt(args, 1), to = relativeAt(args, 2)](Disk& disk, Outcome&) { return disk.rename(from, to); });
+}
+
+napi_value syncDirectory(const Arguments& args, Environment& environment) {
+  return onDisk(args, environment, Outcome::Kind::kNumber,
+                [path = relativeAt(args, 1, true)](Disk& disk, Outcome&) { return disk.syncDirectory(path); }, Lane::kSyncs);
+}
+
+napi_value syncAll(const Arguments& args, Environment& environment) {
+  return onDisk(args, environment, Outcome::Kind::kNumber, [](Disk& disk, Outcome&) { return disk.syncAll(); }, Lane::kSyncs);
+}
+
+napi_value capacity(const Arguments& args, Environment& environment) {
+  return onDisk(args, environment, Outcome::Kind::kPair, [](Disk& disk, Outcome& outcome) { return disk.capacity(&outcome.number, &outcome.second); });
+}
+
+napi_value openFile(const Arguments& args, Environment& environment) {
+  const std::shared_ptr<Disk> shared = environment.disk(handleAt(args, 0));
+  return onDisk(args, environment, Outcome::Kind::kFile,
+                [shared, path = relativeAt(args, 1), create = args.boolean(2), write = args.boolean(3)](Disk& disk, Outcome& outcome) {
+                  const int64_t fd = disk.openFile(path, create, write);
+                  if (fd >= 0) outcome.file = std::make_shared<File>(shared, static_cast<int>(fd));
+                  return fd;
+                });
+}
+
+napi_value oldestAgeMs(const Arguments& args, Environment& environment) {
+  const auto& disk = environment.disk(handleAt(args, 0), false);
+  return number(args.env, std::max(disk->transfers->oldestAgeMs(), disk->syncs->oldestAgeMs()));
+}
+
+napi_value abandon(const Arguments& args, Environment& environment) {
+  const std::shared_ptr<Disk> disk = environment.takeDisk(handleAt(args, 0));
+  disk->transfers->abandon();
+  disk->syncs->abandon();
+  // Another try to open the disk must not find it locked by ourselves.
+  disk->unlock();
+  return undefined(args.env);
+}
+
+napi_value closeDisk(const Arguments& args, Environment& environment) {
+  const uint64_t handle = handleAt(args, 0);
+  std::shared_ptr<Disk> disk = environment.takeDisk(handle);
+  auto call = std::make_shared<Call>(environment.core);
+  return environment.submit(call, {}, [&] {
+    // Behind everything that is queued; the lock is free once this has resolved.
+    call->start(*disk->transfers, [disk](Outcome& outcome) { outcome.number = disk->unlockNow(); }, true);
+    disk->transfers->close();
+    disk->syncs->close();
+  });
+}
+
+napi_value hungThreads(const Arguments& args, Environment&) { return number(args.env, Queue::hungThreads()); }
+
+// Holds up a disk's thread by opening a FIFO that nobody writes to: for tests of stalls.
+napi_value hangForTest(const Arguments& args, Environment& environment) {
+  return onDisk(args, environment, Outcome::Kind::kNumber, [path = args.text(1)](Disk&, Outcome&) { return readToEnd(path); });
+}
+
+// ── Files ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+napi_value onFile(const Arguments& args, Environment& environment, std::function<int64_t(int)> work, const std::vector<napi_value>& lent = {},
+                  Lane lane = Lane::kTransfers) {
+  const std::shared_ptr<File> file = environment.file(handleAt(args, 0));
+  auto call = std::make_shared<Call>(environment.core);
+  Queue& queue = lane == Lane::kSyncs ? *file->disk->syncs : *file->disk->transfers;
+  return environment.submit(call, lent, [&] { call->start(queue, [file, work](Outcome& outcome) { outcome.number = work(file->fd); }); });
+}
+
+napi_value write(const Arguments& args, Environment& environment) {
+  const int64_t offset = args.integer(1, 0, kSafe);
+  const std::vector<napi_value> buffers = args.elements(2, kTransferBuffersMax);
+  std::vector<iovec> parts;
+  size_t total = 0;
+  for (napi_value buffer : buffers) {
+    const Bytes bytes = args.bytesOf(buffer, "a buffer");
+    if (bytes.count > 0) parts.push_back({bytes.data, bytes.count});
+    total += bytes.count;
+    if (total > static_cast<size_t>(kTransferBytesMax)) throwType(args.env, "more than 64 MiB in one write");
+  }
+  return onFile(args, environment, [offset, parts](int fd) {
+    std::vector<iovec> rest = parts;
+    return writeAll(fd, offset, rest);
+  }, buffers);
+}
+
+napi_value read(const Arguments& args, Environment& environment) {
+  const std::shared_ptr<File> file = environment.file(handleAt(args, 0));
+  const int64_t offset = args.integer(1, 0, kSafe);
+  const auto count = static_cast<size_t>(args.integer(2, 0, kTransferBytesMax));
+  auto call = std::make_shared<Call>(environment.core);
+  return environment.submit(call, {}, [&] {
+    call->start(*file->disk->transfers, [file, offset, count](Outcome& outcome) {
+      outcome.kind = Outcome::Kind::kBytes;
+      outcome.bytes.reset(static_cast<uint8_t*>(std::malloc(count > 0 ? count : 1)));
+      outcome.number = outcome.bytes ? readFully(file->fd, offset, outcome.bytes.get(), count) : -ENOMEM;
+    });
+  });
+}
+
+napi_value sync(const Arguments& args, Environment& environment) { return onFile(args, environment, dataSync, {}, Lane::kSyncs); }
+
+napi_value size(const Arguments& args, Environment& environment) { return onFile(args, environment, fileSize); }
+
+using Allocate = int64_t (*)(int, int64_t, int64_t);
+
+napi_value allocate(const Arguments& args, Environment& environment, Allocate function) {
+  const int64_t offset = args.integer(1, 0, kSafe);
+  const int64_t count = args.integer(2, 1, kSafe);
+  return onFile(args, environment, [offset, count, function](int fd) { return function(fd, offset, count); });
+}
+
+napi_value preallocateRange(const Arguments& args, Environment& environment) { return allocate(args, environment, preallocate); }
+
+napi_value punch(const Arguments& args, Environment& environment) { return allocate(args, environment, punchHole); }
+
+napi_value close(const Arguments& args, Environment& environment) {
+  std::shared_ptr<File> file = environment.takeFile(handleAt(args, 0));
+  auto call = std::make_shared<Call>(environment.core);
+  return environment.submit(call, {}, [&] {
+    Queue& queue = *file->disk->transfers;
+    // Behind what is queued; the descriptor goes with the last reference.
+    call->start(queue, [file](Outcome&) {}, true);
+  });
+}
+
+// ── Stripes ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+struct StripeArguments {
+  Shape shape;
+  std::vector<Record> records;
+};
+
+StripeArguments stripeAt(const Arguments& args, const Environment& environment) {
+  const Code& code = codeAt(args);
+  const int64_t shardBytes = args.integer(2, kShardAlignBytes, kShardBytesMax);
+  if (shardBytes % static_cast<int64_t>(kShardAlignBytes) != 0) throwType(args.env, "shards must be a multiple of 4 KiB");
+  StripeArguments result{{code.k, code.m, static_cast<size_t>(shardBytes)}, {}};
+
+  size_t columns;
+  const double* table = args.doubles(3, &columns);
+  const Bytes prefixes = args.bytes(4);
+  const size_t count = columns / kRecordColumns;
+  if (columns % kRecordColumns != 0 || count > static_cast<size_t>(code.k + code.m) || prefixes.count != count * kPrefixBytes)
+    throwType(args.env, "the record table does not fit the code or the prefixes");
+  bool taken[kShardsMax] = {};
+  result.records.reserve(count);
+  for (size_t i = 0; i < count; i++) {
+    const double* row = table + i * kRecordColumns;
+    Record record;
+    record.shard = static_cast<int>(args.whole(row[0], 0, code.k + code.m - 1, "a shard number"));
+    if (std::exchange(taken[record.shard], true)) throwType(args.env, "a shard is there twice");
+    record.file = environment.file(static_cast<uint64_t>(args.whole(row[1], 1, kSafe, "a file handle")));
+    record.offset = args.whole(row[2], 0, kSafe - static_cast<int64_t>(kHeaderBytes + kShardBytesMax), "a record's offset");
+    record.seed = static_cast<uint32_t>(args.whole(row[3], 0, UINT32_MAX, "a seed"));
+    std::memcpy(record.prefix.data(), prefixes.data + i * kPrefixBytes, kPrefixBytes);
+    result.records.push_back(std::move(record));
+  }
+  return result;
+}
+
+napi_value store(const Arguments& args, Environment& environment) {
+  StripeArguments stripe = stripeAt(args, environment);
+  const Bytes data = args.bytes(5);
+  if (data.count > stripe.shape.shardBytes * static_cast<size_t>(stripe.shape.k)) throwType(args.env, "more data than the shards hold");
+  const auto job = std::make_shared<StoreJob>(environment.core, environment.codec, stripe.shape, std::move(stripe.records), data.data, data.count);
+  return environment.submit(job, {args.value(5)});
+}
+
+napi_value fetch(const Arguments& args, Environment& environment) {
+  StripeArguments stripe = stripeAt(args, environment);
+  const auto most = static_cast<int64_t>(stripe.shape.shardBytes) * stripe.shape.k;
+  const int64_t offset = args.integer(5, 0, most);
+  const Bytes out = args.bytes(6);
+  if (out.count > static_cast<size_t>(most - offset)) throwType(args.env, "the range ends behind the shards");
+  const auto job = std::make_shared<FetchJob>(environment.core, environment.codec, stripe.shape, std::move(stripe.records),
+                                              static_cast<size_t>(offset), out.data, out.count);
+  return environment.submit(job, {args.value(6)});
+}
+
+napi_value verify(const Arguments& args, Environment& environment) {
+  StripeArguments stripe = stripeAt(args, environment);
+  return environment.submit(std::make_shared<VerifyJob>(environment.core, stripe.shape, std::move(stripe.records)), {});
+}
+
+// ── Shared memory and the process ───────────────────────────────────────────────────────────────────────────────────────
+
+struct Mapping {
+  void* address;
+  size_t bytes;
+};
+
+napi_value mapSharedMemory(const Arguments& args, Environment& environment) {
+  const std::string path = args.text(0);
+  const auto bytes = static_cast<size_t>(args.integer(1, 1, int64_t{1} << 32));
+  void* address = nullptr;
+  const int64_t status = mapShared(path, bytes, &address);
+  if (status < 0) return number(args.env, status);
+  napi_value result;
+  auto mapping = std::make_unique<Mapping>(Mapping{address, bytes});
+  const auto release = [](napi_env, void*, void* hint) {
+    const std::unique_ptr<Mapping> mapping(static_cast<Mapping*>(hint));
+    unmapShared(mapping->address, mapping->bytes);
+  };
+  if (napi_create_external_arraybuffer(args.env, address, bytes, release, mapping.get(), &result) != napi_ok) {
+    unmapShared(address, bytes);
+    throw Thrown();
+  }
+  mapping.release();
+  environment.mappings.insert(address);
+  return result;
+}
+
+napi_value unmapSharedMemory(const Arguments& args, Environment& environment) {
+  bool isBuffer = false;
+  void* address = nullptr;
+  size_t bytes = 0;
+  check(napi_is_arraybuffer(args.env, args.value(0), &isBuffer));
+  if (isBuffer) check(napi_get_arraybuffer_info(args.env, args.value(0), &address, &bytes));
+  if (!isBuffer || environment.mappings.erase(address) == 0) throwType(args.env, "not shared memory of ours");
+  // Its finalizer unmaps.
+  check(napi_detach_arraybuffer(args.env, args.value(0)));
+  return undefined(args.env);
+}
+
+napi_value isTmpfsDirectory(const Arguments& args, Environment&) { return boolean(args.env, isTmpfs(args.text(0))); }
+
+napi_value becomeIoFlusher(const Arguments& args, Environment&) { return boolean(args.env, setIoFlusher()); }
+
+// ── Registration ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+using Function = napi_value (*)(const Arguments&, Environment&);
+
+template <Function function>
+napi_value guarded(napi_env env, napi_callback_info info) {
+  try {
+    const Arguments args(env, info);
+    return function(args, Environment::of(env));
+  } catch (const Thrown&) {
+    bool pending = false;
+    if (napi_is_exception_pending(env, &pending) == napi_ok && !pending) napi_throw_error(env, "ERR_NATIVE", "the call could not be made");
+  } catch (const std::bad_alloc&) {
+    napi_throw_error(env, "ENOMEM", "out of memory");
+  }
+  return nullptr;
+}
+
+template <Function function>
+constexpr napi_property_descriptor method(const char* name) {
+  return {name, nullptr, guarded<function>, nullptr, nullptr, nullptr, napi_enumerable, nullptr};
+}
+
+void define(napi_env env, napi_value exports) {
+  Environment::create(env);
+  napi_value memory, word;
+  // Static memory: valid as long as the process, and the module is never unloaded.
+  check(napi_create_external_arraybuffer(env, &Environment::busyWord(), sizeof(int32_t), nullptr, nullptr, &memory));
+  check(napi_create_typedarray(env, napi_int32_array, 1, memory, 0, &word));
+  const napi_property_descriptor properties[] = {
+      method<rebuild>("rebuild"),
+      method<encodeBaselineMs>("encodeBaselineMs"),
+      method<crc32cOf>("crc32c"),
+      method<frameSeedOf>("frameSeed"),
+      method<frameCrcs>("frameCrcs"),
+      method<createDisk>("createDisk"),
+      method<openDirectory>("openDirectory"),
+      method<identityStillAt>("identityStillAt"),
+      method<samePath>("samePath"),
+      method<lock>("lock"),
+      method<list>("list"),
+      method<makeDirectory>("makeDirectory"),
+      method<unlink>("unlink"),
+      method<rename>("rename"),
+      method<syncDirectory>("syncDirectory"),
+      method<syncAll>("syncAll"),
+      method<capacity>("capacity"),
+      method<openFile>("openFile"),
+      method<oldestAgeMs>("oldestAgeMs"),
+      method<abandon>("abandon"),
+      method<closeDisk>("closeDisk"),
+      method<hungThreads>("hungThreads"),
+      method<hangForTest>("hangForTest"),
+      method<write>("write"),
+      method<read>("read"),
+      method<sync>("sync"),
+      method<size>("size"),
+      method<preallocateRange>("preallocate"),
+      method<punch>("punch"),
+      method<close>("close"),
+      method<store>("store"),
+      method<fetch>("fetch"),
+      method<verify>("verify"),
+      method<mapSharedMemory>("mapShared"),
+      method<unmapSharedMemory>("unmapShared"),
+      method<isTmpfsDirectory>("isTmpfs"),
+      method<becomeIoFlusher>("setIoFlusher"),
+      {"busyWord", nullptr, nullptr, nullptr, nullptr, word, napi_enumerable, nullptr},
+  };
+  check(napi_define_properties(env, exports, std::size(properties), properties));
+}
+
+}  // namespace
+
+}  // namespace ostraka
+
+NAPI_MODULE_INIT() {
+  try {
+    ostraka::define(env, exports);
+  } catch (const ostraka::Thrown&) {
+    return nullptr;
+  }
+  return exports;
+}
