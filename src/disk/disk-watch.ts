@@ -17,6 +17,9 @@ import type { Member } from './membership.js';
 const PROBE_LIMIT_MS = 2 * DISK_STALL_MS;
 const absentCodes: ReadonlySet<ErrnoName> = new Set(['ENOENT', 'ENOTDIR', 'ESTALE']);
 
+/** The machine is short of something, not the disk: says nothing about the disk. */
+export const shortageCodes: ReadonlySet<ErrnoName> = new Set(['EAGAIN', 'ENOMEM', 'EMFILE', 'ENFILE', 'EINTR']);
+
 /** What the watch needs of its set. */
 export interface WatchHost {
   readonly clock: Clock;
@@ -150,8 +153,9 @@ export class DiskWatch implements SetMember {
     try {
       await this.#limit(disk.probe(), 'a probe');
     } catch (thrown) {
+      const error = asOperatingError(thrown, { disk: this.directory });
       // Meanwhile it may have been taken out, and even be back.
-      if (this.#disk === disk) this.takeOut(asOperatingError(thrown, { disk: this.directory }));
+      if (this.#disk === disk && !shortageCodes.has(error.code)) this.takeOut(error);
     }
   }
 

@@ -12,7 +12,7 @@ import { DISK_PROBE_INTERVAL_MS, DISK_SEARCH_INTERVAL_MS } from '../base/limits.
 import type { Disk } from './disk.js';
 import { forEachBounded, withDirectory, type DiskOpener } from './disk-opener.js';
 import type { DiskChange, DiskSet, SetMember } from './disk-set.js';
-import { DiskWatch, type WatchHost } from './disk-watch.js';
+import { DiskWatch, shortageCodes, type WatchHost } from './disk-watch.js';
 import type { Member, Membership } from './membership.js';
 import { readSuperblock, updateSuperblock } from './superblock-file.js';
 import type { Superblock } from './superblock.js';
@@ -65,7 +65,7 @@ export class WatchedDiskSet implements DiskSet, WatchHost {
     const watch = this.#watches.get(number);
     // A file that is missing may mean that the whole directory was deleted: the probe tells.
     if (error.code === 'ENOENT') void watch?.check();
-    else if (!harmlessCodes.has(error.code)) watch?.takeOut(error);
+    else if (!harmlessCodes.has(error.code) && !shortageCodes.has(error.code)) watch?.takeOut(error);
   }
 
   countError(number: DiskNumber, kind: 'read' | 'write' | 'sync' | 'checksum'): void {

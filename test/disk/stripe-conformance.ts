@@ -1,0 +1,128 @@
+/**
+ * What every `StripeIo` must do, on whatever disks. Run over simulated disks by stripe.test.ts and over real ones by the native tests. `damage` flips
+ * a bit of a file behind the back of the disk.
+ */
+import type { Test } from 'tap';
+import { seededRandom } from '../../src/base/clock.js';
+import { FRAME_BYTES, RECORD_HEADER_BYTES, RECORD_PREFIX_BYTES } from '../../src/base/limits.js';
+import type { DiskFile } from '../../src/disk/disk.js';
+import type { ShardRecord, StripeGeometry, StripeIo } from '../../src/disk/stripe.js';
+
+export interface StripeSubject {
+  readonly io: StripeIo;
+  /** As many new files, each on a disk of its own. */
+  readonly files: readonly DiskFile[];
+  readonly damage: (file: DiskFile, offset: number) => Promise<void>;
+  readonly cleanUp: () => Promise<void>;
+}
+
+interface Stored extends StripeSubject {
+  readonly geometry: StripeGeometry;
+  readonly data: Buffer;
+  readonly records: readonly ShardRecord[];
+}
+
+async function store(t: Test, subject: StripeSubject, geometry: StripeGeometry, bytes: number): Promise<Stored> {
+  const random = seededRandom(geometry.k * 100 + geometry.m);
+  const records = subject.files.map((file, shard) => ({
+    shard,
+    file,
+    offset: 4096 * (shard + 1),
+    prefix: random.bytes(RECORD_PREFIX_BYTES),
+    seed: random.below(2 ** 32),
+  }));
+  const data = Buffer.from(random.bytes(bytes));
+  t.same(await subject.io.store(geometry, data, records), []);
+  return { ...subject, geometry, data, records };
+}
+
+const shardsOf = (failures: readonly { shard: number }[]): number[] => failures.map(({ shard }) => shard).sort((a, b) => a - b);
+
+async function roundTrip(t: Test, { io, geometry, data, records }: Stored): Promise<void> {
+  const whole = Buffer.alloc(data.length);
+  t.same(await io.fetch(geometry, records, 0, whole), []);
+  t.ok(whole.equals(data), 'all of it');
+  const random = seededRandom(9);
+  for (let round = 0; round < 30; round++) {
+    const offset = random.below(data.length);
+    const part = Buffer.alloc(1 + random.below(Math.min(data.length - offset, 3 * FRAME_BYTES)));
+    t.same(await io.fetch(geometry, records, offset, part), []);
+    t.ok(part.equals(data.subarray(offset, offset + part.length)), `${part.length} bytes at ${offset}`);
+  }
+  const stripe = Buffer.alloc(geometry.k * geometry.shardBytes, 1);
+  t.same(await io.fetch(geometry, records, 0, stripe), []);
+  t.ok(stripe.equals(Buffer.concat([data, Buffer.alloc(stripe.length - data.length)])), 'zeros behind the content');
+  t.same(await io.verify(geometry, records), []);
+}
+
+/** Every choice of up to m shards may be missing. */
+async function losses(t: Test, { io, geometry, data, records }: Stored): Promise<void> {
+  const { k, m } = geometry;
+  for (let mask = 0; mask < 2 ** (k + m); mask++) {
+    const left = records.filter((_, shard) => (mask & (1 << shard)) === 0);
+    if (left.length < k) continue;
+    const out = Buffer.alloc(data.length);
+    t.same(await io.fetch(geometry, left, 0, out), []);
+    t.ok(out.equals(data), `without ${mask.toString(2)}`);
+  }
+  const few = records.slice(m + 1);
+  await t.rejects(io.fetch(geometry, few, 0, Buffer.alloc(data.length)), { code: 'EIO' });
+}
+
+async function damages(t: Test, { io, geometry, data, records, damage }: Stored): Promise<void> {
+  const [zero, one, two] = records;
+  if (!zero || !one || !two) throw new Error('three records at least');
+  await damage(zero.file, zero.offset + RECORD_HEADER_BYTES + FRAME_BYTES + 5);
+  const tail = Buffer.alloc(100);
+  t.same(await io.fetch(geometry, records, 0, tail), [], 'a frame that is not needed is not looked at');
+  const out = Buffer.alloc(data.length);
+  const failures = await io.fetch(geometry, records, 0, out);
+  t.ok(out.equals(data), 'I6: a damaged frame is never handed out');
+  t.same(shardsOf(failures), [0]);
+  t.equal(failures[0]?.error.code, 'EBADMSG');
+  t.ok(zero.file.disk.health.checksumErrors >= 1, 'counted on its disk');
+  t.equal(one.file.disk.health.checksumErrors, 0, 'and on no other');
+
+  // Another frame of another shard: m = 2 failures, and every column of frames has k good ones.
+  await damage(one.file, one.offset + RECORD_HEADER_BYTES);
+  t.same(shardsOf(await io.fetch(geometry, records, 0, out.fill(0))), [0, 1]);
+  t.ok(out.equals(data));
+  t.same(shardsOf(await io.verify(geometry, records)), [0, 1]);
+  await damage(two.file, two.offset + 10);
+  t.same(shardsOf(await io.verify(geometry, records)), [0, 1, 2], 'a damaged prefix');
+}
+
+async function misplaced(t: Test, { io, geometry, data, records }: Stored): Promise<void> {
+  const [zero, one] = records;
+  if (!zero || !one) throw new Error('two records at least');
+  const out = Buffer.alloc(data.length);
+  const wrongPrefix = Uint8Array.from(one.prefix, (byte, i) => (i === 200 ? byte ^ 1 : byte));
+  const wrong = [{ ...zero, seed: zero.seed ^ 1 }, { ...one, prefix: wrongPrefix }, ...records.slice(2)];
+  const failures = await io.fetch(geometry, wrong, 0, out);
+  t.same(shardsOf(failures), [0, 1], 'another seed, another identity');
+  t.ok(out.equals(data));
+  t.same(shardsOf(await io.fetch(geometry, [{ ...zero, offset: 1 << 24 }, ...records.slice(1)], 0, out)), [0], 'nothing there');
+}
+
+/** Adds the suite's tests to `t`. `make` gives `count` files on new disks. */
+export function stripeConformance(t: Test, make: (count: number) => Promise<StripeSubject>): void {
+  const each = (name: string, geometry: StripeGeometry, bytes: number, run: (t: Test, stored: Stored) => Promise<void>): void => {
+    void t.test(`${name}, ${geometry.k}+${geometry.m} × ${geometry.shardBytes}`, async (t) => {
+      const subject = await make(geometry.k + geometry.m);
+      try {
+        await run(t, await store(t, subject, geometry, bytes));
+      } finally {
+        await subject.cleanUp();
+      }
+    });
+  };
+  const shardBytes = 2 * FRAME_BYTES + 4096;
+  each('round trip', { k: 4, m: 2, shardBytes }, 4 * shardBytes - 1234, roundTrip);
+  each('round trip', { k: 1, m: 0, shardBytes: 4096 }, 77, roundTrip);
+  each('round trip', { k: 1, m: 1, shardBytes: 4 * FRAME_BYTES }, 4 * FRAME_BYTES, roundTrip);
+  each('losses', { k: 4, m: 2, shardBytes }, 4 * shardBytes - 1234, losses);
+  each('losses', { k: 3, m: 3, shardBytes: FRAME_BYTES }, 3 * FRAME_BYTES - 1, losses);
+  each('losses', { k: 1, m: 2, shardBytes: 8192 }, 8000, losses);
+  each('damage', { k: 4, m: 2, shardBytes }, 4 * shardBytes, damages);
+  each('misplaced records', { k: 4, m: 2, shardBytes }, 4 * shardBytes, misplaced);
+}
