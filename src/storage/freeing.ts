@@ -39,7 +39,9 @@ export class Freeing {
   async free(location: Location): Promise<void> {
     await this.#pool.pins.idle(location.blob);
     const bytes = recordBytesOf(location.bytes, location.k);
-    await Promise.all(location.shards.map(({ disk, segment, offset }) => disk !== 0 && this.#give(disk, segment, offset, bytes)));
+    await Promise.all(
+      location.shards.filter(({ disk }) => disk !== 0).map(({ disk, segment, offset }) => this.#give(disk, segment, offset, bytes)),
+    );
   }
 
   async #give(disk: DiskNumber, segment: SegmentId, offset: number, bytes: number): Promise<void> {

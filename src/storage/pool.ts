@@ -4,7 +4,7 @@
  */
 import { AssertionError, must } from '../base/assert.js';
 import type { Clock, Random } from '../base/clock.js';
-import { asOperatingError, OperatingError, type ErrnoName } from '../base/errors.js';
+import { asOperatingError, type ErrnoName, type OperatingError } from '../base/errors.js';
 import { makeSegmentId, type DiskNumber, type Uuid } from '../base/ids.js';
 import type { Location } from '../base/location.js';
 import type { DiskSet } from '../disk/disk-set.js';

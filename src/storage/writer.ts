@@ -10,6 +10,7 @@ import { OperatingError } from '../base/errors.js';
 import type { DiskNumber } from '../base/ids.js';
 import { POOL_DISKS_MAX } from '../base/limits.js';
 import type { Location, ShardPlace } from '../base/location.js';
+import type { Disk } from '../disk/disk.js';
 import type { ShardRecord } from '../disk/stripe.js';
 import { MISSING } from './location-codec.js';
 import { choosePlaces, rotate, shardsThatFit } from './placement.js';
@@ -56,8 +57,9 @@ interface Landed {
 class Write {
   readonly shards: ShardPlace[];
   readonly landed = new Map<number, Landed>();
-  /** Disks that failed in this write, or had no room after all: not tried again. */
-  readonly failed = new Set<DiskNumber>();
+  /** Disks that failed in this write, as they were then: not tried again unless they come back anew. */
+  readonly failed = new Map<DiskNumber, Disk>();
+  /** Disks that had no room after all. */
   readonly full = new Set<DiskNumber>();
   reason: OperatingError | undefined;
 
@@ -106,9 +108,14 @@ export class Writer {
     }
   }
 
+  /** I2: no shard of a new blob is left out because of a disk that is in, nor before the disks that are not in are out in the index. */
   async #declareOut(write: Write): Promise<void> {
+    const { diskSet } = this.#pool.options;
+    const stillIn = (): boolean => [...write.failed].some(([disk, object]) => diskSet.disk(disk) === object);
+    if (stillIn()) await diskSet.probeNow();
+    if (write.request.purpose === 'store' && stillIn())
+      throw new OperatingError('EIO', 'a disk refused a shard of a new blob, but seems well otherwise', { cause: write.reason });
     await this.#pool.declareAbsent();
-    for (const disk of write.failed) await this.#pool.declareOut(disk);
   }
 
   /** Gives up what landed on a file or disk that is not trusted any more. Returns whether there was any. */
@@ -144,7 +151,9 @@ export class Writer {
     const used = new Set(write.shards.map(({ disk }) => disk));
     const taken = [...used].filter((disk) => disk !== 0).map((disk) => this.#pool.zoneOf(disk));
     const limit = this.#pool.zoneLimit(k, m);
-    const online = space.dataMembers().filter(({ member, disk }) => disk && !used.has(member.number) && !write.failed.has(member.number));
+    const online = space
+      .dataMembers()
+      .filter(({ member, disk }) => disk && !used.has(member.number) && write.failed.get(member.number) !== disk);
     const roomy = online.filter(({ member }) => !write.full.has(member.number));
     const candidates = space.withRoom(roomy, recordBytesOf(bytes, k), reserveLeft[request.purpose]);
     const zoned = online.map(({ member }) => ({ disk: member.number, zone: member.zone }));
@@ -186,13 +195,11 @@ export class Writer {
     return places;
   }
 
-  #failed(write: Write, disk: DiskNumber, object: unknown, thrown: unknown): void {
-    const current = this.#pool.options.diskSet.disk(disk) === object;
+  #failed(write: Write, disk: DiskNumber, object: Disk | undefined, thrown: unknown): void {
     const error = this.#pool.ioFailed(disk, object, 'write', thrown);
     write.reason = error;
-    // A disk that left by itself is out, or is back and may be tried again.
     if (isFull(error)) write.full.add(disk);
-    else if (current) write.failed.add(disk);
+    else if (object) write.failed.set(disk, object);
   }
 
   async #writeRecords(write: Write, places: readonly Landed[]): Promise<void> {
