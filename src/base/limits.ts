@@ -207,3 +207,5 @@ export const FUSE_SPIN_MICROSECONDS = 30;
 export const FUSE_TURN_MICROSECONDS = 1500;
 /** FUSE: how long the kernel may remember names and attributes. We are the only writer; the bound is for what nobody thought of. */
 export const FUSE_VALIDITY_SECONDS = 3600;
+/** FUSE: how far the kernel reads ahead: four of its largest READs, so that the disks of a blob are busy while the last one is copied. */
+export const FUSE_READAHEAD_BYTES = 4 * MiB;

@@ -1,0 +1,107 @@
+/** Operations on inodes: attributes, link targets, extended attributes, and the file system as a whole. */
+import { OperatingError } from '../../base/errors.js';
+import type { Ino, Namespace } from '../../namespace/namespace.js';
+import type { Context, Operation } from './context.js';
+import { decodeGetattr, decodeGetxattr, decodeListxattr, decodeSetattr, decodeSetxattr, decodeXattrName, type Request } from './decode.js';
+import { encodeAttrOut, encodeSize, encodeStatfs } from './encode.js';
+import { ATTR_OUT_BYTES, GETXATTR_OUT_BYTES, Opcode, STATFS_OUT_BYTES } from './protocol.js';
+
+const S_IFMT = 0o170000;
+const S_IFDIR = 0o040000;
+const S_ISUID = 0o4000;
+const S_ISGID = 0o2000;
+const S_IXGRP = 0o010;
+
+/**
+ * The mode of an inode without the bits that a write, truncation or change of owner takes away (HANDLE_KILLPRIV_V2 makes it our duty);
+ * undefined when nothing changes. Directories keep theirs; set-gid without group execution means something else.
+ */
+export async function modeWithoutPrivileges(namespace: Namespace, ino: Ino): Promise<number | undefined> {
+  const { mode } = await namespace.getattr(ino);
+  if ((mode & S_IFMT) === S_IFDIR) return undefined;
+  const cleared = mode & ~S_ISUID & ((mode & S_IXGRP) !== 0 ? ~S_ISGID : ~0);
+  return cleared === mode ? undefined : cleared;
+}
+
+/**
+ * POSIX ACLs (the only names below system. that Linux has here) would be stored and not enforced: the kernel checks modes alone. Programs
+ * know the answer EOPNOTSUPP and go on without.
+ */
+function supported(name: string): string {
+  if (name.startsWith('system.')) throw new OperatingError('EOPNOTSUPP', `no extended attribute ${name} here`);
+  return name;
+}
+
+export function attributeOperations(context: Context): Map<number, Operation> {
+  const { namespace, outbox, validity } = context;
+
+  async function getattr(request: Request): Promise<void> {
+    decodeGetattr(request);
+    const attributes = await namespace.getattr(request.ino);
+    encodeAttrOut(outbox.memory, outbox.reserve(request, ATTR_OUT_BYTES), attributes, validity);
+  }
+
+  async function setattr(request: Request): Promise<void> {
+    const { change: asked, handle, killPrivileges } = decodeSetattr(request);
+    let change = asked;
+    if ((killPrivileges || asked.uid !== undefined || asked.gid !== undefined) && asked.mode === undefined) {
+      const mode = await modeWithoutPrivileges(namespace, request.ino);
+      if (mode !== undefined) change = { ...asked, mode };
+    }
+    const attributes = await namespace.setattr(request.ino, change, request, handle);
+    encodeAttrOut(outbox.memory, outbox.reserve(request, ATTR_OUT_BYTES), attributes, validity);
+  }
+
+  async function readlink(request: Request): Promise<void> {
+    request.exactly(0);
+    outbox.pieces(request, [await namespace.readlink(request.ino)]);
+  }
+
+  async function setxattr(request: Request): Promise<void> {
+    const { name, value, flags } = decodeSetxattr(request, context.setxattrExtended());
+    await namespace.setxattr(request.ino, supported(name), Buffer.from(value), flags, request);
+    outbox.done(request);
+  }
+
+  /** A value for a caller with room for `room` bytes; 0: it asks for the length. */
+  function sized(request: Request, value: Buffer, room: number): void {
+    if (room === 0) encodeSize(outbox.memory, outbox.reserve(request, GETXATTR_OUT_BYTES), value.length);
+    else if (value.length > room) throw new OperatingError('ERANGE', `${value.length} bytes where ${room} fit`);
+    else outbox.pieces(request, [value]);
+  }
+
+  async function getxattr(request: Request): Promise<void> {
+    const { name, bytes } = decodeGetxattr(request);
+    sized(request, await namespace.getxattr(request.ino, supported(name)), bytes);
+  }
+
+  async function listxattr(request: Request): Promise<void> {
+    const bytes = decodeListxattr(request);
+    const names = await namespace.listxattr(request.ino);
+    // trusted.* is for the superuser's eyes, as in other file systems.
+    const shown = request.uid === 0 ? names : names.filter((name) => !name.startsWith('trusted.'));
+    sized(request, Buffer.from(shown.map((name) => `${name}\0`).join(''), 'latin1'), bytes);
+  }
+
+  async function removexattr(request: Request): Promise<void> {
+    await namespace.removexattr(request.ino, supported(decodeXattrName(request)), request);
+    outbox.done(request);
+  }
+
+  async function statfs(request: Request): Promise<void> {
+    request.exactly(0);
+    const status = await namespace.statfs();
+    encodeStatfs(outbox.memory, outbox.reserve(request, STATFS_OUT_BYTES), status);
+  }
+
+  return new Map<number, Operation>([
+    [Opcode.GETATTR, getattr],
+    [Opcode.SETATTR, setattr],
+    [Opcode.READLINK, readlink],
+    [Opcode.SETXATTR, setxattr],
+    [Opcode.GETXATTR, getxattr],
+    [Opcode.LISTXATTR, listxattr],
+    [Opcode.REMOVEXATTR, removexattr],
+    [Opcode.STATFS, statfs],
+  ]);
+}

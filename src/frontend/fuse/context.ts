@@ -1,0 +1,26 @@
+/** What all operations share: the namespace below, the way out, and what is open. */
+import type { Handle, Ino, Namespace } from '../../namespace/namespace.js';
+import type { Request } from './decode.js';
+import type { Validity } from './encode.js';
+import type { Outbox } from './outbox.js';
+
+/** Answers one request: a reply goes to the outbox, or it throws. Everything in the request's memory is used before the first await. */
+export type Operation = (request: Request) => Promise<void>;
+
+/** Structured log lines; wired to the daemon's logger. */
+export type Log = (level: 'info' | 'warn' | 'error', message: string, fields?: Readonly<Record<string, unknown>>) => void;
+
+export interface Context {
+  readonly namespace: Namespace;
+  readonly outbox: Outbox;
+  readonly validity: Validity;
+  /** Open files and directories, to be released when the mount ends without the kernel's doing it. */
+  readonly files: Map<Handle, Ino>;
+  readonly directories: Map<Handle, Ino>;
+  /** SETXATTR_EXT was negotiated. */
+  setxattrExtended(): boolean;
+  /** The namespace has taken (positive) or finished (negative) so many bytes of writes. */
+  writing(bytes: number): void;
+  /** Written-back data of this inode was refused: what the kernel has cached of it must go. */
+  writebackFailed(ino: Ino): void;
+}

@@ -1,0 +1,105 @@
+/** Operations on open files. */
+import { OperatingError } from '../../base/errors.js';
+import { NAME_BYTES_MAX } from '../../base/limits.js';
+import { modeWithoutPrivileges } from './attribute-operations.js';
+import type { Context, Operation } from './context.js';
+import { decodeClose, decodeCreate, decodeFsync, decodeOpen, decodeRead, decodeWrite, type Request } from './decode.js';
+import { encodeEntry, encodeOpen, encodeSize } from './encode.js';
+import {
+  ENTRY_OUT_BYTES,
+  FSYNC_DATA_ONLY,
+  OPEN_KILL_SUIDGID,
+  OPEN_OUT_BYTES,
+  Opcode,
+  OpenReplyFlag,
+  WRITE_OUT_BYTES,
+  WriteFlag,
+} from './protocol.js';
+
+export function fileOperations(context: Context): Map<number, Operation> {
+  const { namespace, outbox, validity, files } = context;
+
+  async function clearPrivileges(request: Request): Promise<void> {
+    const mode = await modeWithoutPrivileges(namespace, request.ino);
+    if (mode !== undefined) await namespace.setattr(request.ino, { mode }, request);
+  }
+
+  async function open(request: Request): Promise<void> {
+    const { flags, openFlags } = decodeOpen(request);
+    if ((openFlags & OPEN_KILL_SUIDGID) !== 0) await clearPrivileges(request);
+    const handle = await namespace.open(request.ino, flags, request);
+    files.set(handle, request.ino);
+    // Nobody writes behind the kernel's back: what it has cached stays good.
+    encodeOpen(outbox.memory, outbox.reserve(request, OPEN_OUT_BYTES), handle, OpenReplyFlag.KEEP_CACHE);
+  }
+
+  async function create(request: Request): Promise<void> {
+    const { name, mode, flags } = decodeCreate(request);
+    if (name.length > NAME_BYTES_MAX) throw new OperatingError('ENAMETOOLONG', `name of ${name.length} bytes`);
+    const { attributes, handle } = await namespace.create(request.ino, name, mode, flags, request);
+    files.set(handle, attributes.ino);
+    const at = outbox.reserve(request, ENTRY_OUT_BYTES + OPEN_OUT_BYTES);
+    encodeOpen(outbox.memory, encodeEntry(outbox.memory, at, attributes, validity), handle, OpenReplyFlag.KEEP_CACHE);
+  }
+
+  async function read(request: Request): Promise<void> {
+    const { handle, offset, bytes } = decodeRead(request);
+    const content = await namespace.read(request.ino, handle, offset, bytes);
+    try {
+      let total = 0;
+      for (const piece of content.pieces) total += piece.length;
+      if (total > bytes) throw new Error(`read of ${bytes} bytes gave ${total}`);
+      outbox.pieces(request, content.pieces);
+    } finally {
+      content.release();
+    }
+  }
+
+  async function write(request: Request): Promise<void> {
+    const { handle, offset, flags, data } = decodeWrite(request);
+    let bytes: Uint8Array = data;
+    if ((flags & WriteFlag.KILL_SUIDGID) !== 0) {
+      bytes = Buffer.from(data); // the batch's memory does not outlive an await
+      await clearPrivileges(request);
+    }
+    const length = bytes.length;
+    context.writing(length);
+    try {
+      const written = await namespace.write(request.ino, handle, offset, bytes, request);
+      encodeSize(outbox.memory, outbox.reserve(request, WRITE_OUT_BYTES), written);
+    } catch (thrown) {
+      if ((flags & WriteFlag.CACHE) !== 0) context.writebackFailed(request.ino);
+      throw thrown;
+    } finally {
+      context.writing(-length);
+    }
+  }
+
+  async function flush(request: Request): Promise<void> {
+    await namespace.flush(request.ino, decodeClose(request));
+    outbox.done(request);
+  }
+
+  async function fsync(request: Request): Promise<void> {
+    const { handle, flags } = decodeFsync(request);
+    await namespace.fsync(request.ino, handle, (flags & FSYNC_DATA_ONLY) !== 0);
+    outbox.done(request);
+  }
+
+  async function release(request: Request): Promise<void> {
+    const handle = decodeClose(request);
+    files.delete(handle);
+    await namespace.release(request.ino, handle);
+    outbox.done(request);
+  }
+
+  return new Map<number, Operation>([
+    [Opcode.OPEN, open],
+    [Opcode.CREATE, create],
+    [Opcode.READ, read],
+    [Opcode.WRITE, write],
+    [Opcode.FLUSH, flush],
+    [Opcode.FSYNC, fsync],
+    [Opcode.RELEASE, release],
+  ]);
+}

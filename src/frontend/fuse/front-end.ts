@@ -1,0 +1,291 @@
+/**
+ * The front end: takes batches of requests from a channel, has each served by the namespace and answered exactly once. Pure with respect to
+ * the kernel: mount.ts gives it a real channel, tests one of their own.
+ *
+ * It keeps: a request is answered whatever its handler does (an unexpected exception is EIO and a log line); a batch's memory is not used
+ * after the batch; requests and write bytes under way are bounded (the channel is paused). I8: what fails is answered with its errno.
+ *
+ *   new --INIT agreed--> serving --gone()--> draining --nothing under way, handles released--> ended
+ *   new --INIT refused--> refused
+ */
+import { AssertionError } from '../../base/assert.js';
+import { errnoNumber } from '../../base/errors.js';
+import type { Clock } from '../../base/clock.js';
+import { FUSE_REQUESTS_MAX, FUSE_WRITE_BYTES_MAX } from '../../base/limits.js';
+import type { FuseChannel } from '../../base/native-fuse.js';
+import type { Ino, Namespace } from '../../namespace/namespace.js';
+import { attributeOperations } from './attribute-operations.js';
+import type { Context, Log, Operation } from './context.js';
+import { decodeBatchForget, decodeForget, decodeInit, decodeInterrupt, Request } from './decode.js';
+import { directoryOperations } from './directory-operations.js';
+import { encodeInit, type Validity } from './encode.js';
+import { failureOf } from './errors.js';
+import { fileOperations } from './file-operations.js';
+import { nameOperations } from './name-operations.js';
+import { negotiate, type Negotiated } from './negotiate.js';
+import { Outbox, type ReplyChannel } from './outbox.js';
+import { FUSE_MAJOR, INIT_OUT_BYTES, Opcode, opcodeName } from './protocol.js';
+
+/** What the front end needs of a channel. */
+export type RequestChannel = ReplyChannel & Pick<FuseChannel, 'memory' | 'start' | 'length' | 'pause' | 'resume'>;
+
+export interface FrontEndOptions {
+  readonly namespace: Namespace;
+  readonly channel: RequestChannel;
+  readonly validity: Validity;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Cached pages and attributes of this inode must go. */
+  readonly invalidate: (ino: Ino) => void;
+}
+
+export interface FrontEndStats {
+  readonly requests: number;
+  readonly failures: number;
+  readonly underWay: number;
+  readonly interrupts: number;
+  readonly openFiles: number;
+  readonly openDirectories: number;
+}
+
+/** They change nothing, so that one which waits may be answered EINTR. Changes under way must not be reported as not done. */
+const ABANDONABLE: ReadonlySet<number> = new Set([
+  Opcode.LOOKUP,
+  Opcode.GETATTR,
+  Opcode.READLINK,
+  Opcode.READ,
+  Opcode.STATFS,
+  Opcode.GETXATTR,
+  Opcode.LISTXATTR,
+]);
+
+const ENOSYS = errnoNumber('ENOSYS');
+const EINTR = errnoNumber('EINTR');
+const EPROTO = errnoNumber('EPROTO');
+/** Unexpected failures are logged so often at most; a disk that fails answers thousands of requests. */
+const LOG_INTERVAL_MS = 1000;
+
+function key(low: number, high: number): number {
+  return high * 2 ** 32 + low;
+}
+
+export class FuseFrontEnd {
+  /** Resolves once the kernel agreed; rejects when it is too old. */
+  readonly ready: Promise<Negotiated>;
+  readonly #options: FrontEndOptions;
+  readonly #channel: RequestChannel;
+  readonly #outbox: Outbox;
+  readonly #operations: (Operation | undefined)[] = [];
+  readonly #waiting = new Map<number, Request>();
+  readonly #files = new Map<number, Ino>();
+  readonly #directories = new Map<number, Ino>();
+  #negotiated: Negotiated | undefined;
+  #agree: (negotiated: Negotiated) => void = () => undefined;
+  #refuse: (error: Error) => void = () => undefined;
+  #drained: (() => void) | undefined;
+  #underWay = 0;
+  #writeBytes = 0;
+  #paused = false;
+  #requests = 0;
+  #failures = 0;
+  #interrupts = 0;
+  #loggedMs = -LOG_INTERVAL_MS;
+  #unlogged = 0;
+
+  constructor(options: FrontEndOptions) {
+    this.#options = options;
+    this.#channel = options.channel;
+    this.#outbox = new Outbox(options.channel);
+    this.ready = new Promise((agree, refuse) => {
+      this.#agree = agree;
+      this.#refuse = refuse;
+    });
+    const context: Context = {
+      namespace: options.namespace,
+      outbox: this.#outbox,
+      validity: options.validity,
+      files: this.#files,
+      directories: this.#directories,
+      setxattrExtended: () => this.#negotiated?.setxattrExtended ?? false,
+      writing: (bytes) => {
+        this.#writeBytes += bytes;
+      },
+      writebackFailed: options.invalidate,
+    };
+    for (const group of [nameOperations, attributeOperations, fileOperations, directoryOperations])
+      for (const [opcode, operation] of group(context)) this.#operations[opcode] = operation;
+  }
+
+  get negotiated(): Negotiated | undefined {
+    return this.#negotiated;
+  }
+
+  get stats(): FrontEndStats {
+    return {
+      requests: this.#requests,
+      failures: this.#failures,
+      underWay: this.#underWay,
+      interrupts: this.#interrupts,
+      openFiles: this.#files.size,
+      openDirectories: this.#directories.size,
+    };
+  }
+
+  /** Serves a batch of `count` requests of the channel. */
+  deliver(count: number): void {
+    const { memory } = this.#channel;
+    for (let i = 0; i < count; i++) this.#receive(memory, this.#channel.start(i), this.#channel.length(i));
+    this.#balance();
+  }
+
+  #receive(memory: Buffer, start: number, length: number): void {
+    let request: Request;
+    try {
+      request = new Request(memory, start, length);
+    } catch (thrown) {
+      // Without a header that can be trusted there is nobody to answer.
+      this.#options.log('error', 'not a request', { reason: String(thrown) });
+      return;
+    }
+    this.#requests++;
+    const operation = this.#operations[request.opcode];
+    if (operation !== undefined) {
+      this.#underWay++;
+      void this.#serve(operation, request);
+      return;
+    }
+    try {
+      this.#control(request);
+    } catch (thrown) {
+      // FORGET and INTERRUPT have no answer, INIT must have one.
+      this.#options.log('error', `malformed ${opcodeName(request.opcode)}`, { reason: String(thrown) });
+      if (request.opcode === Opcode.INIT) this.#outbox.error(request, EPROTO);
+    }
+  }
+
+  /** Requests of the protocol itself; none waits. */
+  #control(request: Request): void {
+    const { namespace } = this.#options;
+    switch (request.opcode) {
+      case Opcode.FORGET:
+        namespace.forget(request.ino, decodeForget(request));
+        break;
+      case Opcode.BATCH_FORGET:
+        decodeBatchForget(request, (ino, count) => {
+          namespace.forget(ino, count);
+        });
+        break;
+      case Opcode.INTERRUPT:
+        this.#interrupt(request);
+        break;
+      case Opcode.INIT:
+        this.#init(request);
+        break;
+      case Opcode.DESTROY:
+        this.#outbox.done(request);
+        break;
+      case Opcode.NOTIFY_REPLY:
+        break;
+      default:
+        // The kernel then does it by other means, or tells its caller, and mostly does not ask again.
+        this.#outbox.error(request, ENOSYS);
+    }
+  }
+
+  #init(request: Request): void {
+    const outcome = negotiate(decodeInit(request));
+    if (outcome.kind === 'agreed') {
+      encodeInit(this.#outbox.memory, this.#outbox.reserve(request, INIT_OUT_BYTES), outcome.reply);
+      this.#negotiated = outcome.negotiated;
+      this.#agree(outcome.negotiated);
+    } else if (outcome.kind === 'again') {
+      const at = this.#outbox.reserve(request, INIT_OUT_BYTES);
+      this.#outbox.memory.fill(0, at, at + INIT_OUT_BYTES).writeUInt32LE(FUSE_MAJOR, at);
+    } else {
+      this.#outbox.error(request, EPROTO);
+      this.#refuse(new Error('the FUSE protocol of this kernel is too old (before Linux 5.4)'));
+    }
+  }
+
+  #interrupt(request: Request): void {
+    const { uniqueLow, uniqueHigh } = decodeInterrupt(request);
+    this.#interrupts++;
+    const waiting = this.#waiting.get(key(uniqueLow, uniqueHigh));
+    if (waiting === undefined || waiting.abandoned) return;
+    waiting.abandoned = true;
+    this.#outbox.error(waiting, EINTR);
+  }
+
+  async #serve(operation: Operation, request: Request): Promise<void> {
+    const abandonable = ABANDONABLE.has(request.opcode);
+    const number = key(request.uniqueLow, request.uniqueHigh);
+    if (abandonable) this.#waiting.set(number, request);
+    try {
+      await operation(request);
+    } catch (thrown) {
+      this.#fail(request, thrown);
+    } finally {
+      if (abandonable) this.#waiting.delete(number);
+      this.#underWay--;
+      if (this.#paused) this.#balance();
+      if (this.#underWay === 0) this.#drained?.();
+    }
+  }
+
+  #fail(request: Request, thrown: unknown): void {
+    const failure = failureOf(thrown);
+    this.#failures++;
+    if (!request.abandoned) this.#outbox.error(request, failure.errno);
+    if (!failure.expected) this.#report(request, thrown);
+    // A bug of ours is not handled: the process ends, and the one who asked has an answer.
+    if (failure.fatal)
+      process.nextTick(() => {
+        throw thrown;
+      });
+  }
+
+  #report(request: Request, thrown: unknown): void {
+    const nowMs = this.#options.clock.monotonicMs();
+    if (nowMs - this.#loggedMs < LOG_INTERVAL_MS && !(thrown instanceof AssertionError)) {
+      this.#unlogged++;
+      return;
+    }
+    this.#options.log('error', `${opcodeName(request.opcode)} failed`, {
+      ino: request.ino,
+      errno: failureOf(thrown).errno,
+      reason: thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown),
+      notLogged: this.#unlogged,
+    });
+    this.#loggedMs = nowMs;
+    this.#unlogged = 0;
+  }
+
+  /** Takes no more requests while too much is under way. */
+  #balance(): void {
+    const full = this.#underWay >= FUSE_REQUESTS_MAX || this.#writeBytes >= FUSE_WRITE_BYTES_MAX;
+    if (full === this.#paused) return;
+    this.#paused = full;
+    if (full) this.#channel.pause();
+    else this.#channel.resume();
+  }
+
+  /**
+   * The connection ended. Waits for what is under way (its replies go nowhere) and releases what the kernel left open; after that the
+   * namespace hears nothing more from here.
+   */
+  async drain(): Promise<void> {
+    this.#refuse(new Error('the connection to the kernel ended'));
+    if (this.#underWay > 0)
+      await new Promise<void>((resolve) => {
+        this.#drained = resolve;
+      });
+    const { namespace, log } = this.#options;
+    const failed = (thrown: unknown): void => {
+      log('warn', 'release after the end of the mount failed', { reason: String(thrown) });
+    };
+    for (const [handle, ino] of this.#files) await namespace.release(ino, handle).catch(failed);
+    for (const [handle, ino] of this.#directories) await namespace.releasedir(ino, handle).catch(failed);
+    this.#files.clear();
+    this.#directories.clear();
+  }
+}

@@ -1,0 +1,48 @@
+/** Our mounts as the kernel lists them in /proc/self/mountinfo. Reading that touches nothing mounted, so that a dead mount cannot hang us. */
+import { readFile, realpath } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { OperatingError } from '../../base/errors.js';
+
+export interface MountEntry {
+  readonly mountpoint: string;
+  /** major:minor of the file system, its name below /sys/class/bdi. */
+  readonly device: string;
+  readonly type: string;
+}
+
+/** Blanks and backslashes stand as three octal digits. */
+function unescaped(text: string): string {
+  return text.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(parseInt(digits, 8)));
+}
+
+/** Mounts in the order in which they were made: the last one at a path is the visible one. `text` is latin1. */
+export function parseMountTable(text: string): MountEntry[] {
+  const entries: MountEntry[] = [];
+  for (const line of text.split('\n')) {
+    const fields = line.split(' ');
+    const type = fields[fields.indexOf('-', 6) + 1];
+    const [, , device, , path] = fields;
+    if (device === undefined || path === undefined || type === undefined) continue;
+    entries.push({ mountpoint: Buffer.from(unescaped(path), 'latin1').toString('utf8'), device, type });
+  }
+  return entries;
+}
+
+/**
+ * The path as the table has it: symbolic links resolved in the folder above, which is not the dead mount's; the last component stays.
+ * @throws OperatingError when that folder is not there.
+ */
+export async function tablePath(path: string): Promise<string> {
+  const absolute = resolve(path);
+  try {
+    return absolute === '/' ? absolute : join(await realpath(dirname(absolute)), basename(absolute));
+  } catch (thrown) {
+    throw new OperatingError('ENOENT', `no folder ${dirname(absolute)}`, { path, cause: thrown });
+  }
+}
+
+/** All mounts at exactly this path, the visible one last. */
+export async function mountsAt(path: string): Promise<MountEntry[]> {
+  const wanted = await tablePath(path);
+  return parseMountTable(await readFile('/proc/self/mountinfo', 'latin1')).filter((entry) => entry.mountpoint === wanted);
+}
