@@ -1,0 +1,316 @@
+/** Durable replicas in SQLite: net effect of batches, damage of every kind, atomic copies, a disk that fails, is full or hangs. */
+import { execFileSync } from 'node:child_process';
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import Database from 'better-sqlite3';
+import t from 'tap';
+import { must } from '../../src/base/assert.js';
+import { seededRandom, systemClock, type Clock } from '../../src/base/clock.js';
+import { OperatingError } from '../../src/base/errors.js';
+import { encodeWrites, writeBytes, type Write } from '../../src/index/entry.js';
+import { emptyPoint } from '../../src/index/point.js';
+import { SqliteReplicaStore } from '../../src/index/sqlite-durable.js';
+import { openWorkingReplica } from '../../src/index/sqlite-working.js';
+import type { LogEntry, LogPoint } from '../../src/quorum/state-machine.js';
+import { silent, temporaryFolder } from './engines.js';
+import { nextEntry } from './fake-log.js';
+import { FolderDisk } from './folder-disk.js';
+
+const DIRECTORY = 'voter';
+
+function data(before: LogPoint, ...writes: readonly Write[]): LogEntry {
+  const bytes = writes.reduce((sum, { key, value }) => sum + writeBytes(key.length, value?.length), 0);
+  return nextEntry(before, encodeWrites(writes, writes.length, bytes));
+}
+
+const key = (number: number): Buffer => {
+  const bytes = Buffer.alloc(5, 1);
+  bytes.writeUInt32BE(number, 1);
+  return bytes;
+};
+
+/** 40 bytes, like no other row's. */
+function valueOf(number: number): Buffer {
+  const value = Buffer.alloc(40, 0xa5);
+  value.writeUInt32BE(number, 18);
+  return value;
+}
+
+/** Flips one bit wherever these bytes are in the file: in the row, and in what SQLite moved and left behind. */
+function flipBit(file: Buffer, bytes: Buffer, bit: number): Buffer {
+  const bad = Buffer.from(file);
+  for (let spot = bad.indexOf(bytes); spot >= 0; spot = bad.indexOf(bytes)) bad[spot + bit] = (bad[spot + bit] ?? 0) ^ (1 << (bit % 8));
+  return bad;
+}
+
+/** Entries that write `rows` rows of 40 bytes, 20 to an entry. */
+function filling(rows: number): LogEntry[] {
+  const entries: LogEntry[] = [];
+  let point = emptyPoint;
+  for (let at = 0; at < rows; at += 20) {
+    const entry = data(point, ...Array.from({ length: 20 }, (_, i) => ({ key: key(at + i), value: valueOf(at + i) })));
+    entries.push(entry);
+    point = entry.point;
+  }
+  return entries;
+}
+
+interface Place {
+  readonly store: SqliteReplicaStore;
+  readonly folder: string;
+  readonly file: string;
+  readonly disk: FolderDisk;
+}
+
+async function place(t: { teardown: (action: () => Promise<void>) => void }, clock: Clock = systemClock): Promise<Place> {
+  const folder = await temporaryFolder();
+  t.teardown(() => rm(folder, { recursive: true }));
+  return {
+    store: new SqliteReplicaStore({ clock, log: silent }),
+    folder,
+    disk: new FolderDisk(folder),
+    file: join(folder, DIRECTORY, 'replica.sqlite'),
+  };
+}
+
+/** What is in the file, past all of our code. */
+function stored(file: string): { key: Buffer; position: number; value: Buffer }[] {
+  const db = new Database(file, { readonly: true });
+  try {
+    return db.prepare<[], { key: Buffer; position: number; value: Buffer }>('SELECT key, position, value FROM kv ORDER BY key').all();
+  } finally {
+    db.close();
+  }
+}
+
+t.test('a batch has its net effect alone; each row carries the position that wrote it', async (t) => {
+  const { store, disk, file } = await place(t);
+  const replica = await store.open(disk, DIRECTORY);
+  const first = data(emptyPoint, { key: key(1), value: Buffer.from('a') }, { key: key(2), value: Buffer.alloc(300_000) });
+  const second = data(
+    first.point,
+    { key: key(1), value: Buffer.from('b') },
+    { key: key(2), value: undefined },
+    { key: key(3), value: Buffer.from('c') },
+  );
+  const third = data(second.point, { key: key(3), value: undefined }, { key: key(4), value: Buffer.from('d') });
+  const barrier = nextEntry(third.point, Buffer.alloc(0), 2, 'barrier');
+  await replica.apply([first, second, third, barrier]);
+  t.same(replica.point, barrier.point);
+  t.same(stored(file), [
+    { key: key(1), position: 2, value: Buffer.from('b') },
+    { key: key(4), position: 3, value: Buffer.from('d') },
+  ]);
+  t.ok(statSync(file).size < 300_000, 'a row that came and went never reached the file');
+  const fourth = data(barrier.point, { key: key(1), value: undefined }, { key: key(5), value: undefined });
+  await replica.apply([fourth]);
+  t.same(
+    stored(file).map(({ position }) => position),
+    [3],
+  );
+  await replica.close();
+});
+
+/** Opens what a damage has left; its point, or 'damaged'. Nothing else may come out. */
+async function reopened(store: SqliteReplicaStore, disk: FolderDisk): Promise<LogPoint | 'damaged'> {
+  const replica = await store.open(disk, DIRECTORY);
+  const { point } = replica;
+  await replica.close();
+  return point ?? 'damaged';
+}
+
+t.test('a damaged file opens without a point, whatever the damage', async (t) => {
+  const { store, disk, file } = await place(t);
+  const entries = filling(4000);
+  let replica = await store.open(disk, DIRECTORY);
+  await replica.apply(entries);
+  const { point } = replica;
+  await replica.close();
+  const good = readFileSync(file);
+  const random = seededRandom(5);
+  let missed = 0;
+  const spots = [0, 20, 100, ...Array.from({ length: 30 }, () => random.below(good.length - 512))];
+  for (const spot of spots) {
+    const bad = Buffer.from(good);
+    for (let i = 0; i < 512; i++) bad[spot + i] = (bad[spot + i] ?? 0) ^ 0x5a;
+    writeFileSync(file, bad);
+    const found = await reopened(store, disk);
+    // A hit in free space within a page changes nothing that is ever read.
+    if (found !== 'damaged') {
+      missed++;
+      t.same(found, point);
+    }
+  }
+  t.ok(missed <= spots.length / 4, `${missed} of ${spots.length} hits were in free space`);
+  for (const bit of [1, 2, 3, 4, 5]) {
+    writeFileSync(file, flipBit(good, valueOf(bit * 700), bit * 7));
+    t.equal(await reopened(store, disk), 'damaged', 'one flipped bit in a value');
+  }
+  writeFileSync(file, good);
+  truncateSync(file, good.length - 16_384);
+  t.equal(await reopened(store, disk), 'damaged', 'cut short');
+  writeFileSync(file, '');
+  t.equal(await reopened(store, disk), 'damaged', 'emptied');
+  writeFileSync(file, 'this is a text');
+  t.equal(await reopened(store, disk), 'damaged', 'something else');
+  t.ok(disk.health.checksumErrors > 0, 'the disk is charged with it');
+  writeFileSync(file, good);
+  t.same(await reopened(store, disk), point, 'the undamaged one is taken again');
+  writeFileSync(file, 'garbage');
+  replica = await store.open(disk, DIRECTORY);
+  await t.rejects(replica.apply(entries), { code: 'EIO' });
+  await replica.reset();
+  await replica.apply(entries);
+  t.same(replica.point, point, 'reset makes it usable');
+  await replica.close();
+});
+
+t.test('a page that came from an older time is noticed', async (t) => {
+  const { store, disk, file } = await place(t);
+  const entries = filling(2000);
+  const last = must(entries.at(-1), 'entries');
+  const replica = await store.open(disk, DIRECTORY);
+  await replica.apply(entries);
+  const before = readFileSync(file);
+  await replica.apply([data(last.point, { key: key(77), value: Buffer.alloc(40, 0xee) })]);
+  await replica.close();
+  const after = readFileSync(file);
+  t.equal(after.length, before.length);
+  let changed = 0;
+  for (let page = 0; page < after.length; page += 16_384) {
+    if (before.subarray(page, page + 16_384).equals(after.subarray(page, page + 16_384))) continue;
+    changed++;
+    const stale = Buffer.from(after);
+    before.copy(stale, page, page, page + 16_384);
+    // The first page has counters alone, which may be old.
+    if (page > 0) {
+      writeFileSync(file, stale);
+      t.equal(await reopened(store, disk), 'damaged', `page ${page / 16_384} was lost`);
+    }
+  }
+  t.ok(changed >= 2, 'the row and the point are on pages of their own');
+});
+
+t.test('a copy replaces the replica in an order that a crash cannot tear', async (t) => {
+  const { store, folder } = await place(t);
+  const one = new FolderDisk(join(folder, 'one'));
+  const two = new FolderDisk(join(folder, 'two'));
+  const entries = filling(200);
+  const source = await store.open(one, DIRECTORY);
+  const target = await store.open(two, DIRECTORY);
+  await source.apply(entries);
+  await target.apply(entries.slice(0, 3));
+  two.calls.length = 0;
+  await target.rebuildFrom(source);
+  t.same(
+    two.calls.filter((call) => !call.startsWith('list')),
+    [
+      'open voter/replica.sqlite.new',
+      'sync voter/replica.sqlite.new',
+      'unlink voter/replica.sqlite',
+      'unlink voter/replica.sqlite-journal',
+      'syncdir voter',
+      'rename voter/replica.sqlite.new voter/replica.sqlite',
+      'syncdir voter',
+    ],
+  );
+  t.same(stored(join(folder, 'two', DIRECTORY, 'replica.sqlite')), stored(join(folder, 'one', DIRECTORY, 'replica.sqlite')));
+  await target.close();
+  for (const stop of ['sync', 'unlink', 'syncdir', 'rename']) {
+    const victim = await store.open(two, DIRECTORY);
+    two.before = (call) => {
+      if (call.startsWith(stop)) throw new OperatingError('EIO', 'the power went');
+    };
+    await t.rejects(victim.rebuildFrom(source), { code: 'EIO' });
+    t.equal(victim.point, undefined);
+    two.before = () => undefined;
+    await victim.close();
+    const again = await store.open(two, DIRECTORY);
+    t.match(String(again.point?.position), /^(0|10)$/, `stopped at ${stop}: the old one, the new one or none`);
+    t.notOk(
+      readdirSync(join(folder, 'two', DIRECTORY)).some((name) => name.includes('.new')),
+      'nothing is left lying about',
+    );
+    await again.rebuildFrom(source);
+    t.same(again.point, source.point);
+    await again.close();
+  }
+  await source.close();
+});
+
+t.test('a source that turns out damaged loses its point, and the copy fails', async (t) => {
+  const { store, folder } = await place(t);
+  const source = await store.open(new FolderDisk(join(folder, 'one')), DIRECTORY);
+  await source.apply(filling(2000));
+  const file = join(folder, 'one', DIRECTORY, 'replica.sqlite');
+  const bad = flipBit(readFileSync(file), valueOf(100), 3);
+  const handle = openSync(file, 'r+');
+  writeSync(handle, bad);
+  closeSync(handle);
+  const target = await store.open(new FolderDisk(join(folder, 'two')), DIRECTORY);
+  await t.rejects(target.rebuildFrom(source), { code: 'EIO' });
+  t.equal(source.point, undefined);
+  const working = await openWorkingReplica({ directory: join(folder, 'state'), bootId: 'b', clock: systemClock, log: silent });
+  await t.rejects(working.rebuildFrom(source), { code: 'EIO' });
+  t.equal(working.point, undefined);
+  await Promise.all([source.close(), target.close(), working.close()]);
+});
+
+t.test('a thread that hangs is left behind: ETIMEDOUT, counted, others go on', async (t) => {
+  let fire = (): void => undefined;
+  const clock: Clock = {
+    ...systemClock,
+    after(_delay, action) {
+      fire = action;
+      return () => (fire = () => undefined);
+    },
+  };
+  const { store, disk, folder } = await place(t, clock);
+  const replica = await store.open(disk, DIRECTORY);
+  const other = await store.open(new FolderDisk(join(folder, 'other')), DIRECTORY);
+  // Another process holds the file: our thread waits inside SQLite, as it would for a disk.
+  const blocker = new Database(join(folder, DIRECTORY, 'replica.sqlite'));
+  blocker.exec('BEGIN EXCLUSIVE');
+  const hanging = replica.apply(filling(20));
+  const failed = t.rejects(hanging, { code: 'ETIMEDOUT' });
+  await new Promise((resolve) => setImmediate(resolve));
+  fire();
+  await failed;
+  t.equal(replica.point, undefined);
+  t.equal(store.stuckThreads, 1);
+  t.equal(disk.health.stalls, 1);
+  await t.rejects(replica.apply(filling(20)), { code: 'EIO' });
+  await other.apply(filling(20));
+  t.equal(other.point?.position, 1);
+  await replica.close();
+  await other.close();
+  blocker.close();
+});
+
+const root = process.getuid?.() === 0;
+
+t.test(
+  'no space: ENOSPC, and the replica stands where it stood',
+  { skip: root ? false : 'mounting a small file system needs root' },
+  async (t) => {
+    const { store, folder } = await place(t);
+    const small = join(folder, 'small');
+    mkdirSync(small);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', small]);
+    t.teardown(() => execFileSync('umount', ['-l', small]));
+    const replica = await store.open(new FolderDisk(small), DIRECTORY);
+    const entries = filling(20);
+    await replica.apply(entries);
+    const { point } = replica;
+    const large = data(must(point, 'it applied'), { key: key(1), value: Buffer.alloc(900_000, 1) });
+    const more = data(large.point, { key: key(2), value: Buffer.alloc(900_000, 1) });
+    await t.rejects(replica.apply([large, more]), { code: 'ENOSPC' });
+    t.same(replica.point, point);
+    const next = data(must(point, 'it applied'), { key: key(1), value: Buffer.from('small') });
+    await replica.apply([next]);
+    t.same(replica.point, next.point, 'and goes on once it fits');
+    t.equal(stored(join(small, DIRECTORY, 'replica.sqlite')).length, 20);
+    await replica.close();
+  },
+);
