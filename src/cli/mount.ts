@@ -1,5 +1,5 @@
 /** `ostraka mount`: starts the daemon of a pool; returns when the mount is usable, or stays until it ends. */
-import { lstat, readdir } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { OperatingError, asOperatingError } from '../base/errors.js';
@@ -7,6 +7,8 @@ import { launchDaemon, type Launched } from '../daemon/launch.js';
 import { mountOptionNames, parseMountOptions } from '../daemon/mount-options.js';
 import { readDefinition } from '../daemon/pool-definition.js';
 import { refuseMountedPool } from '../daemon/pool-status.js';
+import { mountsAt } from '../frontend/fuse/mount-table.js';
+import { isStaleMount } from '../frontend/fuse/stale-mount.js';
 import type { Context } from './context.js';
 
 interface MountArguments {
@@ -64,14 +66,19 @@ export async function mountPool(
 
 /** A directory that is there, where nothing is mounted, and empty. The mount of a dead daemon of ours is the daemon's to clean up. */
 async function checkMountpoint(path: string, nonEmpty: boolean): Promise<void> {
+  if (await isStaleMount(path)) return;
+  const mounted = (await mountsAt(path)).at(-1);
+  if (mounted !== undefined)
+    throw new OperatingError('EBUSY', `something is mounted here already (${mounted.type})`, {
+      path,
+      hint: 'Choose another mount point, or unmount that first.',
+    });
   const hint = 'Give an empty directory.';
   try {
-    if (!(await lstat(path)).isDirectory()) throw new OperatingError('ENOTDIR', 'the mount point is not a directory', { path, hint });
+    if (!(await stat(path)).isDirectory()) throw new OperatingError('ENOTDIR', 'the mount point is not a directory', { path, hint });
     if (nonEmpty || (await readdir(path)).length === 0) return;
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOTCONN' || code === 'EIO') return;
-    if (code === 'ENOENT')
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT')
       throw new OperatingError('ENOENT', 'the mount point is not there', { path, hint: `Make it first: mkdir -p ${path}` });
     throw asOperatingError(error, { path });
   }

@@ -60,7 +60,7 @@ function print(output: Output, report: StatusReport): void {
       return [
         disk.role === 'witness' ? `${disk.path} (witness)` : disk.path,
         mark(disk.state, there),
-        there && disk.role === 'data' ? formatBytes(disk.used_bytes) : '-',
+        there && disk.role === 'data' && report.log !== null ? formatBytes(disk.used_bytes) : '-',
         there ? formatBytes(disk.free_bytes) : '-',
         disk.errors === 0 ? '0' : colours.red(String(disk.errors)),
         voter === undefined ? '-' : voter.state === 'unknown' ? 'yes' : mark(voter.state, voter.state === 'online'),

@@ -3,26 +3,35 @@ import { OperatingError } from '../base/errors.js';
 
 export interface MountOptions {
   readonly readOnly: boolean;
-  /** Other users may use the mount too; permissions are checked by the kernel in any case. */
-  readonly allowOther: boolean;
+  /** Other users may use the mount too; permissions are checked by the kernel in any case. undefined: yes where root mounts. */
+  readonly allowOther: boolean | undefined;
   /** The mount point may have content, which the mount hides. */
   readonly nonEmpty: boolean;
+  readonly noExec: boolean;
+  readonly noAtime: boolean;
 }
 
-/** What fstab(5) lines carry for others, or what is always so. */
-const WITHOUT_EFFECT = /^(defaults|rw|default_permissions|auto|noauto|nofail|_netdev|x-[\w.-]+(=.*)?)$/;
+const KNOWN: ReadonlySet<string> = new Set(['ro', 'rw', 'allow_other', 'noallow_other', 'nonempty', 'noexec', 'exec', 'noatime', 'atime']);
 
-export const mountOptionNames = 'ro, rw, allow_other, nonempty';
+/** What fstab(5) lines carry for others, or what is always so. */
+const WITHOUT_EFFECT = /^(defaults|default_permissions|nosuid|nodev|auto|noauto|nofail|_netdev|x-[\w.-]+(=.*)?)$/;
+
+export const mountOptionNames = 'ro, rw, allow_other, noallow_other, nonempty, noexec, noatime';
 
 /** @throws OperatingError EINVAL on an option that is not known. */
 export function parseMountOptions(lists: readonly string[]): MountOptions {
   const names = lists.flatMap((list) => list.split(',')).filter((name) => name !== '');
   for (const name of names)
-    if (!['ro', 'allow_other', 'nonempty'].includes(name) && !WITHOUT_EFFECT.test(name))
+    if (!KNOWN.has(name) && !WITHOUT_EFFECT.test(name))
       throw new OperatingError('EINVAL', `"${name}" is not a mount option of Ostraka`, { hint: `Options are ${mountOptionNames}.` });
+  /** The later one of the two counts. */
+  const either = (yes: string, no: string): boolean | undefined =>
+    names.includes(yes) || names.includes(no) ? names.lastIndexOf(yes) > names.lastIndexOf(no) : undefined;
   return {
-    readOnly: names.lastIndexOf('ro') > names.lastIndexOf('rw'),
-    allowOther: names.includes('allow_other'),
+    readOnly: either('ro', 'rw') ?? false,
+    allowOther: either('allow_other', 'noallow_other'),
     nonEmpty: names.includes('nonempty'),
+    noExec: either('noexec', 'exec') ?? false,
+    noAtime: either('noatime', 'atime') ?? false,
   };
 }

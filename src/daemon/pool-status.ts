@@ -4,11 +4,10 @@
  */
 import { systemClock } from '../base/clock.js';
 import { OperatingError } from '../base/errors.js';
-import { cleanStaleMount } from '../frontend/fuse/stale-mount.js';
+import { cleanStaleMount, isStaleMount } from '../frontend/fuse/stale-mount.js';
 import { ControlClient } from './control-client.js';
 import { poolPaths, type Folders } from './folders.js';
 import { inspectDisks, newestMembership, type Inspected } from './inspect.js';
-import { MOUNT_TYPE, mountedAt } from './mount-table.js';
 import type { PoolDefinition } from './pool-definition.js';
 import type { DiskReport, StatusReport, VoterReport } from './status-report.js';
 
@@ -40,8 +39,7 @@ export async function refuseMountedPool(folders: Folders, definition: PoolDefini
 
 async function offlineStatus(definition: PoolDefinition): Promise<StatusReport> {
   const { lastMountpoint } = definition;
-  const mount = lastMountpoint === null ? undefined : await mountedAt(lastMountpoint);
-  const dead = mount?.type === MOUNT_TYPE && mount.source === definition.name;
+  const dead = lastMountpoint !== null && (await isStale(lastMountpoint));
   const results = await inspectDisks(definition.members.map(({ directory }) => directory));
   const ours = results.filter(
     (result): result is Inspected => !(result instanceof OperatingError) && result.superblock.membership.poolId === definition.poolId,
@@ -95,14 +93,14 @@ async function offlineStatus(definition: PoolDefinition): Promise<StatusReport> 
   };
 }
 
+/** A mount point whose folder is gone is not mounted. */
+function isStale(mountpoint: string): Promise<boolean> {
+  return isStaleMount(mountpoint).catch(() => false);
+}
+
 /** Removes the mount that a dead daemon of this pool left behind. The caller knows that none is alive. True when there was one. */
-export async function cleanDeadMount(definition: PoolDefinition): Promise<boolean> {
-  const { lastMountpoint } = definition;
-  if (lastMountpoint === null) return false;
-  const mount = await mountedAt(lastMountpoint);
-  if (mount?.type !== MOUNT_TYPE || mount.source !== definition.name) return false;
-  await cleanStaleMount(lastMountpoint);
-  return true;
+export async function cleanDeadMount({ lastMountpoint }: PoolDefinition): Promise<boolean> {
+  return lastMountpoint !== null && (await isStale(lastMountpoint)) && (await cleanStaleMount(lastMountpoint)) > 0;
 }
 
 /** Resolves when the process is gone. */
