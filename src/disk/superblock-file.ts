@@ -16,8 +16,8 @@ export type SuperblockDirectory = Pick<Disk, 'directory' | 'open' | 'list' | 'un
 
 /** Where a superblock is written before it gets its name; left by an `init` that was cut off. */
 export const UNFINISHED_FILE = `${SUPERBLOCK_FILE}.new`;
-/** The lock's file; made by whoever opened the directory before. */
-export const LOCK_FILE = 'ostraka.lock';
+/** The lock's file, as in native-disk.ts; made by whoever opened the directory before. */
+const LOCK_FILE = 'ostraka.lock';
 /** What may lie in a directory that becomes a disk. */
 const IGNORED_NAMES: ReadonlySet<string> = new Set(['lost+found', LOCK_FILE, UNFINISHED_FILE]);
 /** Most superblocks are shorter than this, so one read gets them. */
