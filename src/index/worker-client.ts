@@ -67,7 +67,12 @@ export class WorkerClient {
   }
 
   #start(): Worker {
-    const worker = new Worker(new URL('./replica-worker.js', import.meta.url), { resourceLimits: HEAP_MIB, name: 'ostraka-replica' });
+    const worker = new Worker(new URL('./replica-worker.js', import.meta.url), {
+      name: 'ostraka-replica',
+      resourceLimits: HEAP_MIB,
+      // Not the process's own flags: some of them are for its main module alone.
+      execArgv: [],
+    });
     worker.unref();
     worker.on('message', (reply: Reply) => {
       this.#take(reply);
