@@ -40,6 +40,7 @@ export class NativeDirectory {
   readonly #clock: Clock;
   readonly #stallMs: number;
   #watch: Cancel | undefined;
+  #fileSystem = '';
   /** Set when it can no longer be used: what every further call rejects with. */
   #ended: OperatingError | undefined;
 
@@ -130,6 +131,12 @@ export class NativeDirectory {
     return result as T;
   }
 
+  /** Called once, before everything else. */
+  async openDirectory(): Promise<void> {
+    const identity = await this.call('open', undefined, undefined, (io, disk) => io.openDirectory(disk, this.directory));
+    this.#fileSystem = identity.slice(0, identity.indexOf(':'));
+  }
+
   /** Locks the directory for this process. Rejects with EBUSY, naming the owner's pid, when another one has it. */
   async lock(): Promise<void> {
     const owner = await this.call('lock', LOCK_FILE, 'writeErrors', (io, disk) => io.lock(disk, LOCK_FILE));
@@ -180,7 +187,7 @@ export class NativeDirectory {
 
   async capacity(): Promise<Capacity> {
     const [totalBytes, freeBytes] = await this.call('ask the capacity', undefined, 'readErrors', (io, disk) => io.capacity(disk));
-    return { totalBytes, freeBytes };
+    return { totalBytes, freeBytes, fileSystem: this.#fileSystem };
   }
 
   async syncAll(): Promise<void> {
@@ -371,7 +378,7 @@ class NativeDisk implements Disk {
 export async function openNativeDirectory(path: string, options: NativeDirectoryOptions = {}): Promise<NativeDirectory> {
   const directory = new NativeDirectory(path, options);
   try {
-    await directory.call('open', undefined, undefined, (io, disk) => io.openDirectory(disk, path));
+    await directory.openDirectory();
   } catch (error) {
     await directory.close();
     throw error;
