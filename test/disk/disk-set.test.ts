@@ -3,7 +3,7 @@ import t, { type Test } from 'tap';
 import { seededRandom } from '../../src/base/clock.js';
 import { OperatingError } from '../../src/base/errors.js';
 import { newUuid } from '../../src/base/ids.js';
-import { withDirectory } from '../../src/disk/disk-opener.js';
+import { withDirectory, type DiskOpener } from '../../src/disk/disk-opener.js';
 import { findPools } from '../../src/disk/find-pools.js';
 import { initialiseDisks } from '../../src/disk/initialise-disks.js';
 import type { Membership } from '../../src/disk/membership.js';
@@ -248,6 +248,42 @@ void t.test('a stalled disk goes out, and its calls fail', async (t) => {
   machine.release(medium);
   await clock.advance(120_000);
   t.same(changes, ['2 out ETIMEDOUT', '2 in']);
+});
+
+void t.test('a new life waits until the last one has ended, but not for ever', async (t) => {
+  const { machine, membership } = await newPool();
+  const clock = new ManualClock();
+  const plain = simulatedOpener(machine);
+  let release = (): void => undefined;
+  let opened = 0;
+  const opener: DiskOpener = {
+    ...plain,
+    openDisk: async (path, identify) => {
+      const disk = await plain.openDisk(path, identify);
+      if (path !== '/d1') return disk;
+      opened++;
+      // Calls that do not come back hold the close up.
+      const close = disk.close.bind(disk);
+      disk.close = async () => {
+        await close();
+        await new Promise<void>((resolve) => (release = resolve));
+      };
+      return disk;
+    },
+  };
+  const set = await openWatchedDiskSet({ opener, clock, membership, log: () => undefined });
+  set.reportFailure(1, new OperatingError('EIO', 'broken'));
+  await clock.advance(20_000);
+  t.equal(opened, 1, 'old calls may still fail');
+  release();
+  await clock.advance(1000);
+  t.equal(opened, 2);
+  set.reportFailure(1, new OperatingError('EIO', 'broken'));
+  await clock.advance(120_000);
+  t.equal(opened, 3, 'they hang: it goes on without them');
+  const closed = set.close();
+  await clock.advance(120_000);
+  await closed;
 });
 
 void t.test('a disk whose superblock is damaged goes out and is not written to', async (t) => {
