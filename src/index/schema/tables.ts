@@ -23,7 +23,9 @@ export const TABLES = {
   order: tag('o'),
   part: tag('p'),
   references: tag('r'),
+  setting: tag('s'),
   upload: tag('u'),
+  diskOut: tag('v'),
   xattr: tag('x'),
   orphan: tag('z'),
 } as const;
