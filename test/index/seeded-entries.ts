@@ -19,3 +19,15 @@ export function seededEntry(before: LogPoint): LogEntry {
   const bytes = sorted.reduce((sum, { key, value }) => sum + writeBytes(key.length, value?.length), 0);
   return nextEntry(before, encodeWrites(sorted, sorted.length, bytes));
 }
+
+/** So many entries behind `before`. */
+export function seededEntries(before: LogPoint, count: number): LogEntry[] {
+  const entries: LogEntry[] = [];
+  let at = before;
+  for (let i = 0; i < count; i++) {
+    const entry = seededEntry(at);
+    entries.push(entry);
+    at = entry.point;
+  }
+  return entries;
+}

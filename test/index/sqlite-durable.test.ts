@@ -1,8 +1,9 @@
 /** Durable replicas in SQLite: net effect of batches, damage of every kind, atomic copies, a disk that fails, is full or hangs. */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import Database from 'better-sqlite3';
 import t from 'tap';
 import { must } from '../../src/base/assert.js';
@@ -16,6 +17,8 @@ import type { LogEntry, LogPoint } from '../../src/quorum/state-machine.js';
 import { silent, temporaryFolder } from './engines.js';
 import { nextEntry } from './fake-log.js';
 import { FolderDisk } from './folder-disk.js';
+import { everything, Model, shown } from './model.js';
+import { seededEntries } from './seeded-entries.js';
 
 const DIRECTORY = 'voter';
 
@@ -286,6 +289,40 @@ t.test('a thread that hangs is left behind: ETIMEDOUT, counted, others go on', a
   await replica.close();
   await other.close();
   blocker.close();
+});
+
+t.test('killed in the middle of batches, it stands at the end of one and holds its rows', async (t) => {
+  const { store, disk, folder } = await place(t);
+  const random = seededRandom(4);
+  const model = new Model();
+  let at = emptyPoint;
+  for (let round = 0; round < 6; round++) {
+    const child = spawn(process.execPath, [join(import.meta.dirname, 'kill-durable-target.js'), folder], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let durable = 0;
+    let killing = false;
+    createInterface(child.stdout).on('line', (line) => {
+      durable = Number(line.split(' ')[1]);
+      if (!killing) setTimeout(() => child.kill('SIGKILL'), random.below(200));
+      killing = true;
+    });
+    await new Promise((resolve) => child.on('close', resolve));
+    const replica = await store.open(disk, DIRECTORY);
+    const { position } = must(replica.point, 'a kill does not damage it');
+    t.ok(position >= durable && position % 100 === 0, `${position} is the end of a batch, not before ${durable}`);
+    for (const entry of seededEntries(at, position - at.position)) {
+      model.apply(entry);
+      at = entry.point;
+    }
+    t.same(replica.point, at);
+    const working = await openWorkingReplica({ directory: join(folder, 'state'), bootId: 'b', clock: systemClock, log: silent });
+    await working.rebuildFrom(replica);
+    t.same(shown(working.scan(everything)), shown(model.scan(everything)));
+    await working.close();
+    await replica.close();
+  }
+  t.ok(at.position > 0);
 });
 
 const root = process.getuid?.() === 0;
