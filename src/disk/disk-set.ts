@@ -34,7 +34,7 @@ export interface DiskSet {
   disk(number: DiskNumber): Disk | undefined;
   /** An I/O call on it failed or stalled in a way that a healthy disk's does not (EIO, ENODEV, ESTALE, ETIMEDOUT, EROFS…; not ENOSPC): takes it out until a probe, after a delay, finds it good. */
   reportFailure(number: DiskNumber, error: OperatingError): void;
-  /** Counts an error without taking the disk out (a bad checksum, a full disk). */
+  /** Counts an error that calls on the disk and stripe I/O have not counted in `health` themselves, without taking the disk out. */
   countError(number: DiskNumber, kind: 'read' | 'write' | 'sync' | 'checksum'): void;
   onChange(listener: DiskChange): void;
   /** Probes all members now. */

@@ -6,7 +6,7 @@ import type { Member, Membership } from './membership.js';
 import { readSuperblock } from './superblock-file.js';
 import type { PoolSettings, Superblock } from './superblock.js';
 
-export interface FoundPool {
+interface FoundPool {
   /** The newest on any of the disks, with the directories where members were found now. */
   readonly membership: Membership;
   readonly settings: PoolSettings;

@@ -19,7 +19,7 @@ export const SLOT_BYTES = 256 * KiB;
 export const SLOT_HEADER_BYTES = 64;
 /** What this program writes; it reads this and older ones. */
 export const SUPERBLOCK_VERSION = 1;
-export const SUPERBLOCK_MAGIC = Buffer.from('OSTRAKSB', 'latin1');
+const SUPERBLOCK_MAGIC = Buffer.from('OSTRAKSB', 'latin1');
 const BODY_BYTES_MAX = SLOT_BYTES - SLOT_HEADER_BYTES;
 /** Bytes of the header that the checksum covers, before the body: magic, version, length, sequence. */
 const CHECKED_HEADER_BYTES = 24;
