@@ -7,6 +7,9 @@ namespace ostraka::fuse {
 namespace {
 
 constexpr int kRelaxesBetweenReads = 8;
+// A request follows closely when it comes this soon after the last answer: several times what a sleep and a wake take, so that a program which
+// asks one thing after the other is recognised though we slept in between, and isolated requests cost nothing.
+constexpr uint64_t kCloseMicroseconds = 1000;
 
 void relax() {
   for (int i = 0; i < kRelaxesBetweenReads; i++) {
@@ -86,8 +89,9 @@ void Channel::setHot(bool hot) {
 void Channel::turn() {
   if (stopped()) return;
   const uint64_t turnStart = monotonicMicroseconds();
-  uint64_t lastRequest = turnStart;
   bool spinning = hot_;
+  bool closely = hot_ || turnStart - lastAnswer_ < kCloseMicroseconds;
+  uint64_t idleSince = turnStart;
   setHot(false);
   for (;;) {
     uint32_t count = 0;
@@ -102,22 +106,18 @@ void Channel::turn() {
       events_.gone(static_cast<int>(device_->control()[2]));
       return;
     }
+    // Others (I/O that completed, timers) come first where there are any; the poll is level-triggered and comes back.
     const uint64_t now = monotonicMicroseconds();
     if (count > 0) {
-      if (spinning) policy_.hit();
-      lastRequest = now;
-      // Others (I/O that completed, timers) come first where there are any; the poll is level-triggered and comes back.
+      lastAnswer_ = idleSince = now;
       if (busy()) return;
       if (now - turnStart >= timing_.turnMicroseconds) break;
       if (end == BatchEnd::kFull) continue;
-      spinning = timing_.spinMicroseconds > 0 && policy_.allow();
+      spinning = closely && timing_.spinMicroseconds > 0;
+      closely = true;
       if (!spinning) return;
     } else {
-      if (!spinning || busy()) return;
-      if (now - lastRequest >= timing_.spinMicroseconds) {
-        policy_.miss();
-        return;
-      }
+      if (!spinning || busy() || now - idleSince >= timing_.spinMicroseconds) return;
       if (now - turnStart >= timing_.turnMicroseconds) break;
       relax();
     }

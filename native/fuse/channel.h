@@ -1,7 +1,7 @@
 // A device on an event loop: polls it, delivers batches, spins for the next request where that pays. Knows libuv, not Node.
 //
 //   idle --readable--> turn: read a batch, deliver it, write its replies, again until nothing waits
-//   turn --nothing waits, last request < spin ago, nobody else wants the core--> spin
+//   turn --nothing waits, requests follow closely, nobody else wants the core--> spin, until one comes or none came for so long
 //   turn --total bound--> hot: the loop runs its timers and other I/O once without sleeping, then a new turn
 //   any --pause()--> paused (no polling) --resume()--> idle;  any --unmounted, aborted--> gone;  any --close()--> closed, deleted
 #pragma once
@@ -48,7 +48,7 @@ class Channel {
   const Timing timing_;
   const int32_t* const busy_;
   Events events_;
-  SpinPolicy policy_;
+  uint64_t lastAnswer_ = 0;
   uv_poll_t poll_;
   uv_idle_t idle_;    // active while hot: the loop does not sleep
   uv_check_t check_;  // active while hot: the next turn, if the poll did not start it

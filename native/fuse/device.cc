@@ -25,8 +25,6 @@ static_assert(sizeof(OutHeader) == 16, "fuse_out_header has 16 bytes");
 
 // Fewer bytes than a request's header: not a message of the kernel's.
 constexpr ssize_t kInHeaderBytes = 40;
-constexpr uint32_t kMissesBeforeSkip = 4;
-constexpr uint32_t kSkipMax = 64;
 
 size_t roundUp(size_t value, size_t unit) { return (value + unit - 1) / unit * unit; }
 
@@ -146,23 +144,6 @@ void Device::reply(uint64_t unique, const iovec* pieces, size_t count) {
   while (result < 0 && errno == EINTR);
   written(result, unique);
 }
-
-bool SpinPolicy::allow() {
-  if (misses_ < kMissesBeforeSkip) return true;
-  if (skip_ > 0) {
-    skip_--;
-    return false;
-  }
-  skip_ = std::min(kSkipMax, misses_);
-  return true;
-}
-
-void SpinPolicy::hit() {
-  misses_ = 0;
-  skip_ = 0;
-}
-
-void SpinPolicy::miss() { misses_ = std::min(kSkipMax, misses_ + 1); }
 
 uint64_t monotonicMicroseconds() {
   timespec now;

@@ -100,19 +100,6 @@ class Device {
   DeviceCounters counters_;
 };
 
-// Whether to spin for the next request after one was answered: yes, until several spins in a row were in vain; then more and more rarely, and
-// again at once after one that paid. An idle mount costs nothing, isolated requests next to nothing.
-class SpinPolicy {
- public:
-  bool allow();
-  void hit();
-  void miss();
-
- private:
-  uint32_t misses_ = 0;
-  uint32_t skip_ = 0;
-};
-
 uint64_t monotonicMicroseconds();
 
 }  // namespace ostraka::fuse
