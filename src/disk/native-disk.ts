@@ -27,6 +27,9 @@ export interface NativeDirectoryOptions {
   stallMs?: number;
 }
 
+/** How often a close looks whether the calls in flight have ended. */
+const CLOSE_POLL_MS = 10;
+
 /** Reads the disk's identity from its superblock; rejects when it has none or it cannot be read. */
 export type Identify = (directory: NativeDirectory) => Promise<Uuid>;
 
@@ -199,10 +202,22 @@ export class NativeDirectory {
     return join(this.directory, path);
   }
 
-  /** Releases the lock and all descriptors. Closing twice, or after a stall, does nothing. */
+  /**
+   * Releases the lock and all descriptors once the calls in flight have ended; those that take longer than the stall limit fail with ETIMEDOUT.
+   * Closing twice, or after a stall, does nothing.
+   */
   async close(): Promise<void> {
     if (this.#ended !== undefined) return;
     this.#end(new OperatingError('EBADF', `disk ${this.directory} was closed`, { disk: this.directory }));
+    // The watch is over, but a call that hangs must not hold up the close, nor whoever waits for the call.
+    for (let ageMs = this.#io.oldestAgeMs(this.#handle); ageMs > 0; ageMs = this.#io.oldestAgeMs(this.#handle)) {
+      if (ageMs >= this.#stallMs) {
+        this.health.stalls++;
+        this.#io.abandon(this.#handle);
+        return;
+      }
+      await this.#clock.sleep(CLOSE_POLL_MS);
+    }
     await this.#io.closeDisk(this.#handle);
   }
 }

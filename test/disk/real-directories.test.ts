@@ -1,7 +1,7 @@
 /** The watch over disks, init and import on real directories, with real locks between processes. */
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -12,6 +12,7 @@ import { newUuid } from '../../src/base/ids.js';
 import { findPools } from '../../src/disk/find-pools.js';
 import { initialiseDisks } from '../../src/disk/initialise-disks.js';
 import type { Membership } from '../../src/disk/membership.js';
+import { openNativeDirectory } from '../../src/disk/native-disk.js';
 import { nativeOpener, openDiskSet } from '../../src/disk/open-disk-set.js';
 
 const opener = nativeOpener(systemClock);
@@ -160,4 +161,18 @@ void t.test('init refuses what is not an empty directory, and changes nothing', 
   t.equal(pools.length, 1);
   t.same([...(pools[0]?.found.values() ?? [])], [good, other]);
   t.match(failures, [{ directory: full, error: { code: 'ENOENT' } }]);
+});
+
+void t.test('closing a disk while a call hangs in it fails that call in the end', { timeout: 60_000 }, async (t) => {
+  const folder = await newFolder(t);
+  const fifo = join(folder, 'fifo');
+  execFileSync('mkfifo', [fifo]);
+  const directory = await openNativeDirectory(folder, { stallMs: 300 });
+  const hung = failure(directory.call('hang', undefined, undefined, (native, disk) => native.hangForTest(disk, fifo)));
+  await systemClock.sleep(20);
+  await directory.close();
+  t.equal((await hung).code, 'ETIMEDOUT');
+  t.equal(directory.health.stalls, 1);
+  const writer = await open(fifo, 'w');
+  await writer.close();
 });
