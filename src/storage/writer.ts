@@ -20,8 +20,8 @@ import type { LiveBlob } from './segment.js';
 import type { Place } from './shelf.js';
 
 /**
- * store: all or ENOSPC, degraded only when disks are out. heal: as many as find room, using a part of the reserve. move: like heal, and never fails, since the
- * barrier must go on.
+ * store: all or ENOSPC, degraded only when disks are out. heal: as many as find room, using a part of the reserve. move: like heal with all of the reserve,
+ * since the barrier must go on; fails only when fewer than k shards would be left.
  */
 export type Purpose = 'store' | 'heal' | 'move';
 
@@ -88,7 +88,7 @@ export class Writer {
 
   /**
    * Writes the shards. When it resolves, those that landed are tracked for the next sync.
-   * @throws OperatingError ENOSPC, EIO (store only); what `onDiskOut` threw
+   * @throws OperatingError ENOSPC (store only), EIO (not heal); what `onDiskOut` threw
    */
   async write(request: WriteRequest): Promise<WriteResult> {
     const write = new Write(request);
@@ -100,7 +100,7 @@ export class Writer {
         if (write.pending.length > 0) await this.#declareOut(write);
         if (!this.#dropDistrusted(write)) break;
       }
-      if (request.purpose === 'store') this.#checkEnough(write);
+      if (request.purpose !== 'heal') this.#checkEnough(write);
       return this.#finish(write);
     } catch (error) {
       for (const landed of [...write.landed.values()]) this.#giveUp(write, landed);
@@ -238,7 +238,7 @@ export class Writer {
     const there = write.shards.filter(({ disk }) => disk !== 0).length;
     if (there >= k) return;
     const cause = write.reason;
-    throw new OperatingError('EIO', `only ${there} shards of a new blob could be written, ${k} are needed`, {
+    throw new OperatingError('EIO', `only ${there} shards of a blob could be written, ${k} are needed`, {
       hint: 'Too many disks of the pool are missing or failing ("ostraka status" names them): bring them back.',
       cause,
     });

@@ -1,0 +1,323 @@
+/**
+ * I2, I4, I7: what `sync` called durable survives a power cut together with the loss of m disks, whatever syncs failed and disks vanished before. On
+ * simulated disks, where the adversary decides what of the unsynced survives.
+ */
+import t, { type Test } from 'tap';
+import { must } from '../../src/base/assert.js';
+import { OperatingError } from '../../src/base/errors.js';
+import type { BlobId } from '../../src/base/ids.js';
+import { MiB } from '../../src/base/limits.js';
+import type { Location } from '../../src/base/location.js';
+import type { Survival } from '../../src/disk/simulated-file.js';
+import { replacedShards } from '../../src/storage/location-codec.js';
+import { codeOf, simulatedRig, type Rig, type SimulatedBackend } from './rig.js';
+
+const shape = { disks: 6, k: 4, m: 2 };
+const nothing: Survival = () => () => false;
+type Simulated = Rig & { readonly backend: SimulatedBackend };
+
+/** Power fails, all disks that are there come back, a new leadership starts. */
+async function powerCut(rig: Simulated, survival?: Survival): Promise<void> {
+  rig.backend.powerCut(survival);
+  await rig.start();
+}
+
+void t.test('unsynced records do not survive, synced ones do, names of their files too', async (t) => {
+  const rig = await simulatedRig(shape);
+  const first = rig.content(50_000);
+  const synced = await rig.put(first);
+  t.equal(await rig.storage.sync(), true);
+  const second = await rig.put(rig.content(50_000));
+  await powerCut(rig, nothing);
+  t.ok((await rig.get(synced)).equals(first));
+  t.equal(await codeOf(rig.get(second)), 'EIO');
+});
+
+void t.test('a failed sync: its records are written anew before the next one says yes', async (t) => {
+  const rig = await simulatedRig({ ...shape, disks: 7 });
+  const data = rig.content(90_000);
+  const old = await rig.put(data);
+  const failing = must(old.shards[1], 'shard').disk;
+  rig.backend.medium(failing).failNext('sync', 'EIO', 1, 'segments/');
+  t.equal(await rig.storage.sync(), false, 'shards were moved: ask again');
+  t.equal(rig.moved.length, 1);
+  const now = must(rig.locations.get(old.blob), 'known');
+  t.not(now.shards[1]?.disk, failing);
+  t.same(rig.moved[0]?.now.missing, [], 'the seventh disk took it');
+  t.same(rig.storage.current(old), now, 'who holds the old location is told');
+  t.equal(await rig.storage.sync(), true);
+  await powerCut(rig, nothing);
+  const others = now.shards.map(({ disk }) => disk).filter((disk) => disk !== now.shards[1]?.disk);
+  for (const disk of others.slice(0, 2)) rig.diskSet.takeOut(disk);
+  t.ok((await rig.get(now)).equals(data), 'the moved shard counts');
+});
+
+void t.test('a failed sync without another disk: the shard is missing, after the disk was declared out', async (t) => {
+  const rig = await simulatedRig(shape);
+  const data = rig.content(90_000);
+  const old = await rig.put(data);
+  const events: string[] = [];
+  rig.onDiskOut = async (disk) => {
+    await rig.clock.yield();
+    events.push(`out ${disk}`);
+    t.equal(rig.moved.length, 0, 'before the move is told');
+  };
+  const failing = must(old.shards[0], 'shard').disk;
+  rig.backend.medium(failing).failNext('sync', 'EIO', 1, 'segments/');
+  t.equal(await rig.storage.sync(), false);
+  t.same(events, [`out ${failing}`]);
+  t.same(rig.moved[0]?.now.missing, [0]);
+  t.equal(rig.locations.get(old.blob)?.shards[0]?.disk, 0);
+  t.equal(await rig.storage.sync(), true);
+  // Back again: healed, and the poisoned file is not used for it.
+  await rig.diskSet.bringBack(failing);
+  const healed = await rig.storage.rebuild(must(rig.locations.get(old.blob), 'known'), [0]);
+  t.same(healed.missing, []);
+  t.not(healed.location.shards[0]?.segment, old.shards[0]?.segment, 'another segment');
+  t.equal(await rig.storage.sync(), true);
+  await powerCut(rig, nothing);
+  t.ok((await rig.get(healed.location)).equals(data));
+});
+
+void t.test('a failed sync of the directory counts like one of the file', async (t) => {
+  const rig = await simulatedRig(shape);
+  const data = rig.content(10_000);
+  const old = await rig.put(data);
+  const failing = must(old.shards[5], 'shard').disk;
+  rig.backend.medium(failing).failNext('syncDirectory', 'EIO');
+  t.equal(await rig.storage.sync(), false);
+  t.same(rig.moved[0]?.now.missing, [5]);
+});
+
+void t.test('a disk that vanished, or went and came back, between write and sync is not trusted', async (t) => {
+  for (const back of [false, true]) {
+    const rig = await simulatedRig(shape);
+    const data = rig.content(90_000);
+    const durable = await rig.put(data);
+    await rig.syncAll();
+    const old = await rig.put(data);
+    const gone = must(old.shards[2], 'shard').disk;
+    const medium = rig.backend.medium(gone);
+    rig.backend.machine.vanish(medium, nothing);
+    if (back) {
+      rig.diskSet.takeOut(gone);
+      rig.backend.machine.comeBack(medium);
+      await rig.diskSet.bringBack(gone);
+    }
+    t.equal(await rig.storage.sync(), false, 'moved');
+    t.same(rig.moved.length, 1, 'only what was not synced');
+    t.same(rig.moved[0]?.now.missing, back ? [] : [2]);
+    t.equal(await rig.storage.sync(), true);
+    if (!back) rig.backend.machine.comeBack(medium);
+    await powerCut(rig, nothing);
+    t.ok((await rig.get(must(rig.locations.get(old.blob), 'known'))).equals(data));
+    t.ok((await rig.get(durable)).equals(data));
+  }
+});
+
+void t.test('data that is lost before it was durable: sync says so, each time, until it is freed', async (t) => {
+  const rig = await simulatedRig(shape);
+  const lost = await rig.put(rig.content(90_000));
+  for (const disk of [1, 2, 3]) rig.backend.machine.vanish(rig.backend.medium(disk), nothing);
+  t.equal(await codeOf(rig.storage.sync()), 'EIO');
+  t.equal(await codeOf(rig.storage.sync()), 'EIO', 'not forgotten');
+  t.equal(rig.moved.length, 0);
+  await rig.storage.free(lost);
+  t.equal(await rig.storage.sync(), true);
+});
+
+void t.test('news that the index refuses are told again, and sync does not say yes before', async (t) => {
+  const rig = await simulatedRig({ ...shape, disks: 7 });
+  const old = await rig.put(rig.content(20_000));
+  const record = rig.locations.get(old.blob);
+  rig.backend.medium(must(old.shards[0], 'shard').disk).failNext('sync', 'EIO', 1, 'segments/');
+  let refuse = true;
+  const { moved } = rig;
+  moved.push = (...news) => {
+    if (refuse) throw new OperatingError('EROFS', 'no majority');
+    return Array.prototype.push.apply(moved, news);
+  };
+  t.equal(await codeOf(rig.storage.sync()), 'EROFS');
+  t.equal(await codeOf(rig.storage.sync()), 'EROFS');
+  t.equal(rig.locations.get(old.blob), record);
+  refuse = false;
+  t.equal(await rig.storage.sync(), false);
+  t.equal(moved.length, 1);
+  t.equal(await rig.storage.sync(), true);
+});
+
+void t.test('a blob that is being committed while it is moved', async (t) => {
+  const rig = await simulatedRig({ ...shape, disks: 7 });
+  const data = rig.content(20_000);
+  const { location } = await rig.storage.store(data);
+  rig.backend.medium(must(location.shards[3], 'shard').disk).failNext('sync', 'EIO', 1, 'segments/');
+  t.equal(await rig.storage.sync(), false);
+  const current = rig.storage.current(location);
+  t.not(current.shards[3]?.disk, location.shards[3]?.disk);
+  t.same(
+    replacedShards(location, current).shards.map(({ disk }) => disk),
+    [0, 0, 0, location.shards[3]?.disk, 0, 0],
+  );
+  await rig.storage.free(replacedShards(location, current));
+  t.ok((await rig.get(current)).equals(data), 'the rest is untouched');
+});
+
+void t.test('syncs that overlap: each covers what was written before it was asked', async (t) => {
+  const rig = await simulatedRig(shape);
+  const blobs: Location[] = [];
+  const asked: Promise<boolean>[] = [];
+  for (let n = 0; n < 6; n++) {
+    blobs.push(await rig.put(rig.content(9000)));
+    asked.push(rig.storage.sync());
+  }
+  await Promise.all(asked.slice(0, 4));
+  const last = await asked.at(-1);
+  t.equal(last, true);
+  await powerCut(rig, nothing);
+  for (const blob of blobs) t.equal(await codeOf(rig.get(blob)), 'resolved');
+});
+
+interface Model {
+  readonly data: Map<BlobId, Uint8Array>;
+  /** As the index stood when sync last said yes. */
+  durable: Map<BlobId, Location>;
+}
+
+/** One random thing that can happen to a disk. */
+function trouble(rig: Simulated): void {
+  const number = 1 + rig.random.below(rig.shape.disks);
+  const medium = rig.backend.medium(number);
+  const online = rig.diskSet.members().filter(({ disk }) => disk).length;
+  switch (rig.random.below(7)) {
+    case 0:
+      medium.failNext('sync', 'EIO', 1, 'segments/');
+      break;
+    case 1:
+      medium.failNext('write', 'EIO', 1, 'segments/');
+      break;
+    case 2:
+      medium.failNext('write', 'ENOSPC', 1, 'segments/');
+      break;
+    case 3:
+      medium.failNext('open', 'EIO', 1, 'segments/');
+      break;
+    case 4:
+      if (!medium.gone && online > 5) rig.backend.machine.vanish(medium);
+      break;
+    case 5:
+      if (online > 4) rig.diskSet.takeOut(number);
+      break;
+    default:
+      medium.failNext('syncDirectory', 'EIO');
+  }
+}
+
+/** Brings one disk back, or all. */
+async function repair(rig: Simulated, all: boolean): Promise<void> {
+  for (const { member } of rig.diskSet.members()) {
+    if (!all && rig.random.below(3) > 0) continue;
+    const medium = rig.backend.medium(member.number);
+    if (all) medium.clearFaults();
+    if (medium.gone) {
+      rig.diskSet.takeOut(member.number);
+      rig.backend.machine.comeBack(medium);
+    }
+    await rig.diskSet.bringBack(member.number);
+  }
+}
+
+async function history(t: Test, rig: Simulated, model: Model, steps: number): Promise<void> {
+  for (let step = 0; step < steps; step++) {
+    const what = rig.random.below(12);
+    if (what < 6) {
+      const data = rig.content(1 + rig.random.below(60_000));
+      try {
+        const { blob } = await rig.put(data);
+        model.data.set(blob, data);
+      } catch (error) {
+        if (!(error instanceof OperatingError)) throw error;
+        t.ok(['EIO', 'ENOSPC'].includes(error.code), error.message);
+      }
+    } else if (what === 6) {
+      trouble(rig);
+    } else if (what === 7) {
+      await repair(rig, false);
+    } else if (what === 8) {
+      const [blob] = [...rig.locations.keys()].slice(-1);
+      const location = blob === undefined ? undefined : rig.locations.get(blob);
+      if (blob === undefined || !location) continue;
+      // The pointer goes first; the space follows when that is durable.
+      rig.locations.delete(blob);
+      if (!model.durable.has(blob)) await rig.storage.free(rig.storage.current(location));
+    } else if (what < 11) {
+      for (let round = 0; round < 20; round++) {
+        const said = await rig.storage.sync().catch((error: unknown) => {
+          if (!(error instanceof OperatingError)) throw error;
+          return false;
+        });
+        if (!said) continue;
+        model.durable = new Map(rig.locations);
+        break;
+      }
+    } else {
+      const known = [...rig.locations.values()];
+      const one = known[rig.random.below(Math.max(1, known.length))];
+      if (one) await check(t, rig, one, must(model.data.get(one.blob), 'stored'), 'in between');
+    }
+  }
+}
+
+/** Right, or EIO; and right if enough shards must be there. */
+async function check(t: Test, rig: Simulated, location: Location, data: Uint8Array, when: string, mustRead = false): Promise<void> {
+  try {
+    const got = await rig.get(location);
+    if (!got.equals(data)) t.fail(`wrong bytes of blob ${location.blob} ${when}`);
+  } catch (error) {
+    if (!(error instanceof OperatingError) || error.code !== 'EIO') throw error;
+    if (mustRead) t.fail(`seed ${rig.shape.seed}: blob ${location.blob} is lost ${when}: ${error.message}`);
+  }
+}
+
+void t.test('random histories, power cuts, and m disks lost with them', async (t) => {
+  let durableBlobs = 0;
+  for (let seed = 1; seed <= 24; seed++) {
+    const rig = await simulatedRig({ k: 4, m: 2, disks: seed % 2 === 0 ? 6 : 8, seed, capacityBytes: 64 * MiB });
+    const model: Model = { data: new Map(), durable: new Map() };
+    for (let life = 0; life < 3; life++) {
+      await history(t, rig, model, 60);
+      const { durable } = model;
+      rig.locations.clear();
+      for (const [blob, location] of durable) rig.locations.set(blob, location);
+      rig.backend.powerCut();
+      await repairMedia(rig);
+      await rig.start();
+      for (const location of durable.values())
+        await check(t, rig, location, must(model.data.get(location.blob), 'stored'), 'after a cut', true);
+      const lost = [1 + rig.random.below(rig.shape.disks), 1 + rig.random.below(rig.shape.disks)];
+      for (const disk of lost) rig.diskSet.takeOut(disk);
+      for (const location of durable.values()) {
+        const there = location.shards.filter(({ disk }) => disk !== 0 && !lost.includes(disk)).length;
+        await check(
+          t,
+          rig,
+          location,
+          must(model.data.get(location.blob), 'stored'),
+          `after a cut without ${lost.join(' and ')}`,
+          there >= 4,
+        );
+        durableBlobs++;
+      }
+      for (const disk of lost) await rig.diskSet.bringBack(disk);
+    }
+  }
+  t.ok(durableBlobs > 400, `${durableBlobs} durable blobs were looked at`);
+});
+
+/** After a power cut the disks that had vanished are there again. */
+async function repairMedia(rig: Simulated): Promise<void> {
+  for (let number = 1; number <= rig.shape.disks; number++) {
+    const medium = rig.backend.medium(number);
+    medium.clearFaults();
+    if (medium.gone) rig.backend.machine.comeBack(medium);
+  }
+}
