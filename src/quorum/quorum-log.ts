@@ -1,6 +1,7 @@
 /** The replicated log's public face. The rules and the files are described in README.md beside this file. */
 import type { Disk } from '../disk/disk.js';
 import type { Clock } from '../base/clock.js';
+import type { OperatingError } from '../base/errors.js';
 import type { LogEntry, LogPoint, ReplicaStore, WorkingReplica } from './state-machine.js';
 
 /** A place that votes: a pool disk or a witness directory. */
@@ -43,6 +44,8 @@ export interface QuorumOptions {
   /** Recovery: may this entry behind the last barrier stay, i.e. is all data there that it points to? */
   readonly verifyEntry: (entry: LogEntry) => Promise<boolean>;
   readonly log: (level: 'info' | 'warn' | 'error', message: string, detail?: Record<string, unknown>) => void;
+  /** A voter was taken out because a call on its disk failed; it is also logged. */
+  readonly voterFailed?: (number: number, error: OperatingError) => void;
 }
 
 /** A bounded ring in shared memory that outlives the daemon, not the boot: where an appended entry lands first. */

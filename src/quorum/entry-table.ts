@@ -1,0 +1,173 @@
+/**
+ * Where the entries of one voter's log are: one row an entry, 48 bytes, so that long logs cost little memory. Positions have no gaps. The
+ * reader builds it, the writer goes on with it, trimming drops its front.
+ */
+import { assert, must } from '../base/assert.js';
+import { CHECKSUM_BYTES, sameBytes } from '../base/checksums.js';
+import type { LogRecord } from './record.js';
+import type { EntryKind, LogPoint } from './state-machine.js';
+import { compareFiles, type FileId, type LogFileHeader } from './voter-format.js';
+
+/** Row: chain 16, epoch 4, kind 1 (+3), file 4, record bytes 4, offset 8, covers 8. */
+const ROW_BYTES = 48;
+const kinds: readonly EntryKind[] = ['data', 'barrier', 'lead'];
+
+/** Where one record is. */
+export interface EntryPlace {
+  readonly file: FileId;
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+export class EntryTable {
+  #base: LogPoint;
+  #rows = Buffer.alloc(0);
+  /** Rows in use. */
+  #count = 0;
+  /** All files of the log in order. Rows name them by index + #filesDropped. */
+  readonly #files: LogFileHeader[] = [];
+  #filesDropped = 0;
+
+  /** @param base the point before the first entry */
+  constructor(base: LogPoint) {
+    this.#base = base;
+  }
+
+  get base(): LogPoint {
+    return this.#base;
+  }
+
+  get files(): readonly LogFileHeader[] {
+    return this.#files;
+  }
+
+  get lastPosition(): number {
+    return this.#base.position + this.#count;
+  }
+
+  get last(): LogPoint {
+    return must(this.pointAt(this.lastPosition), 'the last entry is in the table');
+  }
+
+  /** The point at `position`; undefined outside base … last. */
+  pointAt(position: number): LogPoint | undefined {
+    if (position === this.#base.position) return this.#base;
+    const row = this.#row(position);
+    if (row === undefined) return undefined;
+    return { position, epoch: row.readUInt32LE(16), chain: Buffer.from(row.subarray(0, CHECKSUM_BYTES)) };
+  }
+
+  /** Is the history at `point` this log's? False where the log does not reach. */
+  holds(point: LogPoint): boolean {
+    const own = this.pointAt(point.position);
+    return own !== undefined && sameBytes(own.chain, point.chain);
+  }
+
+  has(position: number): boolean {
+    return position > this.#base.position && position <= this.lastPosition;
+  }
+
+  place(position: number): EntryPlace {
+    const row = must(this.#row(position), `no entry ${position} in the table`);
+    const file = must(this.#files[row.readUInt32LE(24) - this.#filesDropped], 'the file of an entry is in the table');
+    return { file: file.id, bytes: row.readUInt32LE(28), offset: row.readDoubleLE(32) };
+  }
+
+  kindAt(position: number): EntryKind {
+    return must(kinds[must(this.#row(position), `no entry ${position}`).readUInt8(20)], 'a kind');
+  }
+
+  /** The highest position up to which a barrier or lead entry at or before `end` says that all was synced; 0 if none. */
+  covered(end: number): number {
+    for (let position = Math.min(end, this.lastPosition); this.has(position); position--) {
+      const covers = must(this.#row(position), 'in range').readDoubleLE(40);
+      // Each later one covers at least as much as the ones before it.
+      if (this.kindAt(position) !== 'data') return covers;
+    }
+    return 0;
+  }
+
+  addFile(header: LogFileHeader): void {
+    const before = this.#files.at(-1);
+    assert(before === undefined || compareFiles(before.id, header.id) < 0, 'log files are in order');
+    this.#files.push(header);
+  }
+
+  /**
+   * Adds an entry of the last file. At a position that the table has already, the same entry takes its place with what follows it left
+   * alone; a different one cuts everything from there on (Raft's rule for conflicting entries).
+   */
+  put(record: LogRecord, offset: number): void {
+    const { point, kind } = record.entry;
+    const at = point.position - this.#base.position - 1;
+    assert(at >= 0 && at <= this.#count, `entry ${point.position} leaves a gap after ${this.lastPosition}`);
+    const there = this.pointAt(point.position);
+    if (there === undefined || !sameBytes(there.chain, point.chain)) this.#count = at + 1;
+    if (this.#count * ROW_BYTES > this.#rows.length) {
+      const grown = Buffer.alloc(Math.max(64 * ROW_BYTES, this.#rows.length * 2));
+      this.#rows.copy(grown);
+      this.#rows = grown;
+    }
+    const row = this.#rows.subarray(at * ROW_BYTES, (at + 1) * ROW_BYTES);
+    row.set(point.chain, 0);
+    row.writeUInt32LE(point.epoch, 16);
+    row.writeUInt8(kinds.indexOf(kind), 20);
+    row.writeUInt32LE(this.#filesDropped + this.#files.length - 1, 24);
+    row.writeUInt32LE(record.bytes.length, 28);
+    row.writeDoubleLE(offset, 32);
+    row.writeDoubleLE(record.covers, 40);
+  }
+
+  /** Drops everything after `position`. */
+  cut(position: number): void {
+    assert(position >= this.#base.position, `cannot cut at ${position} before ${this.#base.position}`);
+    this.#count = Math.min(this.#count, position - this.#base.position);
+  }
+
+  /**
+   * Files that are not needed by who starts at `position`, the oldest first; drops them and their entries. The log then begins with `from` or a
+   * file after it: the first file of the present writer, from which on nothing is torn or written twice.
+   */
+  dropFiles(position: number, from: FileId): FileId[] {
+    let drop = 0;
+    for (const [index, file] of this.#files.entries()) if (compareFiles(file.id, from) >= 0 && file.base.position <= position) drop = index;
+    if (drop === 0) return [];
+    const base = must(this.#files[drop], 'in range').base;
+    const dropped = this.#files.splice(0, drop).map((file) => file.id);
+    this.#filesDropped += drop;
+    const rows = base.position - this.#base.position;
+    assert(rows >= 0 && rows <= this.#count, 'a file begins inside the log');
+    this.#rows = Buffer.from(this.#rows.subarray(rows * ROW_BYTES));
+    this.#count -= rows;
+    this.#base = base;
+    return dropped;
+  }
+
+  #row(position: number): Buffer | undefined {
+    if (!this.has(position)) return undefined;
+    const at = (position - this.#base.position - 1) * ROW_BYTES;
+    return this.#rows.subarray(at, at + ROW_BYTES);
+  }
+}
+
+/** The highest position at which two logs are the same; undefined where they have no position in common or differ everywhere. */
+export function commonPosition(
+  a: { readonly base: LogPoint; readonly lastPosition: number; pointAt(position: number): LogPoint | undefined },
+  b: { readonly base: LogPoint; readonly lastPosition: number; pointAt(position: number): LogPoint | undefined },
+): number | undefined {
+  let low = Math.max(a.base.position, b.base.position);
+  let high = Math.min(a.lastPosition, b.lastPosition);
+  const same = (position: number): boolean => {
+    const left = a.pointAt(position);
+    const right = b.pointAt(position);
+    return left !== undefined && right !== undefined && sameBytes(left.chain, right.chain);
+  };
+  if (low > high || !same(low)) return undefined;
+  // Equal at a position means equal at all before it, so halving finds the end.
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2);
+    if (same(middle)) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}

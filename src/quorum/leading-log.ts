@@ -1,0 +1,481 @@
+/**
+ * The quorum log while this process leads it. Made by recovery, which then calls `lead`; serves as `QuorumLog` from then on.
+ *
+ *   append ─▶ journal, working replica (committed)
+ *   flush:    syncData ─▶ barrier (covers what was there when syncData was asked) ─▶ voters write and sync, in parallel ─▶ durable
+ *
+ * One flush runs at a time; what arrives meanwhile is the next one's. A position is *replicated* when enough voters have synced it, and
+ * *durable* when besides a replicated barrier covers it (I2, I4). The journal keeps what is not replicated.
+ *
+ * Loss of the majority makes the log read-only; journal and working replica stay, and when voters return all goes on.
+ */
+import { assert, must } from '../base/assert.js';
+import type { Cancel } from '../base/clock.js';
+import { asOperatingError, OperatingError } from '../base/errors.js';
+import { FLUSH_ROUNDS_MAX, JOURNAL_HEADROOM_BYTES, LOG_AHEAD_BYTES_MAX, REPLICA_INTERVAL_MS } from '../base/limits.js';
+import type { Disk } from '../disk/disk.js';
+import { majorityOf } from './acknowledgements.js';
+import type { History } from './history.js';
+import type { Mutations } from './mutations.js';
+import type { QuorumLog, QuorumOptions, VoterStatus } from './quorum-log.js';
+import { encodeRecord, RECORD_HEADER_BYTES } from './record.js';
+import type { ReplicaHolder } from './replica-holder.js';
+import type { EntryKind, LogPoint } from './state-machine.js';
+import { VoterLink, type LinkContext, type PreparedVoter } from './voter-link.js';
+
+interface Waiter {
+  readonly position: number;
+  readonly resolve: () => void;
+  readonly reject: (error: OperatingError) => void;
+}
+
+const nothing = new Uint8Array(0);
+
+export class LeadingLog implements QuorumLog {
+  readonly epoch: number;
+  readonly #options: QuorumOptions;
+  readonly #mutations: Mutations;
+  readonly #history: History;
+  readonly #links: readonly VoterLink[];
+  /** What recovery opened, until the links have it. */
+  #prepared = new Map<number, PreparedVoter>();
+  #target: number;
+  #replicated = 0;
+  #durable = 0;
+  /** Barriers that are not replicated yet, in order. */
+  #barriers: { readonly position: number; readonly covers: number }[] = [];
+  /** What the last barrier covers, replicated or not. */
+  #covered = 0;
+  #lastData = 0;
+  #waiters: Waiter[] = [];
+  #roomWaiters: (() => void)[] = [];
+  /** Resolved when replication moved, or the majority was lost. */
+  #moved: (() => void)[] = [];
+  #flush: Promise<void> | undefined;
+  #syncing = false;
+  #serving = false;
+  #writable = false;
+  #fencedBy: number | undefined;
+  #closed = false;
+  #cancelTimer: Cancel | undefined;
+  #cancelReplicas: Cancel | undefined;
+  readonly #feeding = new Set<VoterLink>();
+
+  /** @param history what was recovered; its window holds what was taken over from the journal */
+  constructor(options: QuorumOptions, mutations: Mutations, epoch: number, history: History, absent: ReadonlyMap<number, string>) {
+    this.#options = options;
+    this.#mutations = mutations;
+    this.#history = history;
+    history.onFailure = (voter, error) => {
+      options.log('warn', `the log of voter ${voter} cannot be read: ${error.message}`, { code: error.code });
+    };
+    this.epoch = epoch;
+    this.#target = history.head.position;
+    const context = this.#context();
+    this.#links = options.voters.map((voter) => new VoterLink(context, voter.number, absent.get(voter.number)));
+  }
+
+  // ── Becoming the leader ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** The most advanced durable replica on the history. */
+  bestReplica(except?: VoterLink): ReplicaHolder | undefined {
+    let best: ReplicaHolder | undefined;
+    for (const link of this.#links) {
+      const holder = link.holder ?? this.#prepared.get(link.number)?.holder;
+      const point = holder?.point;
+      if (link === except || holder === undefined || point === undefined) continue;
+      if (!this.#history.holds(point) || !this.#history.reaches(point.position)) continue;
+      if (best === undefined || point.position > (best.point?.position ?? -1)) best = holder;
+    }
+    return best;
+  }
+
+  /**
+   * Brings voters up. Resolves when those in `quick` are settled, and a majority is online or all are settled.
+   * @returns whether a majority is online
+   */
+  async bringUp(disks: ReadonlyMap<number, Disk>, prepared: Map<number, PreparedVoter>, quick: ReadonlySet<number>): Promise<boolean> {
+    this.#prepared = prepared;
+    const quickOnes: Promise<void>[] = [];
+    let open = 0;
+    let wake = (): void => undefined;
+    for (const link of this.#links) {
+      const disk = disks.get(link.number);
+      if (disk === undefined) continue;
+      open++;
+      const settled = link.setDisk(disk, prepared.get(link.number)).finally(() => {
+        open--;
+        wake();
+      });
+      if (quick.has(link.number)) quickOnes.push(settled);
+    }
+    await Promise.all(quickOnes);
+    while (open > 0 && !this.#hasMajority) await new Promise<void>((resolve) => (wake = resolve));
+    return this.#hasMajority;
+  }
+
+  /**
+   * Appends the first entry of this epoch and has it synced; from then on the log serves. All that it covers was verified, and its data is
+   * synced: recovery sees to both.
+   * @returns false when the majority was lost meanwhile
+   */
+  async lead(): Promise<boolean> {
+    const covers = this.#history.head.position;
+    const record = encodeRecord(this.#history.head, this.epoch, 'lead', covers, nothing);
+    this.#history.push(record);
+    const { position } = record.entry.point;
+    this.#barriers.push({ position, covers });
+    this.#covered = covers;
+    this.#lastData = covers;
+    this.#target = position;
+    this.#kick();
+    this.#changed();
+    while (this.#replicated < position && this.#mutations.skipLead !== true) {
+      if (!this.#hasMajority) return false;
+      await new Promise<void>((resolve) => this.#moved.push(resolve));
+    }
+    if (this.#mutations.skipLead === true) this.#durable = position;
+    this.#options.working.apply(record.entry);
+    // What it held is on the voters now.
+    this.#options.journal.reset();
+    this.#prepared.clear();
+    this.#serving = true;
+    this.#changed();
+    this.#feedReplicasLater();
+    return true;
+  }
+
+  // ── QuorumLog ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  get writable(): boolean {
+    return this.#writable && !this.#closed;
+  }
+
+  get readOnlyReason(): string | undefined {
+    if (this.writable) return undefined;
+    if (this.#closed) return 'the log is closed';
+    if (this.#fencedBy !== undefined)
+      return `another process leads this pool in epoch ${this.#fencedBy}: stop one of the two and mount again`;
+    const out = this.voters().filter((voter) => voter.state !== 'online');
+    const why = out.map((voter) => `voter ${voter.number} is ${voter.state}: ${voter.reason ?? 'unknown'}`).join('; ');
+    const online = this.#links.length - out.length;
+    return `${online} of ${this.#links.length} voters are online, ${majorityOf(this.#links.length)} are needed. Bring back their disks (${why})`;
+  }
+
+  get head(): LogPoint {
+    return this.#history.head;
+  }
+
+  get durablePosition(): number {
+    return this.#durable;
+  }
+
+  reserve(payloadBytes: number): Promise<void> | undefined {
+    // `append` says why not.
+    if (!this.writable || this.#hasRoom(payloadBytes)) return undefined;
+    const room = new Promise<void>((resolve) => this.#roomWaiters.push(resolve));
+    this.#makeRoom();
+    return room;
+  }
+
+  append(payload: Uint8Array): number {
+    if (!this.writable) throw new OperatingError('EROFS', 'the pool is read-only', { hint: this.readOnlyReason ?? 'bring back its disks' });
+    assert(this.#hasRoom(payload.length), 'appended without room: reserve first');
+    this.#lastData = this.#put('data', 0, payload);
+    if (this.#journalHalfFull) this.#startFlush();
+    else this.#arm();
+    return this.#lastData;
+  }
+
+  durable(position: number): Promise<void> {
+    assert(position <= this.head.position, `entry ${position} was not appended`);
+    if (position <= this.#durable) return Promise.resolve();
+    if (!this.#writable) return Promise.reject(this.#readOnlyError());
+    return new Promise<void>((resolve, reject) => {
+      this.#waiters.push({ position, resolve, reject });
+      this.#startFlush();
+    });
+  }
+
+  setVoterDisk(number: number, disk: Disk | undefined): void {
+    const link = must(
+      this.#links.find((each) => each.number === number),
+      `no voter ${number}`,
+    );
+    if (!this.#closed) void link.setDisk(disk);
+  }
+
+  voters(): VoterStatus[] {
+    return this.#links.map((link) => link.status());
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    // No more appends; the flush may still put its barrier.
+    this.#closed = true;
+    this.#wakeRoomWaiters();
+    while (this.#flush !== undefined) await this.#flush;
+    while (this.#writable && this.#durable < this.#lastData) {
+      const before = this.#durable;
+      this.#startFlush();
+      await this.#flush;
+      if (this.#durable === before) break;
+    }
+    if (this.#writable) await Promise.all(this.#links.map((link) => link.feedReplica()));
+    this.#replicasMoved();
+    for (const link of this.#links) link.settleMark();
+    await this.abandon();
+  }
+
+  /** Ends without flushing. */
+  async abandon(): Promise<void> {
+    this.#closed = true;
+    this.#cancelTimer?.();
+    this.#cancelReplicas?.();
+    await Promise.all(this.#links.map((link) => link.close()));
+    this.#failWaiters(new OperatingError('EROFS', 'the log was closed'));
+    this.#wakeRoomWaiters();
+  }
+
+  // ── Appending and flushing ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #put(kind: EntryKind, covers: number, payload: Uint8Array): number {
+    const record = encodeRecord(this.#history.head, this.epoch, kind, covers, payload);
+    this.#options.journal.append(record.bytes);
+    this.#history.push(record);
+    // While data is being synced for long, what voters have leaves memory; replicas read it from there.
+    if (this.#history.windowBytes > LOG_AHEAD_BYTES_MAX) this.#history.evict(this.#replicated);
+    this.#options.working.apply(record.entry);
+    return record.entry.point.position;
+  }
+
+  get #headroom(): number {
+    return Math.min(JOURNAL_HEADROOM_BYTES, Math.floor(this.#options.journal.capacityBytes / 4));
+  }
+
+  #hasRoom(payloadBytes: number): boolean {
+    const { journal } = this.#options;
+    const bytes = RECORD_HEADER_BYTES + payloadBytes;
+    assert(bytes + this.#headroom <= journal.capacityBytes / 2, `an entry of ${payloadBytes} bytes is too large for the journal`);
+    if (journal.freeBytes() - this.#headroom < bytes) return false;
+    // While data is being synced the flush itself may have to append, and must not wait for what only it can bring about.
+    return this.#syncing || this.#history.windowBytes + bytes <= LOG_AHEAD_BYTES_MAX;
+  }
+
+  get #journalHalfFull(): boolean {
+    return this.#options.journal.freeBytes() < this.#options.journal.capacityBytes / 2;
+  }
+
+  /** Someone waits for room. */
+  #makeRoom(): void {
+    this.#startFlush();
+    // While data is being synced, voters take what is there already: the journal may let go of it then.
+    if (this.#syncing) this.#replicateAll();
+    else this.#feedReplicas();
+  }
+
+  #replicateAll(): void {
+    this.#target = this.head.position;
+    this.#kick();
+  }
+
+  #kick(): void {
+    for (const link of this.#links) link.kick();
+  }
+
+  #startFlush(): void {
+    if (this.#flush !== undefined || !this.#writable) return;
+    this.#cancelTimer?.();
+    this.#cancelTimer = undefined;
+    this.#flush = this.#runFlush()
+      .catch((thrown: unknown) => {
+        if (!(thrown instanceof OperatingError)) throw thrown;
+        this.#options.log('error', `a flush failed: ${thrown.message}`, { code: thrown.code });
+        this.#failWaiters(thrown);
+        return false;
+      })
+      .then((ended) => {
+        this.#flush = undefined;
+        // After a failure the commit interval tries again.
+        if (ended) this.#afterFlush();
+        else this.#arm();
+      });
+  }
+
+  async #runFlush(): Promise<true> {
+    if (this.#lastData > this.#covered) {
+      const covers = await this.#syncData();
+      if (!this.#writable) return true;
+      this.#covered = covers;
+      this.#barriers.push({ position: this.#put('barrier', covers, nothing), covers });
+    }
+    const end = this.#covered;
+    this.#replicateAll();
+    while (this.#durable < end && this.#writable) await new Promise<void>((resolve) => this.#moved.push(resolve));
+    return true;
+  }
+
+  /** Returns the position up to which everything points to synced data. */
+  async #syncData(): Promise<number> {
+    this.#syncing = true;
+    try {
+      for (let round = 0; round < FLUSH_ROUNDS_MAX; round++) {
+        const covers = this.head.position;
+        if (await this.#options.syncData()) return covers;
+      }
+    } catch (thrown) {
+      throw asOperatingError(thrown);
+    } finally {
+      this.#syncing = false;
+    }
+    throw new OperatingError('EIO', 'data could not be synced: it had to be moved again and again');
+  }
+
+  #afterFlush(): void {
+    const wanted = this.#waiters.some((waiter) => waiter.position > this.#durable);
+    if (this.#writable && (wanted || this.#roomWaiters.length > 0 || this.#journalHalfFull) && this.#lastData > this.#durable)
+      this.#startFlush();
+    else this.#arm();
+  }
+
+  /** The commit interval: flushes what is there then; when nothing is, makes the marks durable once. */
+  #arm(): void {
+    if (this.#cancelTimer !== undefined || this.#closed) return;
+    this.#cancelTimer = this.#options.clock.after(this.#options.commitIntervalMs, () => {
+      this.#cancelTimer = undefined;
+      if (this.#lastData > this.#durable) this.#startFlush();
+      else for (const link of this.#links) link.settleMark();
+    });
+  }
+
+  // ── Voters ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #context(): LinkContext {
+    const { poolId, clock, replicas, log } = this.#options;
+    const target = (): number => this.#target;
+    const durablePosition = (): number => this.#durable;
+    return {
+      poolId,
+      clock,
+      replicas,
+      log,
+      epoch: this.epoch,
+      history: this.#history,
+      mutations: this.#mutations,
+      get target() {
+        return target();
+      },
+      get durablePosition() {
+        return durablePosition();
+      },
+      bestReplica: (except) => this.bestReplica(except),
+      changed: () => {
+        this.#changed();
+      },
+      failed: (link, error) => this.#options.voterFailed?.(link.number, error),
+      fenced: (epoch) => {
+        this.#fencedBy = epoch;
+        this.#changed();
+      },
+    };
+  }
+
+  get #hasMajority(): boolean {
+    const online = this.#links.filter((link) => link.online).length;
+    return online >= majorityOf(this.#links.length) && this.#fencedBy === undefined;
+  }
+
+  /** A voter synced more, came or went. */
+  #changed(): void {
+    const online = this.#links.filter((link) => link.online);
+    if (this.#hasMajority) {
+      // Voters that are out count among the m that may be lost.
+      const out = Math.max(majorityOf(this.#links.length), online.length);
+      const needed = this.#mutations.acknowledgeEarly === true ? 1 : Math.min(this.#options.acknowledgements, out);
+      const synced = online.map((link) => link.syncedPosition).sort((a, b) => b - a);
+      this.#replicatedUpTo(must(synced[needed - 1], 'as many are online'));
+    }
+    this.#setWritable(this.#serving && this.#hasMajority);
+    const moved = this.#moved;
+    this.#moved = [];
+    for (const wake of moved) wake();
+  }
+
+  #replicatedUpTo(position: number): void {
+    if (position <= this.#replicated) return;
+    this.#replicated = position;
+    for (let barrier = this.#barriers[0]; barrier !== undefined && barrier.position <= position; barrier = this.#barriers[0]) {
+      // The barrier itself needs no data; where it follows what it covers it is durable with it.
+      this.#durable = barrier.position === barrier.covers + 1 ? barrier.position : barrier.covers;
+      this.#barriers.shift();
+    }
+    if (!this.#serving) return;
+    this.#options.journal.trim(position);
+    this.#wakeRoomWaiters();
+    const done = this.#waiters.filter((waiter) => waiter.position <= this.#durable);
+    this.#waiters = this.#waiters.filter((waiter) => waiter.position > this.#durable);
+    for (const waiter of done) waiter.resolve();
+    if (this.#history.windowBytes > LOG_AHEAD_BYTES_MAX / 2) this.#feedReplicas();
+    else this.#feedReplicasLater();
+  }
+
+  #setWritable(writable: boolean): void {
+    if (writable === this.#writable) return;
+    this.#writable = writable;
+    if (writable) {
+      this.#options.log('info', `the log is writable in epoch ${this.epoch}`);
+      if (this.#lastData > this.#durable) this.#startFlush();
+      return;
+    }
+    this.#options.log('error', `the log is read-only: ${this.readOnlyReason ?? ''}`);
+    this.#failWaiters(this.#readOnlyError());
+    this.#wakeRoomWaiters();
+  }
+
+  #readOnlyError(): OperatingError {
+    return new OperatingError('EROFS', 'no majority of the voters: it cannot be made durable', { hint: this.readOnlyReason });
+  }
+
+  #failWaiters(error: OperatingError): void {
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    for (const waiter of waiters) waiter.reject(error);
+  }
+
+  #wakeRoomWaiters(): void {
+    const waiters = this.#roomWaiters;
+    this.#roomWaiters = [];
+    for (const wake of waiters) wake();
+  }
+
+  // ── Durable replicas ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #feedReplicasLater(): void {
+    if (this.#cancelReplicas !== undefined || this.#closed) return;
+    this.#cancelReplicas = this.#options.clock.after(REPLICA_INTERVAL_MS, () => {
+      this.#cancelReplicas = undefined;
+      this.#feedReplicas();
+    });
+  }
+
+  #feedReplicas(): void {
+    for (const link of this.#links) {
+      if (!link.online || this.#feeding.has(link)) continue;
+      this.#feeding.add(link);
+      void link.feedReplica().finally(() => {
+        this.#feeding.delete(link);
+        this.#replicasMoved();
+      });
+    }
+  }
+
+  /** What the replicas of a majority have leaves memory and logs. */
+  #replicasMoved(): void {
+    const positions = this.#links.map((link) => (link.online ? link.replicaPosition : 0)).sort((a, b) => b - a);
+    const behind = Math.min(this.#durable, must(positions[majorityOf(this.#links.length) - 1], 'one a voter'));
+    for (const link of this.#links) link.trim(behind);
+    const before = this.#history.windowBase;
+    this.#history.evict(behind);
+    if (this.#history.windowBase > before) this.#wakeRoomWaiters();
+  }
+}

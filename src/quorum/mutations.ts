@@ -1,0 +1,19 @@
+/**
+ * Ways to break the quorum log on purpose, for the exhaustive check alone: each leaves one rule out, and the check must find what that costs.
+ */
+export interface Mutations {
+  /** Acknowledge what was written but not synced. */
+  readonly skipSync?: boolean;
+  /** Acknowledge when one voter has it. */
+  readonly acknowledgeEarly?: boolean;
+  /** Lead without a promise, and do not ask for one after writing. */
+  readonly skipPromise?: boolean;
+  /** Count a voter that is damaged below its mark as merely behind. */
+  readonly ignoreMark?: boolean;
+  /** Serve before an entry of the own epoch is on a majority. */
+  readonly skipLead?: boolean;
+  /** Cut what follows an entry that is written again. */
+  readonly cutOnRewrite?: boolean;
+  /** Go on behind what can be read of a voter, synced or not, instead of behind its mark. */
+  readonly trustUnsynced?: boolean;
+}

@@ -1,0 +1,382 @@
+/**
+ * One voter of a leading log: brings it up, feeds it what is appended, feeds its durable replica what is durable. Made by `LeadingLog`, one
+ * for each voter; lives as long as the leadership, while the voter's disk comes and goes.
+ *
+ *   absent ──setDisk──▶ behind ──bringUp: read, promise, replica, entries, mark──▶ online
+ *      ▲                  ▲  ▲                                                       │
+ *      │                  │  └────── any error (tried again later) ─────────────────┤
+ *      └── disk left ─────┴─ (broken, where it is damaged below its mark) ◀──────────┘
+ *
+ * It counts as online only when its log holds the history and its replica and log alone would do for a recovery (I7). A write is acknowledged
+ * after it was synced and, after that, no promise of a higher epoch was seen on the voter (I9): a new leader promises first and reads
+ * then, so either it sees the write or we see the promise.
+ */
+import { AssertionError, must } from '../base/assert.js';
+import type { Cancel, Clock } from '../base/clock.js';
+import { asOperatingError, OperatingError } from '../base/errors.js';
+import { LOG_BATCH_BYTES_MAX, REPLICA_APPLY_BYTES_MAX, REPLICA_APPLY_ENTRIES_MAX, VOTER_RETRY_MS } from '../base/limits.js';
+import type { Disk } from '../disk/disk.js';
+import { EntryTable } from './entry-table.js';
+import type { History } from './history.js';
+import type { Mutations } from './mutations.js';
+import { pointText } from './point.js';
+import type { VoterState, VoterStatus } from './quorum-log.js';
+import { ReplicaHolder } from './replica-holder.js';
+import type { LogPoint, ReplicaStore } from './state-machine.js';
+import { highestEpoch, QUORUM_DIRECTORY, type VoterIdentity } from './voter-format.js';
+import { readVoter, surveyVoter, type VoterImage } from './voter-reader.js';
+import { VoterWriter, writePromise } from './voter-writer.js';
+
+/** What a link knows of its log. */
+export interface LinkContext {
+  readonly poolId: string;
+  readonly epoch: number;
+  readonly clock: Clock;
+  readonly replicas: ReplicaStore;
+  readonly history: History;
+  readonly mutations: Mutations;
+  /** Up to here voters shall have the entries. */
+  readonly target: number;
+  readonly durablePosition: number;
+  readonly log: (level: 'info' | 'warn' | 'error', message: string, detail?: Record<string, unknown>) => void;
+  /** The most advanced replica on the history beside that of `except`. */
+  bestReplica(except: VoterLink): ReplicaHolder | undefined;
+  /** A voter synced more, or its state changed. */
+  changed(link: VoterLink): void;
+  failed(link: VoterLink, error: OperatingError): void;
+  /** Another process leads. */
+  fenced(epoch: number): void;
+}
+
+/** What recovery has read and opened already. */
+export interface PreparedVoter {
+  readonly image: VoterImage;
+  readonly holder: ReplicaHolder | undefined;
+}
+
+/** The disk of a bring-up or write left meanwhile: nothing to report. */
+class TenureEnded extends Error {}
+
+export class VoterLink {
+  readonly identity: VoterIdentity;
+  readonly #context: LinkContext;
+  #disk: Disk | undefined;
+  /** Counts comings and goings: what belongs to an earlier one ends without effect. */
+  #tenure = 0;
+  #state: VoterState = 'absent';
+  #reason: string | undefined;
+  #synced = 0;
+  #writer: VoterWriter | undefined;
+  #holder: ReplicaHolder | undefined;
+  #pump: Promise<void> | undefined;
+  #closing: Promise<unknown> = Promise.resolve();
+  #trimTo = 0;
+  #syncMark = false;
+  #cancelRetry: Cancel | undefined;
+  #closed = false;
+
+  constructor(context: LinkContext, voter: number, absentReason: string | undefined) {
+    this.#context = context;
+    this.identity = { poolId: context.poolId, voter };
+    this.#reason = absentReason;
+  }
+
+  get number(): number {
+    return this.identity.voter;
+  }
+
+  get online(): boolean {
+    return this.#state === 'online';
+  }
+
+  /** Position up to which this voter is synced under this leadership; 0 while it is not online. */
+  get syncedPosition(): number {
+    return this.#synced;
+  }
+
+  get holder(): ReplicaHolder | undefined {
+    return this.#holder;
+  }
+
+  get replicaPosition(): number {
+    return this.#holder?.point?.position ?? 0;
+  }
+
+  status(): VoterStatus {
+    return {
+      number: this.number,
+      state: this.#state,
+      syncedPosition: this.#synced,
+      replicaPosition: this.replicaPosition,
+      reason: this.#state === 'online' ? undefined : this.#reason,
+    };
+  }
+
+  /** The disk left (undefined) or came (back); brings the voter up. Resolves when it is online, or was given up for now. */
+  async setDisk(disk: Disk | undefined, prepared?: PreparedVoter): Promise<void> {
+    this.#end(disk === undefined ? 'absent' : 'behind', disk === undefined ? 'its disk is not there' : 'it is being brought up');
+    this.#disk = disk;
+    if (disk === undefined || this.#closed) return;
+    const tenure = this.#tenure;
+    try {
+      await this.#bringUp(disk, tenure, prepared);
+    } catch (thrown) {
+      this.#lose(tenure, thrown);
+    }
+  }
+
+  /** There is more to write. */
+  kick(): void {
+    if (this.#state !== 'online' || this.#pump !== undefined) return;
+    const tenure = this.#tenure;
+    this.#pump = this.#write(tenure)
+      .catch((thrown: unknown) => {
+        this.#lose(tenure, thrown);
+      })
+      .finally(() => {
+        this.#pump = undefined;
+        // Something may have come after the last look.
+        if (this.#hasWork()) this.kick();
+      });
+  }
+
+  /** Makes the mark durable though nothing more is to be written. */
+  settleMark(): void {
+    this.#syncMark = true;
+    this.kick();
+  }
+
+  /** Removes log files behind `position` and the own replica. */
+  trim(position: number): void {
+    this.#trimTo = Math.max(this.#trimTo, Math.min(position, this.replicaPosition));
+    this.kick();
+  }
+
+  /** Brings the durable replica up to what is durable and synced here. */
+  async feedReplica(): Promise<void> {
+    const tenure = this.#tenure;
+    const holder = this.#holder;
+    if (this.#state !== 'online' || holder === undefined) return;
+    try {
+      await holder.run(async () => {
+        for (;;) {
+          if (tenure !== this.#tenure) return;
+          const point = holder.point;
+          if (point === undefined) throw new OperatingError('EIO', 'its replica is damaged');
+          // Never ahead of the barrier, nor of this voter's own log.
+          const end = Math.min(this.#context.durablePosition, this.#synced);
+          if (point.position >= end) return;
+          const records = await this.#context.history.read(point.position + 1, end, REPLICA_APPLY_BYTES_MAX);
+          await holder.replica.apply(records.slice(0, REPLICA_APPLY_ENTRIES_MAX).map((record) => record.entry));
+        }
+      });
+    } catch (thrown) {
+      this.#lose(tenure, thrown);
+    }
+  }
+
+  /** Waits for what is being written and closes the files. The link is of no use afterwards. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#cancelRetry?.();
+    while (this.#pump !== undefined) await this.#pump;
+    const writer = this.#writer;
+    const holder = this.#holder;
+    this.#writer = undefined;
+    this.#holder = undefined;
+    this.#tenure++;
+    if (writer?.markDirty === true) await writer.syncMark().catch(() => undefined);
+    await Promise.all([this.#closing, writer?.close(), holder?.close()]);
+  }
+
+  // ── Bringing up ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #bringUp(disk: Disk, tenure: number, prepared: PreparedVoter | undefined): Promise<void> {
+    const { epoch, history, mutations, replicas } = this.#context;
+    this.#holder = prepared?.holder;
+    // The same files must not be open twice.
+    await this.#closing;
+    this.#still(tenure);
+    const image = prepared?.image ?? (await readVoter(disk, this.identity, mutations.ignoreMark !== true));
+    this.#still(tenure);
+    if (image.promised > epoch) this.#fenced(image.promised);
+    if (image.broken !== undefined) {
+      this.#state = 'broken';
+      this.#reason = image.broken;
+      this.#context.log('warn', `voter ${this.number} is broken and will be repaired: ${image.broken}`, { disk: disk.directory });
+    }
+    if (!image.names.promises.includes(epoch) && mutations.skipPromise !== true) {
+      await disk.makeDirectory(QUORUM_DIRECTORY);
+      await disk.syncDirectory('');
+      await writePromise(disk, this.identity, epoch);
+      this.#still(tenure);
+    }
+    const holder = this.#holder ?? (await ReplicaHolder.open(replicas, disk));
+    if (tenure !== this.#tenure) await holder.close();
+    this.#still(tenure);
+    this.#holder = holder;
+    const writer = await this.#plan(disk, image, holder);
+    this.#still(tenure);
+    this.#writer = writer;
+    await this.#catchUp(writer, tenure);
+    await writer.createMark();
+    this.#still(tenure);
+    history.setSource(this.number, { disk, table: writer.table });
+    await this.#catchUp(writer, tenure);
+    await this.#checkFence(disk);
+    this.#still(tenure);
+    this.#synced = writer.written.position;
+    this.#state = 'online';
+    this.#reason = undefined;
+    this.#context.changed(this);
+    this.kick();
+  }
+
+  /**
+   * Goes on with the voter's log where that holds the history and reaches back to its replica; otherwise the log begins anew at the replica.
+   * Entries above the mark are written anew: they may be in the kernel's memory only, and a sync that failed in an earlier process may
+   * never put them on the disk.
+   */
+  async #plan(disk: Disk, image: VoterImage, holder: ReplicaHolder): Promise<VoterWriter> {
+    const { history, epoch, mutations } = this.#context;
+    const { table, mark, names } = image;
+    const common = image.broken === undefined ? history.commonWith(table) : undefined;
+    if (common !== undefined) {
+      table.cut(common);
+      history.setSource(this.number, { disk, table });
+    }
+    const oldest = common === undefined ? 0 : table.base.position;
+    const replica = await this.#repairReplica(holder, oldest);
+    const synced = mutations.trustUnsynced === true ? common : mark?.point.position;
+    const own = [...names.logs, ...names.marks].filter((id) => id.epoch === epoch).map((id) => id.sequence);
+    const start = { disk, identity: this.identity, epoch, sequence: Math.max(0, ...own) + 1, skipSync: mutations.skipSync === true };
+    if (common !== undefined && synced !== undefined && replica.position >= oldest && synced >= oldest) {
+      const base = must(table.pointAt(Math.min(synced, common)), 'the log holds what lies at its mark');
+      return new VoterWriter({ ...start, table, base, first: table.files[0]?.id });
+    }
+    history.dropSource(this.number);
+    this.#context.log('info', `voter ${this.number} gets a new log from ${pointText(replica)} on`, { disk: disk.directory });
+    return new VoterWriter({ ...start, table: new EntryTable(replica), base: replica, first: undefined });
+  }
+
+  /** A replica that is on the history and, if any is, not older than `oldest`. */
+  async #repairReplica(holder: ReplicaHolder, oldest: number): Promise<LogPoint> {
+    const { history } = this.#context;
+    const usable = (point: LogPoint | undefined): point is LogPoint =>
+      point !== undefined && history.holds(point) && history.reaches(point.position);
+    const own = holder.point;
+    if (usable(own) && own.position >= oldest) return own;
+    const best = this.#context.bestReplica(this);
+    if (best !== undefined && (!usable(own) || (best.point?.position ?? 0) > own.position)) {
+      this.#context.log('info', `voter ${this.number} gets a copy of another voter's replica`);
+      await holder.copyFrom(best);
+    } else if (!usable(own)) {
+      if (!history.reaches(0))
+        throw new OperatingError('EIO', 'no replica is there to copy, and the logs do not reach back to the beginning');
+      await holder.replica.reset();
+    }
+    const point = holder.point;
+    if (!usable(point)) throw new OperatingError('EIO', 'its replica could not be repaired');
+    return point;
+  }
+
+  async #catchUp(writer: VoterWriter, tenure: number): Promise<void> {
+    for (;;) {
+      const end = this.#context.target;
+      if (writer.written.position >= end) return;
+      const records = await this.#context.history.read(writer.written.position + 1, end, LOG_BATCH_BYTES_MAX);
+      this.#still(tenure);
+      await writer.append(records);
+      this.#still(tenure);
+    }
+  }
+
+  // ── Writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #hasWork(): boolean {
+    if (this.#state !== 'online' || this.#writer === undefined) return false;
+    const dirtyMark = this.#syncMark && this.#writer.markDirty;
+    return this.#writer.written.position < this.#context.target || this.#trimTo > this.#writer.table.base.position || dirtyMark;
+  }
+
+  async #write(tenure: number): Promise<void> {
+    const writer = must(this.#writer, 'an online voter has a writer');
+    const disk = must(this.#disk, 'an online voter has a disk');
+    for (;;) {
+      const end = this.#context.target;
+      if (writer.written.position < end) {
+        const records = await this.#context.history.read(writer.written.position + 1, end, LOG_BATCH_BYTES_MAX);
+        this.#still(tenure);
+        await writer.append(records);
+        await this.#checkFence(disk);
+        this.#still(tenure);
+        this.#synced = writer.written.position;
+        this.#context.changed(this);
+        await writer.note();
+      } else if (this.#trimTo > writer.table.base.position) {
+        const to = this.#trimTo;
+        this.#trimTo = 0;
+        await writer.trim(to);
+      } else if (this.#syncMark && writer.markDirty) {
+        this.#syncMark = false;
+        await writer.syncMark();
+      } else return;
+      this.#still(tenure);
+    }
+  }
+
+  /** After a sync: does nobody else lead? */
+  async #checkFence(disk: Disk): Promise<void> {
+    const { epoch, mutations } = this.#context;
+    if (mutations.skipPromise === true) return;
+    const names = await surveyVoter(disk);
+    if (names === undefined) throw new OperatingError('EIO', 'its quorum files are gone', { disk: disk.directory });
+    const promised = highestEpoch({ ...names, marks: [], logs: [] });
+    if (promised > epoch) this.#fenced(promised);
+  }
+
+  #fenced(promised: number): never {
+    this.#context.fenced(promised);
+    throw new OperatingError('EROFS', `another process leads this pool in epoch ${promised}`);
+  }
+
+  // ── Going ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #still(tenure: number): void {
+    if (tenure !== this.#tenure) throw new TenureEnded();
+  }
+
+  /** An error of the present tenure takes the voter out until its disk returns, or a retry. */
+  #lose(tenure: number, thrown: unknown): void {
+    if (tenure !== this.#tenure || thrown instanceof TenureEnded) return;
+    if (thrown instanceof AssertionError) throw thrown;
+    const error = asOperatingError(thrown);
+    const disk = this.#disk;
+    this.#end(this.#state === 'broken' ? 'broken' : 'behind', error.message);
+    this.#context.log('warn', `voter ${this.number} is out: ${error.message}`, { disk: disk?.directory, code: error.code });
+    if (disk !== undefined && !this.#closed)
+      this.#cancelRetry = this.#context.clock.after(VOTER_RETRY_MS, () => {
+        if (this.#disk === disk && !this.online) void this.setDisk(disk);
+      });
+    this.#context.failed(this, error);
+  }
+
+  #end(state: VoterState, reason: string): void {
+    this.#tenure++;
+    this.#cancelRetry?.();
+    this.#cancelRetry = undefined;
+    const writer = this.#writer;
+    const holder = this.#holder;
+    this.#writer = undefined;
+    this.#holder = undefined;
+    this.#synced = 0;
+    this.#syncMark = false;
+    this.#trimTo = 0;
+    this.#context.history.dropSource(this.number);
+    this.#state = state;
+    this.#reason = reason;
+    const before = this.#closing;
+    this.#closing = Promise.all([before, writer?.close(), holder?.close()]);
+    this.#context.changed(this);
+  }
+}

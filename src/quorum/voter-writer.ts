@@ -1,0 +1,240 @@
+/**
+ * Writes one voter's directory for one epoch: log files of its own, and the mark. Made by `VoterLink` after the voter was read; one call at
+ * a time. Nothing that was synced is ever rewritten: each write starts at a new block, and after any error the writer is thrown away and
+ * the next one starts a new file behind the mark (a failed sync is final).
+ *
+ *   append: [new file] ─▶ write ─▶ sync (log; the mark of the append before; names of a new file) ─▶ the caller acknowledges
+ *   note:   the mark's slot is written; the next append, `syncMark` or `close` makes it durable
+ */
+import { must } from '../base/assert.js';
+import { LOG_FILE_BYTES_MAX, LOG_PREALLOCATE_BYTES, LOG_WRITE_BYTES_MAX } from '../base/limits.js';
+import type { Disk, DiskFile } from '../disk/disk.js';
+import type { EntryTable } from './entry-table.js';
+import type { LogRecord } from './record.js';
+import type { LogPoint } from './state-machine.js';
+import {
+  BLOCK_BYTES,
+  compareFiles,
+  encodeLogHeader,
+  encodeMark,
+  encodePromise,
+  logName,
+  markName,
+  parseNames,
+  promiseName,
+  QUORUM_DIRECTORY,
+  voterPath,
+  type FileId,
+  type LogFileHeader,
+  type VoterIdentity,
+} from './voter-format.js';
+import { closeQuietly } from './voter-reader.js';
+
+/** Creates a file with this content, synced; its name is durable only after `syncDirectory`. */
+export async function createSynced(disk: Disk, name: string, content: Buffer): Promise<void> {
+  const file = await disk.open(voterPath(name), { create: true, write: true });
+  try {
+    await file.write(0, [content]);
+    await file.sync();
+  } finally {
+    await closeQuietly(file);
+  }
+}
+
+/**
+ * Promises an epoch on a voter, durably. Only one process can: the file must not be there.
+ * @throws OperatingError EEXIST when someone else promised it.
+ */
+export async function writePromise(disk: Disk, identity: VoterIdentity, epoch: number): Promise<void> {
+  await createSynced(disk, promiseName(epoch), encodePromise(identity, epoch));
+  await disk.syncDirectory(QUORUM_DIRECTORY);
+}
+
+export interface WriterOptions {
+  readonly disk: Disk;
+  readonly identity: VoterIdentity;
+  readonly epoch: number;
+  /** The log to go on with, cut to what is right. New entries follow `base`. */
+  readonly table: EntryTable;
+  /** The point from which entries are written (anew); at or before the table's last. */
+  readonly base: LogPoint;
+  /** The file with which the log begins; undefined: with the first one that this writer makes. */
+  readonly first: FileId | undefined;
+  /** Number of this writer's mark file and of its first log file: above all of this epoch that are there. */
+  readonly sequence: number;
+  /** For a test that shows what the sync is for. */
+  readonly skipSync: boolean;
+}
+
+export class VoterWriter {
+  readonly #options: WriterOptions;
+  #first: FileId | undefined;
+  /** The first file of this writer. */
+  #ownFirst: FileId | undefined;
+  #sequence: number;
+  #file: DiskFile | undefined;
+  #header: LogFileHeader | undefined;
+  #offset = 0;
+  #allocated = 0;
+  #written: LogPoint;
+  #mark: DiskFile | undefined;
+  #markVersion = 0;
+  #markDirty = false;
+
+  constructor(options: WriterOptions) {
+    this.#options = options;
+    this.#first = options.first;
+    this.#sequence = options.sequence;
+    this.#written = options.base;
+  }
+
+  get table(): EntryTable {
+    return this.#options.table;
+  }
+
+  /** The last entry written and synced (or the base). */
+  get written(): LogPoint {
+    return this.#written;
+  }
+
+  /**
+   * Writes the entries that follow `written` and syncs them.
+   * @throws OperatingError; the writer must not be used any more then.
+   */
+  async append(records: readonly LogRecord[]): Promise<void> {
+    const last = records.at(-1);
+    if (last === undefined) return;
+    const startsFile = this.#file === undefined || this.#offset >= LOG_FILE_BYTES_MAX;
+    if (startsFile) await this.#startFile();
+    const file = must(this.#file, 'a log file is open');
+    const places = await this.#write(file, records);
+    const syncs: Promise<void>[] = [];
+    if (!this.#options.skipSync) syncs.push(file.sync());
+    if (startsFile) syncs.push(this.#options.disk.syncDirectory(QUORUM_DIRECTORY));
+    if (this.#markDirty) syncs.push(must(this.#mark, 'the mark is open').sync());
+    this.#markDirty = false;
+    await Promise.all(syncs);
+    if (startsFile) this.table.addFile(must(this.#header, 'a file was started'));
+    for (const [index, record] of records.entries()) this.table.put(record, must(places[index], 'one place a record'));
+    this.#written = last.entry.point;
+  }
+
+  /** Records are packed, and each write ends with zeros up to a whole block. */
+  async #write(file: DiskFile, records: readonly LogRecord[]): Promise<number[]> {
+    const places: number[] = [];
+    let batch: Buffer[] = [];
+    let bytes = 0;
+    const flush = async (): Promise<void> => {
+      const pad = (BLOCK_BYTES - (bytes % BLOCK_BYTES)) % BLOCK_BYTES;
+      const whole = Buffer.concat([...batch, Buffer.alloc(pad)], bytes + pad);
+      const at = this.#offset;
+      this.#offset += whole.length;
+      batch = [];
+      bytes = 0;
+      await this.#allocate(file, this.#offset);
+      await file.write(at, [whole]);
+    };
+    for (const record of records) {
+      if (bytes > 0 && bytes + record.bytes.length > LOG_WRITE_BYTES_MAX) await flush();
+      places.push(this.#offset + bytes);
+      batch.push(record.bytes);
+      bytes += record.bytes.length;
+    }
+    await flush();
+    return places;
+  }
+
+  async #startFile(): Promise<void> {
+    const { disk, identity, epoch } = this.#options;
+    const old = this.#file;
+    const id = { epoch, sequence: this.#sequence++ };
+    const file = await disk.open(voterPath(logName(id)), { create: true, write: true });
+    this.#file = file;
+    this.#header = { id, base: this.#written };
+    this.#ownFirst ??= id;
+    this.#first ??= id;
+    this.#offset = BLOCK_BYTES;
+    if (old !== undefined) await closeQuietly(old);
+    this.#allocated = 0;
+    await this.#allocate(file, BLOCK_BYTES);
+    await file.write(0, [encodeLogHeader(identity, this.#header)]);
+  }
+
+  /** A full disk says so here, before anything is written. */
+  async #allocate(file: DiskFile, end: number): Promise<void> {
+    if (end <= this.#allocated) return;
+    const bytes = Math.ceil((end - this.#allocated) / LOG_PREALLOCATE_BYTES) * LOG_PREALLOCATE_BYTES;
+    await file.preallocate(this.#allocated, bytes);
+    this.#allocated += bytes;
+  }
+
+  /**
+   * Makes this writer's mark file with what was written so far, durably: from now on the voter is as this writer made it. Then removes what
+   * that makes superfluous: earlier marks and promises, log files of which nothing is in the log.
+   */
+  async createMark(): Promise<void> {
+    const { disk, epoch, sequence } = this.#options;
+    // A log that does not begin at the origin needs a file that says where it begins.
+    if (this.#first === undefined && this.#written.position > 0) await this.#startEmptyFile();
+    const id = { epoch, sequence };
+    this.#mark = await disk.open(voterPath(markName(id)), { create: true, write: true });
+    await this.#writeSlot();
+    await this.syncMark();
+    await disk.syncDirectory(QUORUM_DIRECTORY);
+    const names = parseNames(await disk.list(QUORUM_DIRECTORY));
+    const kept = new Set(this.table.files.map((file) => logName(file.id)));
+    for (const old of names.marks) if (compareFiles(old, id) < 0) await disk.unlink(voterPath(markName(old)));
+    for (const old of names.promises) if (old < epoch) await disk.unlink(voterPath(promiseName(old)));
+    for (const old of names.logs) if (old.epoch <= epoch && !kept.has(logName(old))) await disk.unlink(voterPath(logName(old)));
+    await disk.syncDirectory(QUORUM_DIRECTORY);
+  }
+
+  async #startEmptyFile(): Promise<void> {
+    await this.#startFile();
+    await must(this.#file, 'just started').sync();
+    await this.#options.disk.syncDirectory(QUORUM_DIRECTORY);
+    this.table.addFile(must(this.#header, 'just started'));
+  }
+
+  /** Writes the mark at `written`; durable with the next sync. */
+  async note(): Promise<void> {
+    await this.#writeSlot();
+    this.#markDirty = true;
+  }
+
+  async syncMark(): Promise<void> {
+    this.#markDirty = false;
+    await must(this.#mark, 'the mark is open').sync();
+  }
+
+  get markDirty(): boolean {
+    return this.#markDirty;
+  }
+
+  async #writeSlot(): Promise<void> {
+    const { identity, epoch, sequence } = this.#options;
+    const version = ++this.#markVersion;
+    const mark = { id: { epoch, sequence }, version, first: this.#first ?? { epoch: 0, sequence: 0 }, point: this.#written };
+    await must(this.#mark, 'the mark is open').write((version % 2) * BLOCK_BYTES, [encodeMark(identity, mark)]);
+  }
+
+  /** Removes log files that end at or before `position`. */
+  async trim(position: number): Promise<void> {
+    if (this.#ownFirst === undefined) return;
+    const dropped = this.table.dropFiles(position, this.#ownFirst);
+    if (dropped.length === 0) return;
+    this.#first = must(this.table.files[0], 'the last file stays').id;
+    // Both slots, so that none names a file that is gone.
+    await this.note();
+    await this.syncMark();
+    await this.note();
+    await this.syncMark();
+    for (const id of dropped) await this.#options.disk.unlink(voterPath(logName(id)));
+  }
+
+  /** Closes the files. What was appended is synced already. */
+  async close(): Promise<void> {
+    if (this.#file !== undefined) await closeQuietly(this.#file);
+    if (this.#mark !== undefined) await closeQuietly(this.#mark);
+  }
+}
