@@ -107,6 +107,16 @@ export class SimulatedFile {
     for (let block = Math.floor(offset / BLOCK_BYTES); block * BLOCK_BYTES < offset + bytes; block++) this.#blocks.add(block);
   }
 
+  /** A file in the same state. */
+  copy(): SimulatedFile {
+    const copy = new SimulatedFile();
+    copy.#current = this.#current.copy();
+    copy.#durable = this.#durable.copy();
+    copy.#unsynced = this.#unsynced.map((change) => ({ ...change, data: change.data && Buffer.from(change.data) }));
+    for (const block of this.#blocks) copy.#blocks.add(block);
+    return copy;
+  }
+
   read(offset: number, bytes: number): Buffer {
     return this.#current.read(offset, bytes);
   }

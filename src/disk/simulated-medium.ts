@@ -236,6 +236,39 @@ export class SimulatedMedium {
     return found.sort();
   }
 
+  /**
+   * A disk in the same state, without faults; what is not durable of its names becomes one change a name. For tests that go on from one state in
+   * many ways.
+   */
+  copy(): SimulatedMedium {
+    const copy = new SimulatedMedium(this.random, { capacityBytes: this.capacityBytes, id: this.id });
+    copy.gone = this.gone;
+    const nodes = new Map<SimulatedNode, SimulatedNode>();
+    const copyNode = (node: SimulatedNode): SimulatedNode => {
+      const there = nodes.get(node);
+      if (there) return there;
+      if (node.kind === 'file') {
+        const file = node.copy();
+        nodes.set(node, file);
+        return file;
+      }
+      const directory = new SimulatedDirectory();
+      nodes.set(node, directory);
+      for (const [name, child] of node.entries) directory.entries.set(name, copyNode(child));
+      for (const [name, child] of node.durable) directory.durable.set(name, copyNode(child));
+      for (const name of new Set([...node.entries.keys(), ...node.durable.keys()])) {
+        const now = directory.entries.get(name);
+        if (now === directory.durable.get(name)) continue;
+        const apply = (): void => void (now ? directory.durable.set(name, now) : directory.durable.delete(name));
+        directory.unsynced.push({ path: name, settled: false, apply });
+      }
+      return directory;
+    };
+    const root = copyNode(this.#root);
+    if (root.kind === 'directory') copy.#root = root;
+    return copy;
+  }
+
   /** Removes everything, as a new file system in its place would. */
   wipe(): void {
     this.#root = new SimulatedDirectory();
