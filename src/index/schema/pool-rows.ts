@@ -2,7 +2,7 @@
 import { ByteReader, ByteWriter } from '../../base/bytes.js';
 import type { DiskNumber } from '../../base/ids.js';
 import type { Range } from '../index-store.js';
-import { keyOf } from '../keys.js';
+import { KeyReader, keyOf } from '../keys.js';
 import { checkVersion } from './inode-row.js';
 import { TABLES, parseNumberKey, tableRange } from './tables.js';
 
@@ -12,7 +12,7 @@ const writer = new ByteWriter(64);
 /** A setting by its name; the value is text as the operator gives it. */
 export const settingKey = (name: string): Buffer => keyOf(TABLES.setting).restText(name).end();
 export const settingRange = (limit: number): Range => tableRange(TABLES.setting, limit);
-export const parseSettingKey = (key: Uint8Array): string => Buffer.from(key.subarray(1)).latin1Slice();
+export const parseSettingKey = (key: Uint8Array): string => new KeyReader(key).restText();
 
 export function encodeSetting(value: string): Buffer {
   return writer.reset().u8(VERSION).text(value).copy();

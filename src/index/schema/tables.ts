@@ -87,7 +87,8 @@ export function parseBlobKey(key: Uint8Array): BlobId {
 
 /** `serial` tells several dropped locations of one blob apart (the whole blob: 0; places that a rebuild left: 1 …). */
 export const freeKey = (blob: BlobId, serial: number): Buffer => keyOf(TABLES.free).number(blob).number(serial).end();
-export const freeRangeOfBlob = (blob: BlobId, limit: number, reverse = false): Range => keyOf(TABLES.free).number(blob).range(limit, reverse);
+export const freeRangeOfBlob = (blob: BlobId, limit: number, reverse = false): Range =>
+  keyOf(TABLES.free).number(blob).range(limit, reverse);
 export const parseFreeKey = (key: Uint8Array): { blob: BlobId; serial: number } => {
   const reader = new KeyReader(key);
   const parsed = { blob: reader.number(), serial: reader.number() };

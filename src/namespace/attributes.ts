@@ -1,0 +1,67 @@
+/** setattr: length to the upload, times to the upload while there is one, everything else to the row. */
+import type { Clock, Time } from '../base/clock.js';
+import { FILE_BYTES_MAX } from '../base/limits.js';
+import { refuse } from './directories.js';
+import type { Files } from './files.js';
+import type { Ledger } from './ledger.js';
+import { PERMISSION_BITS, withoutPrivileges } from './modes.js';
+import type { AttributeChange, Attributes, Caller, Ino } from './namespace.js';
+import type { Nodes } from './nodes.js';
+import type { Uploads } from './uploads.js';
+
+export class AttributeChanges {
+  readonly #ledger: Ledger;
+  readonly #nodes: Nodes;
+  readonly #files: Files;
+  readonly #uploads: Uploads;
+  readonly #clock: Clock;
+
+  constructor(ledger: Ledger, nodes: Nodes, files: Files, uploads: Uploads, clock: Clock) {
+    this.#ledger = ledger;
+    this.#nodes = nodes;
+    this.#files = files;
+    this.#uploads = uploads;
+    this.#clock = clock;
+  }
+
+  async set(ino: Ino, wanted: AttributeChange, caller: Caller): Promise<Attributes> {
+    const { size, mode, uid, gid } = wanted;
+    if (size !== undefined) {
+      if (!Number.isSafeInteger(size) || size < 0) refuse('EINVAL', `length ${size}`);
+      if (size > FILE_BYTES_MAX) refuse('EFBIG', `length ${size}`);
+      await this.#files.truncate(ino, size, caller);
+    }
+    const now = this.#clock.now();
+    const atime = wanted.atime === 'now' ? now : wanted.atime;
+    const mtime = wanted.mtime === 'now' ? now : wanted.mtime;
+    const { ctime } = wanted;
+    const times = atime !== undefined || mtime !== undefined || ctime !== undefined;
+    const folded = times && this.#fold(ino, atime, mtime, ctime ?? now);
+    const owned = mode !== undefined || uid !== undefined || gid !== undefined;
+    if (owned || (times && !folded)) {
+      const rowTimes = folded ? {} : { ...(atime && { atime }), ...(mtime && { mtime }) };
+      await this.#ledger.change(async (change) => {
+        const row = await change.inode(ino);
+        if (row === undefined) refuse('ESTALE', `inode ${ino} is gone`);
+        let newMode = mode === undefined ? row.mode : (row.mode & ~PERMISSION_BITS) | (mode & PERMISSION_BITS);
+        if (mode === undefined && (uid !== undefined || gid !== undefined)) newMode = withoutPrivileges(newMode);
+        change.putInode({ ...row, ...rowTimes, mode: newMode, uid: uid ?? row.uid, gid: gid ?? row.gid, ctime: ctime ?? now });
+      });
+    }
+    return this.#files.attributes(ino);
+  }
+
+  /** Lets the upload carry the times, where there is one: the kernel sends them between the last write and the flush. */
+  #fold(ino: Ino, atime: Time | undefined, mtime: Time | undefined, ctime: Time): boolean {
+    const node = this.#nodes.get(ino);
+    if (node?.top === undefined) return false;
+    const layer = this.#uploads.open(node);
+    if (atime !== undefined) layer.times.atime = atime;
+    if (mtime !== undefined) {
+      layer.times.mtime = mtime;
+      layer.mtimeGiven = true;
+    }
+    layer.times.ctime = ctime;
+    return true;
+  }
+}

@@ -1,0 +1,173 @@
+/**
+ * One transaction of the namespace in the making: inodes, names, counters and references as objects, written as rows at its end. What it wrote it
+ * reads back. Single use, by the body that the ledger runs.
+ *
+ * References to blobs are added up over the whole transaction and settled at its end, so that an overwritten blob whose pieces move around costs
+ * one row: a count of none moves the location to the queue of the collector (I5), never frees by itself.
+ */
+import { assert, must } from '../base/assert.js';
+import { OperatingError } from '../base/errors.js';
+import type { BlobId } from '../base/ids.js';
+import type { Transaction } from '../index/index-store.js';
+import { decodeReferences, encodeEndangered, encodeLocationRow, encodeReferences } from '../index/schema/blob-rows.js';
+import type { DirentRow } from '../index/schema/dirent-row.js';
+import { decodeDirent, encodeDirent, encodeOrder } from '../index/schema/dirent-row.js';
+import type { InodeRow } from '../index/schema/inode-row.js';
+import { decodeInode, encodeInode } from '../index/schema/inode-row.js';
+import { blobKey, countersKey, direntKey, endangeredKey, freeKey, inodeKey, orderKey, referencesKey } from '../index/schema/tables.js';
+import type { Counters } from '../index/schema/work-rows.js';
+import { encodeCounters } from '../index/schema/work-rows.js';
+import { encodeLocation } from '../storage/location-codec.js';
+import type { StoredBlob } from '../storage/storage.js';
+import type { Ledger } from './ledger.js';
+import { direntName } from './ledger.js';
+
+/** Bytes that one pending inode and one pending blob take in the entry, at most about. */
+const INODE_ENTRY_BYTES = 96;
+const BLOB_ENTRY_BYTES = 256;
+
+export class Change {
+  readonly tx: Transaction;
+  /** Rows written; undefined: deleted. */
+  readonly inodes = new Map<number, InodeRow | undefined>();
+  readonly dirents = new Map<string, DirentRow | undefined>();
+  counters: Counters;
+  readonly #ledger: Ledger;
+  readonly #references = new Map<BlobId, number>();
+  readonly #born = new Map<BlobId, StoredBlob>();
+  readonly #effects: (() => void)[] = [];
+
+  constructor(ledger: Ledger, tx: Transaction) {
+    this.#ledger = ledger;
+    this.tx = tx;
+    this.counters = ledger.counters;
+  }
+
+  /** What the log entry will take, about. */
+  get entryBytes(): number {
+    return this.tx.entryBytes + this.inodes.size * INODE_ENTRY_BYTES + this.#references.size * BLOB_ENTRY_BYTES;
+  }
+
+  async inode(ino: number): Promise<InodeRow | undefined> {
+    if (this.inodes.has(ino)) return this.inodes.get(ino);
+    const cached = this.#ledger.cachedInode(ino);
+    if (cached !== undefined) return cached;
+    const value = await this.tx.get(inodeKey(ino));
+    return value === undefined ? undefined : decodeInode(ino, value);
+  }
+
+  putInode(row: InodeRow): void {
+    assert(row.size >= 0 && row.allocatedBytes >= 0 && row.links >= 0, `inode ${row.ino} out of range`);
+    this.inodes.set(row.ino, row);
+  }
+
+  deleteInode(ino: number): void {
+    this.inodes.set(ino, undefined);
+  }
+
+  /** A number that no inode of this pool ever had. */
+  newIno(): number {
+    const ino = this.counters.nextIno;
+    this.counters = { ...this.counters, nextIno: ino + 1 };
+    return ino;
+  }
+
+  /** Keeps the counters exact: call it with every change of their parts. */
+  count(inodes: number, usedBytes: number): void {
+    const { counters } = this;
+    this.counters = { ...counters, inodes: counters.inodes + inodes, usedBytes: counters.usedBytes + usedBytes };
+    assert(this.counters.inodes >= 0 && this.counters.usedBytes >= 0, 'counters below zero');
+  }
+
+  async dirent(parent: number, name: string): Promise<DirentRow | undefined> {
+    const key = direntName(parent, name);
+    if (this.dirents.has(key)) return this.dirents.get(key);
+    const cached = this.#ledger.cachedDirent(parent, name);
+    if (cached !== undefined) return cached;
+    const value = await this.tx.get(direntKey(parent, name));
+    return value === undefined ? undefined : decodeDirent(value);
+  }
+
+  putDirent(parent: number, name: string, row: DirentRow): void {
+    this.dirents.set(direntName(parent, name), row);
+    this.tx.put(direntKey(parent, name), encodeDirent(row));
+    this.tx.put(orderKey(parent, row.cookie), encodeOrder({ ino: row.ino, type: row.type, name }));
+  }
+
+  deleteDirent(parent: number, name: string, row: DirentRow): void {
+    this.dirents.set(direntName(parent, name), undefined);
+    this.tx.delete(direntKey(parent, name));
+    this.tx.delete(orderKey(parent, row.cookie));
+  }
+
+  /** A blob's row comes with this transaction, together with what endangers it (I2). It has no reference yet. */
+  bear(blob: BlobId): void {
+    if (this.#born.has(blob)) return;
+    this.#born.set(blob, must(this.#ledger.locations.expected(blob), `blob ${blob} was not expected`));
+    this.addReferences(blob, 0);
+  }
+
+  addReferences(blob: BlobId, count: number): void {
+    this.#references.set(blob, (this.#references.get(blob) ?? 0) + count);
+  }
+
+  /** Runs `effect` once the transaction is committed, before anybody else has the turn. */
+  afterwards(effect: () => void): void {
+    this.#effects.push(effect);
+  }
+
+  /** Writes what was collected. */
+  async finish(): Promise<void> {
+    for (const [ino, row] of this.inodes) {
+      if (row === undefined) this.tx.delete(inodeKey(ino));
+      else this.tx.put(inodeKey(ino), encodeInode(row));
+    }
+    for (const [blob, count] of this.#references) await this.#settle(blob, count);
+    if (this.counters !== this.#ledger.counters) this.tx.put(countersKey(), encodeCounters(this.counters));
+  }
+
+  async #settle(blob: BlobId, delta: number): Promise<void> {
+    const { tx } = this;
+    const born = this.#born.get(blob);
+    if (born !== undefined) {
+      const location = encodeLocationRow(encodeLocation(born.location));
+      assert(delta >= 0, `blob ${blob} is born with ${delta} references`);
+      if (delta === 0) tx.put(freeKey(blob, 0), location);
+      else {
+        tx.put(blobKey(blob), location);
+        if (delta > 1) tx.put(referencesKey(blob), encodeReferences(delta));
+        if (born.missing.length > 0) tx.put(endangeredKey(blob), encodeEndangered(born.missing));
+      }
+      this.afterwards(() => {
+        this.#afterBirth(born);
+      });
+      return;
+    }
+    if (delta === 0) return;
+    const [row, value] = [await tx.get(referencesKey(blob)), await tx.get(blobKey(blob))];
+    if (value === undefined)
+      throw new OperatingError('EIO', `the index has no location of blob ${blob}`, { hint: 'run a check of the pool' });
+    const before = row === undefined ? 1 : decodeReferences(row);
+    const after = before + delta;
+    assert(after >= 0, `blob ${blob} has ${after} references`);
+    if (after > 1) tx.put(referencesKey(blob), encodeReferences(after));
+    else if (before > 1) tx.delete(referencesKey(blob));
+    if (after > 0) return;
+    tx.delete(blobKey(blob));
+    tx.delete(endangeredKey(blob));
+    tx.put(freeKey(blob, 0), value);
+    this.afterwards(() => {
+      this.#ledger.locations.forget(blob);
+    });
+  }
+
+  #afterBirth(born: StoredBlob): void {
+    // A move that came while this transaction was already encoded: the row follows at once.
+    const moved = this.#ledger.locations.born(born);
+    if (moved !== undefined) this.#ledger.fix(born.location, moved.location);
+  }
+
+  runEffects(): void {
+    for (const effect of this.#effects) effect();
+  }
+}

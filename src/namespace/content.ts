@@ -1,0 +1,100 @@
+/**
+ * A content is the extents of one generation of an inode. Here are the steps that change one inside a transaction, each bounded. In every committed
+ * state extents do not overlap and none reaches beyond the inode's size (except behind a cut in progress, which a garbage row records).
+ */
+import { CHANGE_STEP_ROWS } from '../base/limits.js';
+import type { Extent } from '../index/schema/extent-row.js';
+import { decodeExtent, encodeExtent, sliceExtent } from '../index/schema/extent-row.js';
+import type { InodeRow } from '../index/schema/inode-row.js';
+import { extentKey, extentRange, garbageKey, parseExtentKey } from '../index/schema/tables.js';
+import { encodeNumber } from '../index/schema/work-rows.js';
+import type { Row } from '../index/index-store.js';
+import type { Change } from './change.js';
+
+/** A content by its inode and generation. */
+export interface ContentId {
+  readonly ino: number;
+  readonly generation: number;
+}
+
+/** How far a step came. */
+export interface Step {
+  /** Bytes whose extents went. */
+  readonly droppedBytes: number;
+  /** Everything before this offset is done. */
+  readonly reached: number;
+}
+
+export function extentOfRow(row: Row): Extent {
+  return decodeExtent(parseExtentKey(row.key).offset, row.value);
+}
+
+export function putExtent(change: Change, { ino, generation }: ContentId, extent: Extent): void {
+  change.tx.put(extentKey(ino, generation, extent.offset), encodeExtent(extent));
+  if (extent.kind === 'blob') change.addReferences(extent.blob, 1);
+}
+
+function dropExtent(change: Change, { ino, generation }: ContentId, extent: Extent): void {
+  change.tx.delete(extentKey(ino, generation, extent.offset));
+  if (extent.kind === 'blob') change.addReferences(extent.blob, -1);
+}
+
+/** The extent that begins before `offset` and reaches beyond it. */
+async function straddling(change: Change, { ino, generation }: ContentId, offset: number): Promise<Extent | undefined> {
+  if (offset === 0) return undefined;
+  const row = (await change.tx.scan(extentRange(ino, generation, 0, offset, 1, true)))[0];
+  const extent = row === undefined ? undefined : extentOfRow(row);
+  return extent !== undefined && extent.offset + extent.bytes > offset ? extent : undefined;
+}
+
+/** Drops what lies in `start` … `end`, keeping the rest of extents that reach beyond; at most CHANGE_STEP_ROWS of them. */
+export async function clearRange(change: Change, content: ContentId, start: number, end: number): Promise<Step> {
+  let droppedBytes = 0;
+  const over = await straddling(change, content, start);
+  if (over !== undefined) {
+    dropExtent(change, content, over);
+    putExtent(change, content, sliceExtent(over, over.offset, start));
+    const overEnd = over.offset + over.bytes;
+    if (overEnd > end) putExtent(change, content, sliceExtent(over, end, overEnd));
+    droppedBytes += Math.min(overEnd, end) - start;
+    if (overEnd >= end) return { droppedBytes, reached: end };
+  }
+  const rows = await change.tx.scan(
+    extentRange(content.ino, content.generation, start, end === Infinity ? undefined : end, CHANGE_STEP_ROWS),
+  );
+  let reached = start;
+  for (const row of rows) {
+    const extent = extentOfRow(row);
+    const extentEnd = extent.offset + extent.bytes;
+    dropExtent(change, content, extent);
+    if (extentEnd > end) putExtent(change, content, sliceExtent(extent, end, extentEnd));
+    reached = Math.min(extentEnd, end);
+    droppedBytes += reached - extent.offset;
+  }
+  return { droppedBytes, reached: rows.length < CHANGE_STEP_ROWS ? end : reached };
+}
+
+/** Drops what lies at or behind `from`; at most CHANGE_STEP_ROWS extents. `reached` is Infinity when nothing is left. */
+export async function cutContent(change: Change, content: ContentId, from: number): Promise<Step> {
+  return clearRange(change, content, from, Infinity);
+}
+
+/**
+ * Drops a whole content: at once when it is small, else by a garbage row, which the collector works off (`dropGarbage`). The inode must be pointed to
+ * another generation, or go, in the same transaction.
+ */
+export async function dropContent(change: Change, row: InodeRow): Promise<void> {
+  if (row.allocatedBytes === 0) return;
+  const rows = await change.tx.scan(extentRange(row.ino, row.generation, 0, undefined, CHANGE_STEP_ROWS));
+  if (rows.length < CHANGE_STEP_ROWS) for (const extent of rows) dropExtent(change, row, extentOfRow(extent));
+  else change.tx.put(garbageKey(row.ino, row.generation), encodeNumber(0));
+  change.count(0, -row.allocatedBytes);
+}
+
+/** One step of working off a garbage row of a whole content. Resolves true when the content and the row are gone. */
+export async function dropGarbage(change: Change, content: ContentId): Promise<boolean> {
+  const { reached } = await cutContent(change, content, 0);
+  const done = reached === Infinity;
+  if (done) change.tx.delete(garbageKey(content.ino, content.generation));
+  return done;
+}

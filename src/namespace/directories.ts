@@ -1,0 +1,244 @@
+/**
+ * Names: making, finding, removing and listing them. Each is one transaction (I3) in which the entry, the inode and its directory change together.
+ * Permissions are the kernel's business (default_permissions); what the file system itself must refuse is refused here.
+ */
+import type { Clock, Time } from '../base/clock.js';
+import { OperatingError, type ErrnoName } from '../base/errors.js';
+import { LINKS_MAX, NAME_BYTES_MAX, SYMLINK_BYTES_MAX } from '../base/limits.js';
+import type { Committed } from '../index/index-store.js';
+import type { DirentRow } from '../index/schema/dirent-row.js';
+import { decodeBytes, decodeOrder, encodeBytes } from '../index/schema/dirent-row.js';
+import type { InodeRow } from '../index/schema/inode-row.js';
+import { direntRange, orderRange, parseOrderKey, symlinkKey } from '../index/schema/tables.js';
+import type { Change } from './change.js';
+import type { Ledger } from './ledger.js';
+import { fileType, isDirectory, S_IFDIR, S_IFLNK, S_ISGID } from './modes.js';
+import type { Attributes, Caller, DirectoryEntry, Ino } from './namespace.js';
+import { attributesOf } from './node.js';
+import type { Nodes } from './nodes.js';
+
+/** Entries fetched at once for a listing. */
+const LIST_ROWS = 256;
+/** Cookies of . and ..; those of entries come behind. */
+const COOKIE_SELF = 1;
+const COOKIE_PARENT = 2;
+export const FIRST_COOKIE = 3;
+
+export function refuse(code: ErrnoName, message: string): never {
+  throw new OperatingError(code, message);
+}
+
+/** @throws OperatingError ENAMETOOLONG, EINVAL */
+export function checkName(name: string): void {
+  if (name.length > NAME_BYTES_MAX) refuse('ENAMETOOLONG', `name of ${name.length} bytes`);
+  if (name === '' || name === '.' || name === '..' || name.includes('/') || name.includes('\0')) refuse('EINVAL', 'not a name');
+}
+
+/** A directory's row. @throws OperatingError ENOENT, ENOTDIR */
+export async function directory(change: Change, ino: Ino): Promise<InodeRow> {
+  const row = await change.inode(ino);
+  if (row === undefined || row.links === 0) refuse('ENOENT', `directory ${ino} is gone`);
+  if (!isDirectory(row.mode)) refuse('ENOTDIR', `inode ${ino} is not a directory`);
+  return row;
+}
+
+/** @throws OperatingError ENOENT */
+export async function entry(change: Change, parent: Ino, name: string): Promise<DirentRow> {
+  return (await change.dirent(parent, name)) ?? refuse('ENOENT', 'no such entry');
+}
+
+/** An inode that an entry points to. */
+export async function target(change: Change, { ino }: DirentRow): Promise<InodeRow> {
+  return (await change.inode(ino)) ?? refuse('EIO', `an entry points to inode ${ino}, which is not there`);
+}
+
+/** @throws OperatingError ENOTEMPTY */
+export async function checkEmpty(change: Change, ino: Ino): Promise<void> {
+  if ((await change.tx.scan(direntRange(ino, 1))).length > 0) refuse('ENOTEMPTY', 'directory is not empty');
+}
+
+export class Directories {
+  readonly #ledger: Ledger;
+  readonly #nodes: Nodes;
+  readonly #clock: Clock;
+
+  constructor(ledger: Ledger, nodes: Nodes, clock: Clock) {
+    this.#ledger = ledger;
+    this.#nodes = nodes;
+    this.#clock = clock;
+  }
+
+  #attributes(row: InodeRow): Attributes {
+    return attributesOf(row, this.#nodes.get(row.ino));
+  }
+
+  /** The inode of a name, remembered for the kernel. @throws OperatingError ENOENT, ENOTDIR */
+  async lookup(parent: Ino, name: string): Promise<Attributes> {
+    if (name.length > NAME_BYTES_MAX) refuse('ENAMETOOLONG', `name of ${name.length} bytes`);
+    const ledger = this.#ledger;
+    let ino: Ino | undefined;
+    if (name === '.') ino = parent;
+    else if (name === '..') ino = (await this.#nodes.row(parent)).parent;
+    else ino = (ledger.cachedDirent(parent, name) ?? (await ledger.dirent(parent, name)))?.ino;
+    if (ino === undefined) {
+      if (!isDirectory((await this.#nodes.row(parent)).mode)) refuse('ENOTDIR', `inode ${parent} is not a directory`);
+      refuse('ENOENT', 'no such entry');
+    }
+    const row = ledger.cachedInode(ino) ?? (await ledger.inode(ino));
+    if (row === undefined) refuse('ENOENT', 'the entry went while it was looked up');
+    this.#nodes.remember(ino);
+    return this.#attributes(row);
+  }
+
+  /**
+   * Makes an inode and its name. `more` writes what else belongs to it, `made` runs among the effects.
+   * @throws OperatingError EEXIST, ENOENT, ENOTDIR, …
+   */
+  async make(
+    parent: Ino,
+    name: string,
+    mode: number,
+    caller: Caller,
+    options: { rdev?: number; size?: number; more?: (change: Change, row: InodeRow) => void; made?: (row: InodeRow) => void } = {},
+  ): Promise<Committed<InodeRow>> {
+    checkName(name);
+    const now = this.#clock.now();
+    return this.#ledger.change(async (change) => {
+      const above = await directory(change, parent);
+      if ((await change.dirent(parent, name)) !== undefined) refuse('EEXIST', 'the name exists');
+      const isDir = isDirectory(mode);
+      const inherits = (above.mode & S_ISGID) !== 0;
+      const row: InodeRow = {
+        ino: change.newIno(),
+        mode: isDir && inherits ? mode | S_ISGID : mode,
+        links: isDir ? 2 : 1,
+        uid: caller.uid,
+        gid: inherits ? above.gid : caller.gid,
+        rdev: options.rdev ?? 0,
+        size: options.size ?? 0,
+        allocatedBytes: 0,
+        generation: 0,
+        flags: 0,
+        parent: isDir ? parent : 0,
+        nextCookie: isDir ? FIRST_COOKIE : 0,
+        atime: now,
+        mtime: now,
+        ctime: now,
+      };
+      change.putInode(row);
+      change.count(1, 0);
+      change.putDirent(parent, name, { ino: row.ino, type: fileType(mode), cookie: above.nextCookie });
+      change.putInode({ ...grown(above, 1, isDir ? 1 : 0, now), nextCookie: above.nextCookie + 1 });
+      options.more?.(change, row);
+      change.afterwards(() => {
+        this.#nodes.remember(row.ino);
+        options.made?.(row);
+      });
+      return row;
+    });
+  }
+
+  symlink(parent: Ino, name: string, target: Uint8Array, caller: Caller): Promise<Committed<InodeRow>> {
+    if (target.length === 0) refuse('ENOENT', 'empty target');
+    if (target.length > SYMLINK_BYTES_MAX) refuse('ENAMETOOLONG', `target of ${target.length} bytes`);
+    return this.make(parent, name, S_IFLNK | 0o777, caller, {
+      size: target.length,
+      more: (change, row) => {
+        change.tx.put(symlinkKey(row.ino), encodeBytes(target));
+      },
+    });
+  }
+
+  async readlink(ino: Ino): Promise<Buffer> {
+    const value = await this.#ledger.index.get(symlinkKey(ino));
+    if (value === undefined) refuse('EINVAL', `inode ${ino} is not a symbolic link`);
+    return Buffer.from(decodeBytes(value, 'symlink'));
+  }
+
+  link(ino: Ino, parent: Ino, name: string): Promise<Committed<InodeRow>> {
+    checkName(name);
+    const now = this.#clock.now();
+    return this.#ledger.change(async (change) => {
+      const row = await change.inode(ino);
+      if (row === undefined || row.links === 0) refuse('ENOENT', `inode ${ino} is gone`);
+      if (isDirectory(row.mode)) refuse('EPERM', 'directories have one name only');
+      if (row.links >= LINKS_MAX) refuse('EMLINK', `${row.links} links`);
+      const above = await directory(change, parent);
+      if ((await change.dirent(parent, name)) !== undefined) refuse('EEXIST', 'the name exists');
+      const linked = { ...row, links: row.links + 1, ctime: now };
+      change.putInode(linked);
+      change.putDirent(parent, name, { ino, type: fileType(row.mode), cookie: above.nextCookie });
+      change.putInode({ ...grown(above, 1, 0, now), nextCookie: above.nextCookie + 1 });
+      change.afterwards(() => {
+        this.#nodes.remember(ino);
+      });
+      return linked;
+    });
+  }
+
+  unlink(parent: Ino, name: string): Promise<Committed<void>> {
+    const now = this.#clock.now();
+    return this.#ledger.change(async (change) => {
+      const above = await directory(change, parent);
+      const dirent = await entry(change, parent, name);
+      if (dirent.type === S_IFDIR) refuse('EISDIR', 'is a directory');
+      change.deleteDirent(parent, name, dirent);
+      change.putInode(grown(above, -1, 0, now));
+      await this.dropLink(change, await target(change, dirent), now);
+    });
+  }
+
+  rmdir(parent: Ino, name: string): Promise<Committed<void>> {
+    const now = this.#clock.now();
+    return this.#ledger.change(async (change) => {
+      const above = await directory(change, parent);
+      const dirent = await entry(change, parent, name);
+      if (dirent.type !== S_IFDIR) refuse('ENOTDIR', 'not a directory');
+      await checkEmpty(change, dirent.ino);
+      change.deleteDirent(parent, name, dirent);
+      change.putInode(grown(above, -1, -1, now));
+      await this.#nodes.remove(change, { ...(await target(change, dirent)), ctime: now });
+    });
+  }
+
+  /** One name of a file that is no directory goes. */
+  async dropLink(change: Change, row: InodeRow, now: Time): Promise<void> {
+    const left = { ...row, links: row.links - 1, ctime: now };
+    if (left.links > 0) change.putInode(left);
+    else await this.#nodes.unlinked(change, left);
+  }
+
+  /** Entries behind `offset` as long as there is room for them. */
+  async list(ino: Ino, offset: number, plus: boolean, room: (entry: DirectoryEntry) => boolean): Promise<void> {
+    const row = await this.#nodes.row(ino);
+    if (!isDirectory(row.mode)) refuse('ENOTDIR', `inode ${ino} is not a directory`);
+    const dots: [number, string, Ino][] = [
+      [COOKIE_SELF, '.', ino],
+      [COOKIE_PARENT, '..', row.parent],
+    ];
+    for (const [cookie, name, dotIno] of dots) {
+      if (offset >= cookie) continue;
+      if (!room({ ino: dotIno, name, type: S_IFDIR, nextOffset: cookie, attributes: undefined })) return;
+    }
+    for (let after = Math.max(offset, COOKIE_PARENT); ;) {
+      const rows = await this.#ledger.index.scan(orderRange(ino, after, LIST_ROWS));
+      for (const { key, value } of rows) {
+        const { cookie } = parseOrderKey(key);
+        after = cookie;
+        const listed = decodeOrder(value);
+        const inode = plus ? (this.#ledger.cachedInode(listed.ino) ?? (await this.#ledger.inode(listed.ino))) : undefined;
+        // Removed since the scan.
+        if (plus && inode === undefined) continue;
+        const attributes = inode === undefined ? undefined : this.#attributes(inode);
+        if (!room({ ...listed, nextOffset: cookie, attributes })) return;
+        if (plus) this.#nodes.remember(listed.ino);
+      }
+      if (rows.length < LIST_ROWS) return;
+    }
+  }
+}
+
+/** A directory after it got (or lost) entries and subdirectories. */
+export function grown(row: InodeRow, entries: number, subdirectories: number, now: Time): InodeRow {
+  return { ...row, size: row.size + entries, links: row.links + subdirectories, mtime: now, ctime: now };
+}

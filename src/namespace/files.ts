@@ -1,0 +1,186 @@
+/**
+ * Open files: handles, and what is done with them. Writes come late and with any handle's number (the kernel merges them), so what is written
+ * belongs to the inode; a handle knows only whether it may write, which error it still has to report, and how its reader moves.
+ */
+import { must } from '../base/assert.js';
+import { OperatingError } from '../base/errors.js';
+import type { IndexStore } from '../index/index-store.js';
+import type { InodeRow } from '../index/schema/inode-row.js';
+import type { Committer } from './commits.js';
+import { refuse } from './directories.js';
+import { isDirectory, isRegular, opensForWrite, truncatesOnOpen, withoutPrivileges } from './modes.js';
+import type { Attributes, Caller, Handle, Ino } from './namespace.js';
+import { attributesOf, type Node, type OpenFile } from './node.js';
+import type { Nodes } from './nodes.js';
+import type { Reader, ReadResult } from './reader.js';
+import type { Uploads } from './uploads.js';
+
+export interface FilesOptions {
+  readonly index: IndexStore;
+  readonly nodes: Nodes;
+  readonly uploads: Uploads;
+  readonly committer: Committer;
+  readonly reader: Reader;
+  readonly now: () => { readonly seconds: number; readonly nanoseconds: number };
+  /** Closing waits until durable. */
+  readonly durableClose: boolean;
+}
+
+export class Files {
+  readonly #options: FilesOptions;
+  readonly #files = new Map<Handle, OpenFile>();
+  readonly #directories = new Map<Handle, Ino>();
+  #lastHandle = 0;
+
+  constructor(options: FilesOptions) {
+    this.#options = options;
+  }
+
+  /** Files and directories that are open. */
+  get size(): number {
+    return this.#files.size + this.#directories.size;
+  }
+
+  #file(ino: Ino, handle: Handle): OpenFile {
+    const file = this.#files.get(handle);
+    if (file === undefined || file.node.ino !== ino) refuse('EBADF', `handle ${handle} is not open on inode ${ino}`);
+    return file;
+  }
+
+  #add(node: Node, flags: number): OpenFile {
+    const writes = opensForWrite(flags);
+    const file: OpenFile = { handle: ++this.#lastHandle, node, writes, error: undefined, expectedOffset: 0, sequential: true };
+    node.handles.add(file);
+    this.#files.set(file.handle, file);
+    return file;
+  }
+
+  /** @throws OperatingError ESTALE, EISDIR, EINVAL, ENOSPC */
+  async open(ino: Ino, flags: number, caller: Caller): Promise<Handle> {
+    const { nodes, uploads } = this.#options;
+    if (opensForWrite(flags)) uploads.checkSpace();
+    return nodes.attach(ino, (node) => {
+      if (isDirectory(node.row.mode)) refuse('EISDIR', `inode ${ino} is a directory`);
+      if (!isRegular(node.row.mode)) refuse('EINVAL', `inode ${ino} is not a regular file`);
+      const file = this.#add(node, flags);
+      // Belongs to the upload that begins here: until it commits, the index keeps the whole old file.
+      if (truncatesOnOpen(flags) && file.writes) this.#truncate(node, 0, caller);
+      return file.handle;
+    });
+  }
+
+  /** Opens an inode that was made in the transaction whose effects are running. */
+  created(row: InodeRow, flags: number): Handle {
+    return this.#add(this.#options.nodes.adopt(row), flags).handle;
+  }
+
+  read(ino: Ino, handle: Handle, offset: number, bytes: number): Promise<ReadResult> {
+    return this.#options.reader.read(this.#file(ino, handle), offset, bytes);
+  }
+
+  write(ino: Ino, handle: Handle, offset: number, data: Uint8Array, caller: Caller): Promise<number> {
+    return this.#options.uploads.write(this.#file(ino, handle).node, offset, data, caller);
+  }
+
+  #truncate(node: Node, size: number, caller: Caller): void {
+    const layer = this.#options.uploads.open(node);
+    layer.truncate(size);
+    const now = this.#options.now();
+    layer.times.mtime = now;
+    layer.times.ctime = now;
+    if (caller.uid !== 0 && withoutPrivileges(node.row.mode) !== node.row.mode) layer.killPrivileges = true;
+  }
+
+  /**
+   * Sets a file's length. With a writer around it is part of the upload; otherwise it is committed at once.
+   * @throws OperatingError ESTALE, EISDIR, EINVAL; what kept it from being committed.
+   */
+  async truncate(ino: Ino, size: number, caller: Caller): Promise<void> {
+    const { nodes, committer } = this.#options;
+    const node = await nodes.attach(ino, (found) => {
+      if (isDirectory(found.row.mode)) refuse('EISDIR', `inode ${ino} is a directory`);
+      if (!isRegular(found.row.mode)) refuse('EINVAL', `inode ${ino} is not a regular file`);
+      this.#truncate(found, size, caller);
+      return found;
+    });
+    for (const file of node.handles) if (file.writes) return;
+    const { poisons } = node;
+    await committer.commit(node);
+    if (node.poisons !== poisons) throw must(node.lastError, 'a poisoned upload has its reason');
+  }
+
+  /** Reports what poisoned an upload, once. */
+  #report(file: OpenFile): void {
+    const { error } = file;
+    file.error = undefined;
+    if (error !== undefined) throw error;
+  }
+
+  /** A descriptor was closed. One that could not write has nothing to commit. */
+  async flush(ino: Ino, handle: Handle): Promise<void> {
+    const file = this.#file(ino, handle);
+    const { node } = file;
+    if (file.writes && node.row.links > 0) {
+      if (node.top !== undefined) await this.#options.committer.commit(node);
+      const { index, durableClose } = this.#options;
+      if (durableClose && file.error === undefined && node.position > index.durablePosition) await index.durable(node.position);
+    }
+    this.#report(file);
+  }
+
+  async fsync(ino: Ino, handle: Handle): Promise<void> {
+    const file = this.#file(ino, handle);
+    const { node } = file;
+    if (node.row.links > 0) {
+      await this.#options.committer.commit(node);
+      this.#report(file);
+      await this.#options.index.durable();
+    }
+    this.#report(file);
+  }
+
+  /** The last descriptor of an open file is gone; the last one of an inode ends its upload. */
+  async release(ino: Ino, handle: Handle): Promise<void> {
+    const { nodes, committer, uploads } = this.#options;
+    const file = this.#file(ino, handle);
+    const { node } = file;
+    this.#files.delete(handle);
+    node.handles.delete(file);
+    if (node.handles.size > 0) return;
+    if (node.row.links === 0) {
+      uploads.discard(node);
+      await node.commitDone;
+    } else await committer.commit(node);
+    await nodes.settle(node);
+  }
+
+  async opendir(ino: Ino): Promise<Handle> {
+    const row = await this.#options.nodes.row(ino);
+    if (!isDirectory(row.mode)) refuse('ENOTDIR', `inode ${ino} is not a directory`);
+    this.#directories.set(++this.#lastHandle, ino);
+    return this.#lastHandle;
+  }
+
+  checkDirectory(ino: Ino, handle: Handle): void {
+    if (this.#directories.get(handle) !== ino) refuse('EBADF', `handle ${handle} is not open on directory ${ino}`);
+  }
+
+  releasedir(ino: Ino, handle: Handle): void {
+    this.checkDirectory(ino, handle);
+    this.#directories.delete(handle);
+  }
+
+  /** Attributes of a node or, without one, of a row. */
+  async attributes(ino: Ino): Promise<Attributes> {
+    return attributesOf(await this.#options.nodes.row(ino), this.#options.nodes.get(ino));
+  }
+
+  /** Commits what was written to an inode, before it gets a name that others look for. @throws what kept it from being committed. */
+  async commitInode(ino: Ino): Promise<void> {
+    const node = this.#options.nodes.get(ino);
+    if (node?.top === undefined || node.row.links === 0) return;
+    const { poisons } = node;
+    await this.#options.committer.commit(node);
+    if (node.poisons !== poisons) throw node.lastError ?? new OperatingError('EIO', 'what was written is lost');
+  }
+}

@@ -1,0 +1,146 @@
+/**
+ * The namespace's transactions, one after the other, and the caches of rows that they keep coherent. Everything in this folder that changes a row of
+ * the namespace goes through `change`, everything that reads an inode or a name through `inode` and `dirent`.
+ *
+ * A change has the ledger's turn from its first read until its effects are in the caches, so that within a body a cached row is the committed one, and
+ * whatever runs in `exclusively` cannot slip between a decision and its commit. Readers outside of a turn see committed rows too, perhaps one commit
+ * old when they get them, as with any call that overlaps another.
+ */
+import { LRUCache } from 'lru-cache';
+import { must } from '../base/assert.js';
+import { asOperatingError } from '../base/errors.js';
+import { INODE_CACHE_MAX } from '../base/limits.js';
+import type { Location } from '../base/location.js';
+import type { Committed, IndexStore } from '../index/index-store.js';
+import type { DirentRow } from '../index/schema/dirent-row.js';
+import { decodeDirent } from '../index/schema/dirent-row.js';
+import type { InodeRow } from '../index/schema/inode-row.js';
+import { decodeInode } from '../index/schema/inode-row.js';
+import { countersKey, direntKey, inodeKey } from '../index/schema/tables.js';
+import type { Counters } from '../index/schema/work-rows.js';
+import { decodeCounters } from '../index/schema/work-rows.js';
+import { Turns } from '../index/turns.js';
+import type { Storage } from '../storage/storage.js';
+import { Change } from './change.js';
+import { Locations } from './locations.js';
+import type { Log } from './options.js';
+
+const NO_COUNTERS: Counters = { inodes: 0, usedBytes: 0, nextIno: 1 };
+
+export class Ledger {
+  readonly index: IndexStore;
+  readonly locations: Locations;
+  /** Told of every inode row that a commit wrote (undefined: deleted), before anybody else sees the commit. */
+  onInode: (ino: number, row: InodeRow | undefined) => void = () => undefined;
+  readonly #inodes = new LRUCache<number, InodeRow>({ max: INODE_CACHE_MAX });
+  readonly #dirents = new LRUCache<string, DirentRow>({ max: INODE_CACHE_MAX });
+  readonly #turns = new Turns();
+  #counters: Counters = NO_COUNTERS;
+  /** Grows with each commit: what was read before may be old. */
+  #version = 0;
+
+  readonly #log: Log;
+
+  constructor(index: IndexStore, storage: Storage, log: Log) {
+    this.index = index;
+    this.#log = log;
+    this.locations = new Locations(index, (location) => storage.current(location));
+  }
+
+  /** Before anything else. */
+  async load(): Promise<void> {
+    const row = await this.index.get(countersKey());
+    this.#counters = row === undefined ? NO_COUNTERS : decodeCounters(row);
+  }
+
+  get counters(): Counters {
+    return this.#counters;
+  }
+
+  /** Runs `action` while no change is under way. */
+  async exclusively<T>(action: () => Promise<T>): Promise<T> {
+    const turn = this.#turns.take();
+    if (turn !== undefined) await turn;
+    try {
+      return await action();
+    } finally {
+      this.#turns.give();
+    }
+  }
+
+  /**
+   * One transaction: all or nothing. `body` awaits nothing but its change and may run again; what it wants done after the commit it hands to
+   * `change.afterwards`.
+   */
+  change<T>(body: (change: Change) => Promise<T>): Promise<Committed<T>> {
+    return this.exclusively(async () => {
+      let change: Change | undefined;
+      const committed = await this.index.transact(async (tx) => {
+        change = new Change(this, tx);
+        const value = await body(change);
+        await change.finish();
+        return value;
+      });
+      this.#apply(must(change, 'the body ran'));
+      return committed;
+    });
+  }
+
+  #apply(change: Change): void {
+    this.#version++;
+    for (const [ino, row] of change.inodes) {
+      if (row === undefined) this.#inodes.delete(ino);
+      else this.#inodes.set(ino, row);
+      this.onInode(ino, row);
+    }
+    for (const [key, row] of change.dirents) {
+      if (row === undefined) this.#dirents.delete(key);
+      else this.#dirents.set(key, row);
+    }
+    this.#counters = change.counters;
+    change.runEffects();
+  }
+
+  /** A blob moved while its row was on the way: the row is put right. */
+  fix(old: Location, now: Location): void {
+    this.locations.swap(old, now).catch((error: unknown) => {
+      this.#log('warn', `blob ${now.blob} keeps its old location`, { error: asOperatingError(error).message });
+    });
+  }
+
+  cachedInode(ino: number): InodeRow | undefined {
+    return this.#inodes.get(ino);
+  }
+
+  cachedDirent(parent: number, name: string): DirentRow | undefined {
+    return this.#dirents.get(direntName(parent, name));
+  }
+
+  async inode(ino: number): Promise<InodeRow | undefined> {
+    const cached = this.#inodes.get(ino);
+    if (cached !== undefined) return cached;
+    const version = this.#version;
+    const value = await this.index.get(inodeKey(ino));
+    if (value === undefined) return undefined;
+    const row = decodeInode(ino, value);
+    if (version === this.#version) this.#inodes.set(ino, row);
+    return row;
+  }
+
+  async dirent(parent: number, name: string): Promise<DirentRow | undefined> {
+    const key = direntName(parent, name);
+    const cached = this.#dirents.get(key);
+    if (cached !== undefined) return cached;
+    const version = this.#version;
+    const value = await this.index.get(direntKey(parent, name));
+    if (value === undefined) return undefined;
+    const row = decodeDirent(value);
+    if (version === this.#version) this.#dirents.set(key, row);
+    return row;
+  }
+}
+
+/** A name as a key of the cache. */
+export function direntName(parent: number, name: string): string {
+  return `${parent}/${name}`;
+}

@@ -1,0 +1,33 @@
+/** Numbers of the POSIX interface on Linux, and what they say. */
+
+export const S_IFMT = 0o170000;
+export const S_IFDIR = 0o040000;
+export const S_IFREG = 0o100000;
+export const S_IFLNK = 0o120000;
+export const S_ISUID = 0o4000;
+export const S_ISGID = 0o2000;
+export const S_IXGRP = 0o0010;
+/** Permission bits, set-id and sticky bits. */
+export const PERMISSION_BITS = 0o7777;
+
+const O_ACCMODE = 0o3;
+const O_RDONLY = 0;
+const O_TRUNC = 0o1000;
+
+export const XATTR_CREATE = 1;
+export const XATTR_REPLACE = 2;
+
+export const fileType = (mode: number): number => mode & S_IFMT;
+export const isDirectory = (mode: number): boolean => fileType(mode) === S_IFDIR;
+export const isRegular = (mode: number): boolean => fileType(mode) === S_IFREG;
+
+/** May a file opened with these flags be written? */
+export const opensForWrite = (flags: number): boolean => (flags & O_ACCMODE) !== O_RDONLY;
+export const truncatesOnOpen = (flags: number): boolean => (flags & O_TRUNC) !== 0;
+
+/** What remains of a mode when somebody without privileges writes to the file or its owner changes. */
+export function withoutPrivileges(mode: number): number {
+  // A set-group-id bit without group execution means mandatory locking, not a privilege.
+  const group = (mode & S_IXGRP) !== 0 ? S_ISGID : 0;
+  return isRegular(mode) ? mode & ~(S_ISUID | group) : mode;
+}

@@ -1,0 +1,107 @@
+/**
+ * What the namespace knows of an inode beyond its row while somebody uses it: open files, changes that are not committed, how often its content
+ * changed. A node exists while it has a handle or a layer.
+ */
+import type { Time } from '../base/clock.js';
+import type { OperatingError } from '../base/errors.js';
+import type { InodeRow } from '../index/schema/inode-row.js';
+import type { Layer } from './layer.js';
+import { withoutPrivileges } from './modes.js';
+import type { Attributes, Handle } from './namespace.js';
+
+/** One open file. */
+export interface OpenFile {
+  readonly handle: Handle;
+  readonly node: Node;
+  readonly writes: boolean;
+  /** An upload was poisoned while this was open: the next flush or fsync says so, once. */
+  error: OperatingError | undefined;
+  /** Where a sequential reader goes on. */
+  expectedOffset: number;
+  sequential: boolean;
+}
+
+export class Node {
+  readonly ino: number;
+  /** The committed row. */
+  row: InodeRow;
+  readonly handles = new Set<OpenFile>();
+  /** Takes new writes. */
+  current: Layer | undefined;
+  /** Is becoming visible. */
+  committing: Layer | undefined;
+  /** The commit in flight; never rejects. */
+  commitDone: Promise<void> | undefined;
+  /** Layers begun. */
+  sequence = 0;
+  /** Layers up to this one are committed or dead. */
+  settledSequence = 0;
+  /** Log position of the last commit of content or of times. */
+  position = 0;
+  /** Grows when the committed extents change. */
+  contentVersion = 0;
+  /** Uploads that failed. */
+  poisons = 0;
+  lastError: OperatingError | undefined;
+
+  constructor(row: InodeRow) {
+    this.ino = row.ino;
+    this.row = row;
+  }
+
+  get top(): Layer | undefined {
+    return this.current ?? this.committing;
+  }
+
+  /** Length of the file as everybody sees it. */
+  get size(): number {
+    return this.top?.size ?? this.row.size;
+  }
+
+  get idle(): boolean {
+    return this.handles.size === 0 && this.current === undefined && this.committing === undefined && this.commitDone === undefined;
+  }
+}
+
+function later(a: Time, b: Time | undefined): Time {
+  if (b === undefined) return a;
+  return b.seconds > a.seconds || (b.seconds === a.seconds && b.nanoseconds > a.nanoseconds) ? b : a;
+}
+
+/** A row with what a layer over it says about it (its size and extents apart). */
+export function withLayer(row: InodeRow, layer: Layer): InodeRow {
+  const { times } = layer;
+  return {
+    ...row,
+    mode: layer.killPrivileges ? withoutPrivileges(row.mode) : row.mode,
+    atime: times.atime ?? row.atime,
+    mtime: times.mtime ?? row.mtime,
+    // A change of the row that came after the layer's last one must not be dated back.
+    ctime: later(row.ctime, times.ctime),
+  };
+}
+
+/** Attributes as stat(2) gives them: the committed row, and what the node's layers change. */
+export function attributesOf(row: InodeRow, node?: Node): Attributes {
+  let seen = row;
+  let allocatedBytes = row.allocatedBytes;
+  for (const layer of node === undefined ? [] : [node.committing, node.current]) {
+    if (layer === undefined) continue;
+    if (layer.cutOffset === 0) allocatedBytes = 0;
+    allocatedBytes += layer.liveBytes();
+    seen = { ...withLayer(seen, layer), size: layer.size };
+  }
+  return {
+    ino: row.ino,
+    mode: seen.mode,
+    links: row.links,
+    uid: row.uid,
+    gid: row.gid,
+    rdev: row.rdev,
+    size: seen.size,
+    blocks: Math.ceil(allocatedBytes / 512),
+    atime: seen.atime,
+    mtime: seen.mtime,
+    ctime: seen.ctime,
+  };
+}

@@ -1,0 +1,144 @@
+/**
+ * Which inodes are in use, and what becomes of those that lost their last name. The content of an unlinked file lives as long as somebody has it open;
+ * an orphan row remembers it over a crash. What the kernel merely still knows (a lookup, a working directory) keeps its attributes: a ghost.
+ *
+ *   linked ──last name gone, open──▶ orphan ──last close──▶ removed (ghost while looked up) ──forgotten──▶ nothing
+ *      └──────last name gone, not open─────────────────────────▲
+ */
+import { CHANGE_STEP_ROWS } from '../base/limits.js';
+import { OperatingError } from '../base/errors.js';
+import { INODE_HAS_XATTRS, type InodeRow } from '../index/schema/inode-row.js';
+import { orphanKey, symlinkKey, xattrRange } from '../index/schema/tables.js';
+import { encodeNumber } from '../index/schema/work-rows.js';
+import type { Change } from './change.js';
+import { dropContent } from './content.js';
+import type { Ledger } from './ledger.js';
+import { fileType, S_IFLNK } from './modes.js';
+import type { Ino } from './namespace.js';
+import { Node } from './node.js';
+
+export class Nodes {
+  readonly #ledger: Ledger;
+  readonly #epoch: number;
+  readonly #nodes = new Map<Ino, Node>();
+  readonly #lookups = new Map<Ino, number>();
+  readonly #ghosts = new Map<Ino, InodeRow>();
+
+  constructor(ledger: Ledger, epoch: number) {
+    this.#ledger = ledger;
+    this.#epoch = epoch;
+    ledger.onInode = (ino, row) => {
+      const node = this.#nodes.get(ino);
+      if (node !== undefined && row !== undefined) node.row = row;
+    };
+  }
+
+  get(ino: Ino): Node | undefined {
+    return this.#nodes.get(ino);
+  }
+
+  all(): Node[] {
+    return [...this.#nodes.values()];
+  }
+
+  /** Inodes in use, of whatever kind: nothing may be left when the kernel has let go of everything. */
+  get size(): number {
+    return this.#nodes.size + this.#ghosts.size;
+  }
+
+  /** The kernel got attributes of this inode, and will tell when it forgets them. */
+  remember(ino: Ino): void {
+    this.#lookups.set(ino, (this.#lookups.get(ino) ?? 0) + 1);
+  }
+
+  forget(ino: Ino, count: number): void {
+    const left = (this.#lookups.get(ino) ?? 0) - count;
+    if (left > 0) this.#lookups.set(ino, left);
+    else {
+      this.#lookups.delete(ino);
+      this.#ghosts.delete(ino);
+    }
+  }
+
+  /** The row of an inode, or what is left of it. @throws OperatingError ESTALE */
+  async row(ino: Ino): Promise<InodeRow> {
+    const row = this.#nodes.get(ino)?.row ?? this.#ledger.cachedInode(ino) ?? (await this.#ledger.inode(ino)) ?? this.#ghosts.get(ino);
+    if (row === undefined) throw new OperatingError('ESTALE', `inode ${ino} is gone`);
+    return row;
+  }
+
+  /**
+   * Runs `use` with the inode's node in the same turn in which it was found, made if need be; no commit can remove it before `use` took hold of it.
+   * @throws OperatingError ESTALE
+   */
+  attach<T>(ino: Ino, use: (node: Node) => T): Promise<T> {
+    return this.#ledger.exclusively(async () => {
+      let node = this.#nodes.get(ino);
+      if (node === undefined) {
+        const row = await this.#ledger.inode(ino);
+        if (row === undefined) throw new OperatingError('ESTALE', `inode ${ino} is gone`);
+        node = new Node(row);
+        this.#nodes.set(ino, node);
+      }
+      try {
+        return use(node);
+      } finally {
+        if (node.idle && node.row.links > 0) this.#nodes.delete(ino);
+      }
+    });
+  }
+
+  /** The node of an inode that was made just now. Call it among the effects of its transaction. */
+  adopt(row: InodeRow): Node {
+    const node = new Node(row);
+    this.#nodes.set(row.ino, node);
+    return node;
+  }
+
+  /** The last name of an inode goes in this transaction. `row`: with no links left. */
+  async unlinked(change: Change, row: InodeRow): Promise<void> {
+    if (this.#nodes.has(row.ino)) {
+      change.putInode(row);
+      change.tx.put(orphanKey(row.ino), encodeNumber(this.#epoch));
+    } else await this.remove(change, row);
+  }
+
+  /** Takes an inode out, with all that belongs to it. */
+  async remove(change: Change, row: InodeRow): Promise<void> {
+    const { ino } = row;
+    await dropContent(change, row);
+    if ((row.flags & INODE_HAS_XATTRS) !== 0) await removeXattrs(change, ino);
+    if (fileType(row.mode) === S_IFLNK) change.tx.delete(symlinkKey(ino));
+    change.tx.delete(orphanKey(ino));
+    change.deleteInode(ino);
+    change.count(-1, 0);
+    change.afterwards(() => {
+      if (this.#lookups.has(ino)) this.#ghosts.set(ino, { ...row, links: 0 });
+    });
+  }
+
+  /** Lets go of a node that nobody uses. An unlinked file goes for good. */
+  async settle(node: Node): Promise<void> {
+    if (!node.idle || this.#nodes.get(node.ino) !== node) return;
+    if (node.row.links > 0) {
+      this.#nodes.delete(node.ino);
+      return;
+    }
+    await this.#ledger.change(async (change) => {
+      if (!node.idle || this.#nodes.get(node.ino) !== node) return;
+      const row = await change.inode(node.ino);
+      if (row !== undefined) await this.remove(change, row);
+      change.afterwards(() => {
+        this.#nodes.delete(node.ino);
+      });
+    });
+  }
+}
+
+async function removeXattrs(change: Change, ino: Ino): Promise<void> {
+  for (;;) {
+    const rows = await change.tx.scan(xattrRange(ino, CHANGE_STEP_ROWS));
+    for (const { key } of rows) change.tx.delete(key);
+    if (rows.length < CHANGE_STEP_ROWS) return;
+  }
+}

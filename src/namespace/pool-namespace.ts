@@ -1,0 +1,342 @@
+/**
+ * The namespace of one pool: puts the parts of this folder together and gives each operation of the interface to the one that does it. Made by the
+ * daemon, once the index and the data plane are open; closed before them.
+ */
+import { OperatingError } from '../base/errors.js';
+import type { Location } from '../base/location.js';
+import type { Committed } from '../index/index-store.js';
+import type { InodeRow } from '../index/schema/inode-row.js';
+import type { Counters } from '../index/schema/work-rows.js';
+import type { StoredBlob } from '../storage/storage.js';
+import { AttributeChanges } from './attributes.js';
+import { Background } from './background.js';
+import { BlobWriter } from './blob-writer.js';
+import { Budget } from './budget.js';
+import { BufferPool } from './buffers.js';
+import { Committer } from './commits.js';
+import { Directories, refuse } from './directories.js';
+import { Fetcher } from './fetcher.js';
+import { Files } from './files.js';
+import { Ledger } from './ledger.js';
+import { Manifests } from './manifest.js';
+import { ChunkMemory } from './memory.js';
+import { fileType, isDirectory, PERMISSION_BITS, S_IFDIR, S_IFREG } from './modes.js';
+import type {
+  AttributeChange,
+  Attributes,
+  Caller,
+  DirectoryEntry,
+  FileSystemStatus,
+  Handle,
+  Ino,
+  Namespace,
+  RenameFlags,
+} from './namespace.js';
+import { attributesOf } from './node.js';
+import { Nodes } from './nodes.js';
+import type { NamespaceOptions } from './options.js';
+import { Packer } from './packer.js';
+import { Pins } from './pins.js';
+import { Reader } from './reader.js';
+import { clearDeadSessions, finishCuts, initialiseNamespace } from './recovery.js';
+import { Renames } from './rename.js';
+import { CommitScheduler } from './scheduler.js';
+import { Space } from './space.js';
+import { Uploads } from './uploads.js';
+import { Xattrs } from './xattrs.js';
+
+/** Window buffers kept for the next taker. */
+const WINDOWS_KEPT = 4;
+const BLOCK_BYTES = 4096;
+/** What statfs calls free: inode numbers do not run out, but some programs want a number. */
+const FILES_FREE = 2 ** 32;
+
+/** How the namespace stands, for status and tests. */
+export interface NamespaceStatus extends Counters {
+  readonly dirtyBytes: number;
+  readonly openHandles: number;
+  readonly nodes: number;
+  readonly pinnedBlobs: number;
+}
+
+export class PoolNamespace implements Namespace {
+  /** For the durability services: the way to change rows, and what readers hold on to. */
+  readonly ledger: Ledger;
+  readonly pins = new Pins();
+  readonly packer: Packer;
+  readonly #options: NamespaceOptions;
+  readonly #nodes: Nodes;
+  readonly #uploads: Uploads;
+  readonly #committer: Committer;
+  readonly #scheduler: CommitScheduler;
+  readonly #directories: Directories;
+  readonly #renames: Renames;
+  readonly #files: Files;
+  readonly #attributes: AttributeChanges;
+  readonly #xattrs: Xattrs;
+  readonly #space: Space;
+  readonly #budget: Budget;
+  readonly #background: Background;
+
+  constructor(options: NamespaceOptions) {
+    const { index, storage, clock, log, settings, epoch } = options;
+    this.#options = options;
+    this.ledger = new Ledger(index, storage, log);
+    const { ledger, pins } = this;
+    this.#background = new Background(log);
+    this.#space = new Space(storage, clock);
+    this.#budget = new Budget(settings.uploadBytesMax);
+    this.#nodes = new Nodes(ledger, epoch);
+    const windows = new BufferPool(storage.blobBytesMax, WINDOWS_KEPT);
+    const memory = new ChunkMemory(this.#budget, windows);
+    const writer = new BlobWriter(storage, ledger, this.#space, windows);
+    const onInvalidate = options.onInvalidate ?? ((): void => undefined);
+    const common = { ledger, writer, clock, epoch, background: this.#background };
+    this.#uploads = new Uploads({ ...common, memory, space: this.#space, log, onInvalidate });
+    this.packer = new Packer({ ...common, storage, nodes: this.#nodes, newUpload: () => this.#uploads.newUpload() });
+    this.#committer = new Committer({
+      ...common,
+      storage,
+      memory,
+      uploads: this.#uploads,
+      onPackable: (bytes) => {
+        this.packer.note(bytes);
+      },
+      onSettled: (node) => {
+        this.#background.run(`end of inode ${node.ino}`, this.#nodes.settle(node));
+      },
+    });
+    this.#scheduler = new CommitScheduler(this.#uploads, this.#committer, this.#budget, this.#background, clock, settings.commitIntervalMs);
+    const fetcher = new Fetcher(storage, ledger.locations, pins, settings.readCacheBytesMax);
+    this.#files = new Files({
+      index,
+      nodes: this.#nodes,
+      uploads: this.#uploads,
+      committer: this.#committer,
+      reader: new Reader(ledger, new Manifests(index), fetcher, pins),
+      now: () => clock.now(),
+      durableClose: settings.durability === 'close',
+    });
+    this.#directories = new Directories(ledger, this.#nodes, clock);
+    this.#renames = new Renames(ledger, this.#nodes, this.#directories, clock);
+    this.#attributes = new AttributeChanges(ledger, this.#nodes, this.#files, this.#uploads, clock);
+    this.#xattrs = new Xattrs(ledger, this.#nodes, clock);
+  }
+
+  /** Reads or makes what must be there, finishes what must not wait, and begins the background work. */
+  async start(): Promise<void> {
+    const { readOnly, clock, epoch, log } = this.#options;
+    await this.ledger.load();
+    await this.#space.refresh();
+    if (readOnly) return;
+    await initialiseNamespace(this.ledger, clock);
+    const cuts = await finishCuts(this.ledger);
+    const cleared = clearDeadSessions(this.ledger, this.#nodes, epoch, clock).then(({ uploads, orphans }) => {
+      if (cuts + uploads + orphans > 0) log('info', 'cleared what the last session left', { cuts, uploads, orphans });
+    });
+    this.#background.run('clearing of dead sessions', cleared);
+    this.packer.start();
+  }
+
+  #checkWritable(): void {
+    if (this.#options.readOnly || !this.#options.index.writable)
+      throw new OperatingError('EROFS', 'the pool is read-only', { hint: 'see `ostraka status` for the reason' });
+  }
+
+  /** With `durability=close`, what was committed must be durable before the caller hears of it. */
+  async #settled<T>(committed: Promise<Committed<T>>): Promise<T> {
+    const { value, position } = await committed;
+    if (this.#options.settings.durability === 'close' && position > 0) await this.#options.index.durable(position);
+    return value;
+  }
+
+  async #made(committed: Promise<Committed<InodeRow>>): Promise<Attributes> {
+    const row = await this.#settled(committed);
+    return attributesOf(row, this.#nodes.get(row.ino));
+  }
+
+  status(): NamespaceStatus {
+    return {
+      ...this.ledger.counters,
+      dirtyBytes: this.#budget.usedBytes,
+      openHandles: this.#files.size,
+      nodes: this.#nodes.size,
+      pinnedBlobs: this.pins.size,
+    };
+  }
+
+  /** Storage moved shards of a blob (after a failed sync, or a rebuild). False: nothing refers to it. */
+  moved(old: Location, now: StoredBlob): Promise<boolean> {
+    return this.ledger.locations.swap(old, now.location);
+  }
+
+  async lookup(parent: Ino, name: string): Promise<Attributes> {
+    return this.#directories.lookup(parent, name);
+  }
+
+  async getattr(ino: Ino): Promise<Attributes> {
+    return this.#files.attributes(ino);
+  }
+
+  async setattr(ino: Ino, change: AttributeChange, caller: Caller): Promise<Attributes> {
+    this.#checkWritable();
+    return this.#attributes.set(ino, change, caller);
+  }
+
+  forget(ino: Ino, count: number): void {
+    this.#nodes.forget(ino, count);
+  }
+
+  async readlink(ino: Ino): Promise<Buffer> {
+    return this.#directories.readlink(ino);
+  }
+
+  async symlink(parent: Ino, name: string, target: Uint8Array, caller: Caller): Promise<Attributes> {
+    this.#checkWritable();
+    return this.#made(this.#directories.symlink(parent, name, target, caller));
+  }
+
+  async mknod(parent: Ino, name: string, mode: number, rdev: number, caller: Caller): Promise<Attributes> {
+    this.#checkWritable();
+    const type = fileType(mode) === 0 ? S_IFREG : fileType(mode);
+    if (isDirectory(type)) refuse('EPERM', 'directories are made by mkdir');
+    return this.#made(this.#directories.make(parent, name, type | (mode & PERMISSION_BITS), caller, { rdev }));
+  }
+
+  async mkdir(parent: Ino, name: string, mode: number, caller: Caller): Promise<Attributes> {
+    this.#checkWritable();
+    return this.#made(this.#directories.make(parent, name, S_IFDIR | (mode & PERMISSION_BITS), caller));
+  }
+
+  async unlink(parent: Ino, name: string): Promise<void> {
+    this.#checkWritable();
+    await this.#settled(this.#directories.unlink(parent, name));
+  }
+
+  async rmdir(parent: Ino, name: string): Promise<void> {
+    this.#checkWritable();
+    await this.#settled(this.#directories.rmdir(parent, name));
+  }
+
+  async rename(parent: Ino, name: string, newParent: Ino, newName: string, flags: RenameFlags): Promise<void> {
+    this.#checkWritable();
+    // Who looks behind the new name finds what was written before the rename.
+    const source = await this.ledger.dirent(parent, name);
+    if (source !== undefined) await this.#files.commitInode(source.ino);
+    await this.#settled(this.#renames.rename({ parent, name }, { parent: newParent, name: newName }, flags));
+  }
+
+  async link(ino: Ino, newParent: Ino, newName: string): Promise<Attributes> {
+    this.#checkWritable();
+    await this.#files.commitInode(ino);
+    return this.#made(this.#directories.link(ino, newParent, newName));
+  }
+
+  async open(ino: Ino, flags: number, caller: Caller): Promise<Handle> {
+    return this.#files.open(ino, flags, caller);
+  }
+
+  async create(
+    parent: Ino,
+    name: string,
+    mode: number,
+    flags: number,
+    caller: Caller,
+  ): Promise<{ attributes: Attributes; handle: Handle }> {
+    this.#checkWritable();
+    this.#uploads.checkSpace();
+    let handle = 0;
+    const made = (row: InodeRow): void => {
+      handle = this.#files.created(row, flags);
+    };
+    const attributes = await this.#made(this.#directories.make(parent, name, S_IFREG | (mode & PERMISSION_BITS), caller, { made }));
+    return { attributes, handle };
+  }
+
+  async read(ino: Ino, handle: Handle, offset: number, bytes: number): Promise<{ pieces: readonly Uint8Array[]; release(): void }> {
+    return this.#files.read(ino, handle, offset, bytes);
+  }
+
+  async write(ino: Ino, handle: Handle, offset: number, data: Uint8Array, caller: Caller): Promise<number> {
+    this.#checkWritable();
+    return this.#files.write(ino, handle, offset, data, caller);
+  }
+
+  async flush(ino: Ino, handle: Handle): Promise<void> {
+    return this.#files.flush(ino, handle);
+  }
+
+  async fsync(ino: Ino, handle: Handle): Promise<void> {
+    return this.#files.fsync(ino, handle);
+  }
+
+  async release(ino: Ino, handle: Handle): Promise<void> {
+    return this.#files.release(ino, handle);
+  }
+
+  async opendir(ino: Ino): Promise<Handle> {
+    return this.#files.opendir(ino);
+  }
+
+  async readdir(ino: Ino, handle: Handle, offset: number, plus: boolean, room: (entry: DirectoryEntry) => boolean): Promise<void> {
+    this.#files.checkDirectory(ino, handle);
+    return this.#directories.list(ino, offset, plus, room);
+  }
+
+  async releasedir(ino: Ino, handle: Handle): Promise<void> {
+    this.#files.releasedir(ino, handle);
+  }
+
+  async fsyncdir(ino: Ino, handle: Handle): Promise<void> {
+    this.#files.checkDirectory(ino, handle);
+    await this.#options.index.durable();
+  }
+
+  async setxattr(ino: Ino, name: string, value: Uint8Array, flags: number): Promise<void> {
+    this.#checkWritable();
+    return this.#xattrs.set(ino, name, value, flags);
+  }
+
+  async getxattr(ino: Ino, name: string): Promise<Buffer> {
+    return this.#xattrs.get(ino, name);
+  }
+
+  async listxattr(ino: Ino): Promise<string[]> {
+    return this.#xattrs.list(ino);
+  }
+
+  async removexattr(ino: Ino, name: string): Promise<void> {
+    this.#checkWritable();
+    return this.#xattrs.remove(ino, name);
+  }
+
+  async statfs(): Promise<FileSystemStatus> {
+    const { usableBytes, usableFreeBytes } = await this.#space.capacity();
+    return {
+      blockBytes: BLOCK_BYTES,
+      blocks: Math.floor(usableBytes / BLOCK_BYTES),
+      blocksFree: Math.max(0, Math.floor((usableFreeBytes - this.#budget.usedBytes) / BLOCK_BYTES)),
+      files: this.ledger.counters.inodes + FILES_FREE,
+      filesFree: FILES_FREE,
+    };
+  }
+
+  async syncAll(): Promise<void> {
+    await Promise.all([...this.#uploads.dirty].filter((node) => node.row.links > 0).map((node) => this.#committer.commit(node)));
+    if (!this.#options.readOnly) await this.#options.index.durable();
+  }
+
+  async close(): Promise<void> {
+    this.#scheduler.stop();
+    this.packer.stop();
+    if (this.#options.index.writable) await this.syncAll();
+    await this.#background.idle();
+  }
+}
+
+/** The namespace over an open index and data plane. A new, writable pool gets its root. */
+export async function createNamespace(options: NamespaceOptions): Promise<PoolNamespace> {
+  const namespace = new PoolNamespace(options);
+  await namespace.start();
+  return namespace;
+}

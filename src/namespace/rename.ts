@@ -1,0 +1,119 @@
+/** renameat2(2): one transaction in which two entries, their directories, and what was replaced change together (I3). */
+import type { Clock, Time } from '../base/clock.js';
+import type { Committed } from '../index/index-store.js';
+import type { DirentRow } from '../index/schema/dirent-row.js';
+import type { InodeRow } from '../index/schema/inode-row.js';
+import type { Change } from './change.js';
+import type { Directories } from './directories.js';
+import { checkEmpty, checkName, directory, entry, grown, refuse, target } from './directories.js';
+import type { Ledger } from './ledger.js';
+import { isDirectory } from './modes.js';
+import type { Ino, RenameFlags } from './namespace.js';
+import type { Nodes } from './nodes.js';
+
+/** One side of a rename. */
+interface Side {
+  readonly parent: Ino;
+  readonly name: string;
+}
+
+/** Directories deeper than this cannot have been made by path (PATH_MAX); the walk up is bounded all the same. */
+const DEPTH_MAX = 65_536;
+
+export class Renames {
+  readonly #ledger: Ledger;
+  readonly #nodes: Nodes;
+  readonly #directories: Directories;
+  readonly #clock: Clock;
+
+  constructor(ledger: Ledger, nodes: Nodes, directories: Directories, clock: Clock) {
+    this.#ledger = ledger;
+    this.#nodes = nodes;
+    this.#directories = directories;
+    this.#clock = clock;
+  }
+
+  /** @throws OperatingError ENOENT, EEXIST, EINVAL, ENOTDIR, EISDIR, ENOTEMPTY. */
+  async rename(from: Side, to: Side, flags: RenameFlags): Promise<Committed<void>> {
+    checkName(from.name);
+    checkName(to.name);
+    if (flags.noReplace && flags.exchange) refuse('EINVAL', 'noreplace and exchange exclude each other');
+    const now = this.#clock.now();
+    return this.#ledger.change(async (change) => {
+      await directory(change, from.parent);
+      await directory(change, to.parent);
+      const source = await entry(change, from.parent, from.name);
+      const replaced = await change.dirent(to.parent, to.name);
+      if (flags.noReplace && replaced !== undefined) refuse('EEXIST', 'the name exists');
+      if (flags.exchange && replaced === undefined) refuse('ENOENT', 'nothing to exchange with');
+      // Two names of one file: nothing happens, and both stay.
+      if (replaced?.ino === source.ino) return;
+      const moved = await target(change, source);
+      if (isDirectory(moved.mode)) await this.#checkOutside(change, moved.ino, to.parent);
+      if (flags.exchange && replaced !== undefined) await this.#exchange(change, from, to, source, replaced, now);
+      else await this.#move(change, from, to, source, replaced, now);
+    });
+  }
+
+  /** A directory must not go below itself. @throws OperatingError EINVAL */
+  async #checkOutside(change: Change, ino: Ino, under: Ino): Promise<void> {
+    let at = under;
+    for (let depth = 0; depth < DEPTH_MAX; depth++) {
+      if (at === ino) refuse('EINVAL', 'a directory cannot be moved into itself');
+      const row = await directory(change, at);
+      if (row.parent === at) return;
+      at = row.parent;
+    }
+    refuse('EINVAL', 'directories too deep');
+  }
+
+  async #move(change: Change, from: Side, to: Side, source: DirentRow, replaced: DirentRow | undefined, now: Time): Promise<void> {
+    const moved = await target(change, source);
+    const isDir = isDirectory(moved.mode);
+    let replacedDirectories = 0;
+    if (replaced !== undefined) {
+      const old = await target(change, replaced);
+      if (isDirectory(old.mode)) {
+        if (!isDir) refuse('EISDIR', 'a directory is replaced by directories only');
+        await checkEmpty(change, old.ino);
+        await this.#nodes.remove(change, { ...old, ctime: now });
+        replacedDirectories = 1;
+      } else {
+        if (isDir) refuse('ENOTDIR', 'a directory does not replace a file');
+        await this.#directories.dropLink(change, old, now);
+      }
+    }
+    change.deleteDirent(from.parent, from.name, source);
+    const directories = isDir ? 1 : 0;
+    change.putInode(grown(await directory(change, from.parent), -1, -directories, now));
+    // Read again: both sides may be the same directory.
+    const above = await directory(change, to.parent);
+    const entries = replaced === undefined ? 1 : 0;
+    const grownTo = grown(above, entries, directories - replacedDirectories, now);
+    // The entry keeps the place of the one that it replaces.
+    const cookie = replaced?.cookie ?? above.nextCookie;
+    change.putInode(replaced === undefined ? { ...grownTo, nextCookie: above.nextCookie + 1 } : grownTo);
+    change.putDirent(to.parent, to.name, { ...source, cookie });
+    await this.#arrived(change, moved.ino, to.parent, now);
+  }
+
+  async #exchange(change: Change, from: Side, to: Side, source: DirentRow, other: DirentRow, now: Time): Promise<void> {
+    const moved = await target(change, source);
+    const back = await target(change, other);
+    if (isDirectory(back.mode)) await this.#checkOutside(change, back.ino, from.parent);
+    change.putDirent(to.parent, to.name, { ...source, cookie: other.cookie });
+    change.putDirent(from.parent, from.name, { ...other, cookie: source.cookie });
+    const directories = (isDirectory(moved.mode) ? 1 : 0) - (isDirectory(back.mode) ? 1 : 0);
+    change.putInode(grown(await directory(change, from.parent), 0, -directories, now));
+    change.putInode(grown(await directory(change, to.parent), 0, directories, now));
+    await this.#arrived(change, moved.ino, to.parent, now);
+    await this.#arrived(change, back.ino, from.parent, now);
+  }
+
+  /** An inode is in another directory now. Its row may be one of those directories itself. */
+  async #arrived(change: Change, ino: Ino, parent: Ino, now: Time): Promise<void> {
+    const row: InodeRow | undefined = await change.inode(ino);
+    if (row === undefined) return;
+    change.putInode({ ...row, parent: isDirectory(row.mode) ? parent : 0, ctime: now });
+  }
+}

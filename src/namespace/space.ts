@@ -1,0 +1,52 @@
+/**
+ * How much more the pool can take. Storage is asked once in a while; in between, what was stored since is subtracted. Asking is cheap and never
+ * waits, so every write can.
+ */
+import type { Clock } from '../base/clock.js';
+import { CAPACITY_AGE_MS } from '../base/limits.js';
+import type { PoolCapacity, Storage } from '../storage/storage.js';
+
+export class Space {
+  readonly #storage: Storage;
+  readonly #clock: Clock;
+  #capacity: PoolCapacity = { rawFreeBytes: 0, rawTotalBytes: 0, usableBytes: 0, usableFreeBytes: 0 };
+  #storedBytes = 0;
+  #askedMs = -Infinity;
+  #asking: Promise<void> | undefined;
+
+  constructor(storage: Storage, clock: Clock) {
+    this.#storage = storage;
+    this.#clock = clock;
+  }
+
+  /** A blob took so much. */
+  stored(bytes: number): void {
+    this.#storedBytes += bytes;
+  }
+
+  /** The capacity, as of now. */
+  async capacity(): Promise<PoolCapacity> {
+    await (this.#asking ?? this.refresh());
+    return this.#capacity;
+  }
+
+  refresh(): Promise<void> {
+    this.#asking ??= this.#ask().finally(() => {
+      this.#asking = undefined;
+    });
+    return this.#asking;
+  }
+
+  async #ask(): Promise<void> {
+    this.#askedMs = this.#clock.monotonicMs();
+    const before = this.#storedBytes;
+    this.#capacity = await this.#storage.capacity();
+    this.#storedBytes -= before;
+  }
+
+  /** User data for which there is room, as known; less than nothing when more was stored. */
+  get freeBytes(): number {
+    if (this.#clock.monotonicMs() - this.#askedMs > CAPACITY_AGE_MS) this.refresh().catch(() => undefined);
+    return this.#capacity.usableFreeBytes - this.#storedBytes;
+  }
+}

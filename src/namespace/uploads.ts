@@ -1,0 +1,205 @@
+/**
+ * Uploads: how written data gets from the kernel's hands towards the index. Each inode with unsaved changes has one; its layers hold the bytes, its
+ * parts are windows that were stored while writing went on. Nothing here is visible in the index until `Committer` swaps it in.
+ *
+ *   write ──▶ layer ──window full──▶ part stored (blob, part row) ──commit──▶ extents
+ *                └──────────────────────commit────────────────────────────▶ extents
+ *   any store fails ──▶ poisoned: nothing of it commits, every open handle is told once, the last committed version stands
+ */
+import { makeBlobId } from '../base/ids.js';
+import type { Clock } from '../base/clock.js';
+import { asOperatingError, OperatingError } from '../base/errors.js';
+import { FILE_BYTES_MAX, UPLOAD_RANGES_MAX } from '../base/limits.js';
+import { must } from '../base/assert.js';
+import type { Background } from './background.js';
+import type { BlobWriter } from './blob-writer.js';
+import { Layer } from './layer.js';
+import type { Ledger } from './ledger.js';
+import type { Chunk, ChunkMemory } from './memory.js';
+import { withoutPrivileges } from './modes.js';
+import type { Caller, Ino } from './namespace.js';
+import type { Node } from './node.js';
+import type { Log } from './options.js';
+import { abortUpload, putPart } from './parts.js';
+import type { Space } from './space.js';
+
+export interface UploadsOptions {
+  readonly ledger: Ledger;
+  readonly writer: BlobWriter;
+  readonly memory: ChunkMemory;
+  readonly space: Space;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly epoch: number;
+  readonly background: Background;
+  readonly onInvalidate: (ino: Ino) => void;
+}
+
+export class Uploads {
+  readonly #options: UploadsOptions;
+  readonly #memory: ChunkMemory;
+  /** Nodes with changes that nobody commits yet, oldest first. */
+  readonly #dirty = new Set<Node>();
+  /** Told when a node has changes, or too many separate ones. */
+  onDirty: (node: Node, urgent: boolean) => void = () => undefined;
+  #counter = 0;
+
+  constructor(options: UploadsOptions) {
+    this.#options = options;
+    this.#memory = options.memory;
+  }
+
+  get dirty(): ReadonlySet<Node> {
+    return this.#dirty;
+  }
+
+  /** The layer that takes changes now. */
+  open(node: Node): Layer {
+    if (node.current !== undefined) return node.current;
+    const layer = new Layer(this.#memory, node.size, this.#options.clock.monotonicMs());
+    node.current = layer;
+    node.sequence++;
+    this.#dirty.add(node);
+    this.onDirty(node, false);
+    return layer;
+  }
+
+  /** The node's layer goes to the committer. */
+  freeze(node: Node): Layer {
+    const layer = must(node.current, 'nothing to commit');
+    layer.frozen = true;
+    node.current = undefined;
+    node.committing = layer;
+    this.#dirty.delete(node);
+    return layer;
+  }
+
+  /**
+   * Takes a copy of `data` at once. The promise waits for memory.
+   * @throws OperatingError EFBIG, ENOSPC; and what poisoned the upload while it waited.
+   */
+  async write(node: Node, offset: number, data: Uint8Array, caller: Caller): Promise<number> {
+    if (data.length === 0) return 0;
+    if (offset + data.length > FILE_BYTES_MAX) throw new OperatingError('EFBIG', `file would be longer than ${FILE_BYTES_MAX} bytes`);
+    if (!this.#fits(data.length)) {
+      const error = new OperatingError('ENOSPC', 'the pool is full', { hint: 'delete something or add a disk' });
+      if (node.current !== undefined) this.poison(node, node.current, error);
+      else this.#tell(node, error);
+      throw error;
+    }
+    const layer = this.open(node);
+    const full = layer.write(offset, data);
+    const now = this.#options.clock.now();
+    // Behind times that were set, this is a cached write that comes late.
+    if (!layer.mtimeGiven) {
+      layer.times.mtime = now;
+      layer.times.ctime = now;
+    }
+    if (caller.uid !== 0 && withoutPrivileges(node.row.mode) !== node.row.mode) layer.killPrivileges = true;
+    for (const chunk of full) this.#storePart(node, layer, chunk);
+    if (layer.ranges.size > UPLOAD_RANGES_MAX) this.onDirty(node, true);
+    const room = this.#memory.budget.room();
+    if (room !== undefined) {
+      const { poisons } = node;
+      await room;
+      if (node.poisons !== poisons) throw must(node.lastError, 'a poisoned upload has its reason');
+    }
+    return data.length;
+  }
+
+  /** Is there room for so much more user data, beside what is on its way? */
+  #fits(bytes: number): boolean {
+    const { space } = this.#options;
+    const free = space.freeBytes - bytes;
+    if (free >= this.#memory.budget.usedBytes) return true;
+    let pendingBytes = 0;
+    for (const node of this.#dirty) for (const layer of [node.committing, node.current]) pendingBytes += layer?.liveBytes() ?? 0;
+    return free >= pendingBytes;
+  }
+
+  /** Is there any room at all? @throws OperatingError ENOSPC */
+  checkSpace(): void {
+    if (!this.#fits(1)) throw new OperatingError('ENOSPC', 'the pool is full', { hint: 'delete something or add a disk' });
+  }
+
+  /** A full window goes to the disks while writing goes on. */
+  #storePart(node: Node, layer: Layer, chunk: Chunk): void {
+    layer.detach(chunk);
+    layer.parts.add(chunk);
+    chunk.state = 'storing';
+    this.#memory.budget.leaving(chunk.bytes);
+    chunk.settled = this.#store(node, layer, chunk).finally(() => {
+      if (chunk.state === 'storing') chunk.state = 'gone';
+      this.#memory.budget.left(chunk.bytes);
+      this.#memory.release(chunk);
+    });
+    this.#options.background.track(chunk.settled);
+  }
+
+  async #store(node: Node, layer: Layer, chunk: Chunk): Promise<void> {
+    const { writer, ledger, epoch } = this.#options;
+    try {
+      const stored = await writer.store(must(chunk.buffer, 'a window being stored has memory'));
+      if (layer.dead) {
+        await writer.abandon(stored);
+        return;
+      }
+      layer.upload ??= this.newUpload();
+      const upload = layer.upload;
+      await ledger.change(async (change) => {
+        if (layer.dead) change.bear(stored.location.blob);
+        else putPart(change, upload, epoch, node.ino, stored.location.blob);
+      });
+      if (layer.dead) return;
+      chunk.stored = stored;
+      chunk.state = 'stored';
+    } catch (error) {
+      this.poison(node, layer, asOperatingError(error));
+    }
+  }
+
+  /** A number for an upload that no other has, in any session. */
+  newUpload(): number {
+    return makeBlobId(this.#options.epoch, this.#counter++);
+  }
+
+  /**
+   * An upload failed. The layer and what was written over it are dropped; the last committed version stands; every handle that is open now reports
+   * the error once.
+   */
+  poison(node: Node, layer: Layer, error: OperatingError): void {
+    if (layer.dead || (node.current !== layer && node.committing !== layer)) return;
+    const lost = node.committing === layer ? [layer, node.current] : [layer];
+    for (const dead of lost) if (dead !== undefined) this.#kill(dead);
+    if (node.committing === layer) node.committing = undefined;
+    node.current = undefined;
+    if (node.committing === undefined) node.settledSequence = node.sequence;
+    this.#dirty.delete(node);
+    node.contentVersion++;
+    this.#tell(node, error);
+  }
+
+  #tell(node: Node, error: OperatingError): void {
+    node.poisons++;
+    node.lastError = error;
+    for (const file of node.handles) file.error ??= error;
+    this.#options.log('error', `what was written to inode ${node.ino} is lost: ${error.message}`, { ino: node.ino, code: error.code });
+    this.#options.onInvalidate(node.ino);
+  }
+
+  /** Drops changes that nobody will ever see: the file is gone. */
+  discard(node: Node): void {
+    if (node.current !== undefined) this.#kill(node.current);
+    node.current = undefined;
+    node.settledSequence = node.sequence;
+    this.#dirty.delete(node);
+  }
+
+  #kill(layer: Layer): void {
+    layer.dead = true;
+    // A frozen layer's memory may be in use by the committer, which closes it.
+    if (!layer.frozen) layer.close();
+    if (layer.upload !== undefined)
+      this.#options.background.run(`abort of upload ${layer.upload}`, abortUpload(this.#options.ledger, layer.upload));
+  }
+}

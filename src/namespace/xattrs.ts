@@ -1,0 +1,99 @@
+/** Extended attributes: one row each. Most inodes have none, and a bit in the inode says so, since the kernel asks for some before every first write. */
+import type { Clock } from '../base/clock.js';
+import { CHANGE_STEP_ROWS, NAME_BYTES_MAX, XATTR_LIST_BYTES_MAX, XATTR_VALUE_BYTES_MAX } from '../base/limits.js';
+import { decodeBytes, encodeBytes } from '../index/schema/dirent-row.js';
+import { INODE_HAS_XATTRS, type InodeRow } from '../index/schema/inode-row.js';
+import { parseXattrKey, xattrKey, xattrRange } from '../index/schema/tables.js';
+import { keyAfter } from '../index/keys.js';
+import type { Range, Row } from '../index/index-store.js';
+import type { Change } from './change.js';
+import { refuse } from './directories.js';
+import type { Ledger } from './ledger.js';
+import { XATTR_CREATE, XATTR_REPLACE } from './modes.js';
+import type { Ino } from './namespace.js';
+import type { Nodes } from './nodes.js';
+
+const CLASSES = ['user.', 'trusted.', 'security.'];
+
+function checkXattr(name: string): void {
+  if (name.length > NAME_BYTES_MAX) refuse('ERANGE', `attribute name of ${name.length} bytes`);
+  if (name.includes('\0') || !CLASSES.some((prefix) => name.startsWith(prefix) && name.length > prefix.length))
+    refuse('ENOTSUP', `attributes of this kind are not kept`);
+}
+
+async function names(ino: Ino, scan: (range: Range) => Promise<Row[]>): Promise<string[]> {
+  const found: string[] = [];
+  for (let range = xattrRange(ino, CHANGE_STEP_ROWS); ;) {
+    const rows = await scan(range);
+    for (const { key } of rows) found.push(parseXattrKey(key).name);
+    const last = rows.at(-1);
+    if (last === undefined || rows.length < CHANGE_STEP_ROWS) return found;
+    range = { ...range, start: keyAfter(last.key) };
+  }
+}
+
+export class Xattrs {
+  readonly #ledger: Ledger;
+  readonly #nodes: Nodes;
+  readonly #clock: Clock;
+
+  constructor(ledger: Ledger, nodes: Nodes, clock: Clock) {
+    this.#ledger = ledger;
+    this.#nodes = nodes;
+    this.#clock = clock;
+  }
+
+  /** @throws OperatingError ENODATA, ENOTSUP */
+  async get(ino: Ino, name: string): Promise<Buffer> {
+    checkXattr(name);
+    const row = await this.#nodes.row(ino);
+    if ((row.flags & INODE_HAS_XATTRS) === 0) refuse('ENODATA', 'no such attribute');
+    const value = await this.#ledger.index.get(xattrKey(ino, name));
+    if (value === undefined) refuse('ENODATA', 'no such attribute');
+    return Buffer.from(decodeBytes(value, 'xattr'));
+  }
+
+  async list(ino: Ino): Promise<string[]> {
+    const row = await this.#nodes.row(ino);
+    if ((row.flags & INODE_HAS_XATTRS) === 0) return [];
+    return names(ino, (range) => this.#ledger.index.scan(range));
+  }
+
+  /** @throws OperatingError EEXIST, ENODATA, E2BIG, ENOSPC, ENOTSUP */
+  async set(ino: Ino, name: string, value: Uint8Array, flags: number): Promise<void> {
+    checkXattr(name);
+    if (value.length > XATTR_VALUE_BYTES_MAX) refuse('E2BIG', `attribute of ${value.length} bytes`);
+    const now = this.#clock.now();
+    await this.#ledger.change(async (change) => {
+      const row = await this.#inode(change, ino);
+      const old = await change.tx.get(xattrKey(ino, name));
+      if (old !== undefined && (flags & XATTR_CREATE) !== 0) refuse('EEXIST', 'the attribute exists');
+      if (old === undefined && (flags & XATTR_REPLACE) !== 0) refuse('ENODATA', 'no such attribute');
+      if (old === undefined) {
+        // As listxattr(2) returns them: each with a NUL.
+        const others = await names(ino, (range) => change.tx.scan(range));
+        const listBytes = others.reduce((sum, other) => sum + other.length + 1, name.length + 1);
+        if (listBytes > XATTR_LIST_BYTES_MAX) refuse('ENOSPC', 'too many attributes');
+      }
+      change.tx.put(xattrKey(ino, name), encodeBytes(value));
+      change.putInode({ ...row, flags: row.flags | INODE_HAS_XATTRS, ctime: now });
+    });
+  }
+
+  /** @throws OperatingError ENODATA, ENOTSUP */
+  async remove(ino: Ino, name: string): Promise<void> {
+    checkXattr(name);
+    const now = this.#clock.now();
+    await this.#ledger.change(async (change) => {
+      const row = await this.#inode(change, ino);
+      if ((await change.tx.get(xattrKey(ino, name))) === undefined) refuse('ENODATA', 'no such attribute');
+      change.tx.delete(xattrKey(ino, name));
+      const left = await change.tx.scan(xattrRange(ino, 1));
+      change.putInode({ ...row, flags: left.length > 0 ? row.flags : row.flags & ~INODE_HAS_XATTRS, ctime: now });
+    });
+  }
+
+  async #inode(change: Change, ino: Ino): Promise<InodeRow> {
+    return (await change.inode(ino)) ?? refuse('ESTALE', `inode ${ino} is gone`);
+  }
+}
