@@ -4,6 +4,7 @@
  */
 import { chmod, rm } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
+import { systemClock } from '../base/clock.js';
 import { OperatingError, asOperatingError } from '../base/errors.js';
 import {
   CONTROL_CONNECTIONS_MAX,
@@ -15,6 +16,8 @@ import {
 } from './control-protocol.js';
 import { LineReader } from './line-reader.js';
 
+/** How long answers that are being worked on may take when the server closes. */
+const LAST_ANSWERS_MS = 1000;
 /** sun_path's length on Linux, without the final zero. */
 const SOCKET_PATH_BYTES_MAX = 107;
 
@@ -24,6 +27,8 @@ export type ControlHandler = (request: ControlRequest) => Promise<unknown>;
 export class ControlServer {
   readonly #server: Server;
   readonly #connections = new Set<Socket>();
+  /** Answers that are being worked on. */
+  readonly #answering = new Set<Promise<void>>();
   readonly #handler: ControlHandler;
 
   private constructor(handler: ControlHandler) {
@@ -79,6 +84,8 @@ export class ControlServer {
           if (socket.writable) socket.write(JSON.stringify(answer) + '\n');
           socket.resume();
         });
+        const answering = turn.finally(() => this.#answering.delete(answering));
+        this.#answering.add(answering);
       }
     });
   }
@@ -101,9 +108,10 @@ export class ControlServer {
     this.#server.close();
   }
 
-  /** Ends all connections after what was answered has been sent. */
+  /** Ends all connections, after what is about to be answered has been sent. */
   async close(): Promise<void> {
     this.stopListening();
+    await Promise.race([Promise.all(this.#answering), systemClock.sleep(LAST_ANSWERS_MS)]);
     await Promise.all(
       [...this.#connections].map(
         (socket) =>

@@ -13,10 +13,13 @@ import { MiB, POOL_DISKS_MAX } from '../base/limits.js';
 import type { Membership } from '../disk/membership.js';
 import { initialiseDisks } from '../disk/initialise-disks.js';
 import { LOCK_FILE } from '../disk/native-disk.js';
-import { nativeOpener } from '../disk/open-disk-set.js';
+import { nativeOpener, openDiskSet } from '../disk/open-disk-set.js';
 import { withDirectory } from '../disk/disk-opener.js';
 import { checkUnused } from '../disk/superblock-file.js';
 import { SUPERBLOCK_FILE } from '../disk/superblock.js';
+import { SqliteReplicaStore } from '../index/sqlite-durable.js';
+import { initialiseVoters } from '../quorum/open.js';
+import { QUORUM_DIRECTORY } from '../quorum/voter-format.js';
 import { checkCode, defaultCode, formatCode, planVoters, type Code, type VoterPlan } from './code.js';
 import { ensureFolder, poolPaths, type Folders } from './folders.js';
 import { checkPoolName, findDefinition, writeDefinition, type PoolDefinition } from './pool-definition.js';
@@ -219,14 +222,34 @@ async function write(membership: Membership, definition: PoolDefinition, folders
     }
     const created = new Date(systemClock.now().seconds * 1000).toISOString();
     await initialiseDisks({ opener: nativeOpener(systemClock), membership, settings: {}, created });
-    // From here on the superblocks are known to be ours; before, they are taken back by who writes them.
+    // From here on the directories are known to be ours; before, superblocks are taken back by who writes them.
     for (const { directory } of membership.members)
-      for (const name of [SUPERBLOCK_FILE, LOCK_FILE]) undo.push(() => rm(join(directory, name), { force: true }));
+      for (const name of [SUPERBLOCK_FILE, LOCK_FILE, QUORUM_DIRECTORY])
+        undo.push(() => rm(join(directory, name), { recursive: true, force: true }));
+    await makeVoters(membership);
     await writeDefinition(folders, definition);
   } catch (error) {
     // Last made, first removed. What cannot be removed is told by the error that came first.
     for (const action of undo.reverse()) await action().catch(() => undefined);
     throw error;
+  }
+}
+
+/** Gives each voter its empty log and index. */
+async function makeVoters(membership: Membership): Promise<void> {
+  const log = (): void => undefined;
+  const diskSet = await openDiskSet({ clock: systemClock, membership, log });
+  try {
+    const voters = diskSet.members().filter(({ member }) => member.voter);
+    for (const { disk, reason } of voters)
+      if (disk === undefined) throw reason ?? new OperatingError('EIO', 'a disk left while the pool was made');
+    await initialiseVoters({
+      poolId: membership.poolId,
+      voters: voters.map(({ member, disk }) => ({ number: member.number, disk: must(disk, 'checked above') })),
+      replicas: new SqliteReplicaStore({ clock: systemClock, log }),
+    });
+  } finally {
+    await diskSet.close();
   }
 }
 
@@ -254,6 +277,5 @@ function remarks(
     warnings.push(
       `with ${voters} voters, losing ${plan.tolerated + 1} of them makes the pool read-only; ${2 * code.m + 1 - voters} more --witness would avoid that.`,
     );
-  must(disks[0], 'a pool has a disk');
   return { warnings, notes };
 }

@@ -1,0 +1,215 @@
+/**
+ * The daemon of one pool: an open pool, its mount, and the control socket. `start` resolves when the mount is usable; `stop` unmounts, makes everything
+ * durable and lets go of the disks.
+ *
+ *   starting ──▶ serving ──stop()──▶ unmounting ──▶ closing ──▶ stopped
+ *                   ▲                    │ EBUSY (not lazy)
+ *                   └────────────────────┘
+ *   serving ──unmounted by somebody else──▶ closing
+ */
+import { rm, writeFile } from 'node:fs/promises';
+import { must } from '../base/assert.js';
+import { systemClock } from '../base/clock.js';
+import { asOperatingError, OperatingError } from '../base/errors.js';
+import { nativeIo } from '../base/native-io.js';
+import { mountFuse, type FuseMount } from '../frontend/fuse/mount.js';
+import { cleanStaleMount } from '../frontend/fuse/stale-mount.js';
+import type { ControlRequest } from './control-protocol.js';
+import { ControlServer } from './control-server.js';
+import { ensureFolder, poolPaths, type Folders } from './folders.js';
+import { pathsOf } from './inode-paths.js';
+import type { Log } from './logger.js';
+import type { MountOptions } from './mount-options.js';
+import { openPool, type Pool } from './pool.js';
+import { writeDefinition, type PoolDefinition } from './pool-definition.js';
+import { reportPool } from './pool-report.js';
+import { storeInIndex } from './pool-settings.js';
+import { settingKeys, type StoredSettings } from './settings.js';
+import type { StatusReport } from './status-report.js';
+
+/** After a lazy unmount, programs that still have files open get this long to finish. */
+const LAZY_LIMIT_MS = 10_000;
+
+export interface DaemonOptions {
+  readonly folders: Folders;
+  readonly definition: PoolDefinition;
+  /** Absolute. */
+  readonly mountpoint: string;
+  readonly mountOptions: MountOptions;
+  readonly log: Log;
+  readonly progress: (text: string) => void;
+}
+
+export class Daemon {
+  /** Resolves when the daemon has stopped; rejects when what was committed could not be made durable. */
+  readonly stopped: Promise<void>;
+  readonly #options: DaemonOptions;
+  #pool: Pool | undefined;
+  #mount: FuseMount | undefined;
+  #control: ControlServer | undefined;
+  #stopping: Promise<void> | undefined;
+  #closing: Promise<void> | undefined;
+  #stoppedResolve: (closing: Promise<void>) => void = () => undefined;
+
+  constructor(options: DaemonOptions) {
+    this.#options = options;
+    this.stopped = new Promise((resolve) => {
+      this.#stoppedResolve = resolve;
+    });
+  }
+
+  /**
+   * Opens the pool and mounts it.
+   * @throws OperatingError; nothing is left behind then.
+   */
+  async start(): Promise<void> {
+    try {
+      await this.#open();
+    } catch (error) {
+      await this.#close().catch(() => undefined);
+      throw error;
+    }
+  }
+
+  async #open(): Promise<void> {
+    const { folders, definition, mountpoint, mountOptions, log, progress } = this.#options;
+    const { readOnly, allowOther, noExec, noAtime } = mountOptions;
+    const paths = poolPaths(folders, definition.name);
+    await ensureFolder(folders.run, true);
+    const pool = await openPool({
+      folders,
+      definition,
+      readOnly,
+      log,
+      progress,
+      onInvalidate: (ino) => {
+        void this.#invalidate(ino);
+      },
+    });
+    this.#pool = pool;
+    await writeFile(paths.pid, `${process.pid}\n`);
+    // The disks are locked: mounts of a dead daemon of this pool, here or where it was mounted last, are nobody's.
+    for (const path of new Set([mountpoint, definition.lastMountpoint ?? mountpoint]))
+      if (await cleanStaleMount(path).catch(() => 0)) log('info', 'the mount of a dead daemon was removed', { path });
+    this.#control = await ControlServer.open(paths.socket, (request) => this.#handle(request));
+    const mount = await mountFuse({
+      mountpoint,
+      namespace: pool.namespace,
+      source: definition.name,
+      readOnly: readOnly || !pool.log.writable,
+      noExec,
+      noAtime,
+      ...(allowOther !== undefined && { allowOther }),
+      busyWord: nativeIo().busyWord,
+      clock: systemClock,
+      log,
+    });
+    this.#mount = mount;
+    if (definition.lastMountpoint !== mount.mountpoint) await writeDefinition(folders, { ...definition, lastMountpoint: mount.mountpoint });
+    log('info', 'mounted', { mountpoint: mount.mountpoint, epoch: pool.log.epoch });
+    // Unmounted by us or by somebody else: nothing is left to serve.
+    void mount.closed.then(() => this.#close().catch(() => undefined));
+  }
+
+  /** Why the pool can only be read, beside the operator's own wish. */
+  get readOnlyReason(): string | undefined {
+    return this.#pool?.log.readOnlyReason;
+  }
+
+  async status(): Promise<StatusReport> {
+    const { definition, mountpoint, mountOptions } = this.#options;
+    const pool = must(this.#pool, 'an open pool has a status');
+    return reportPool({ pool, clock: systemClock, name: definition.name, mountpoint, readOnly: mountOptions.readOnly });
+  }
+
+  /**
+   * Unmounts, makes everything durable, lets go of the disks.
+   * @param lazy also while files are open: the mount disappears at once, programs get some time to finish
+   * @throws OperatingError EBUSY when files are open, and all goes on; or what could not be made durable
+   */
+  async stop(lazy: boolean): Promise<void> {
+    this.#stopping ??= this.#unmount(lazy).finally(() => {
+      this.#stopping = undefined;
+    });
+    await this.#stopping;
+    await this.#close();
+  }
+
+  async #unmount(lazy: boolean): Promise<void> {
+    const mount = this.#mount;
+    if (mount === undefined) return;
+    try {
+      await mount.unmount();
+      return;
+    } catch (error) {
+      if (!lazy || asOperatingError(error).code !== 'EBUSY') throw error;
+    }
+    this.#options.log('warn', 'the mount is in use and is detached', { mountpoint: mount.mountpoint });
+    const ended = mount.unmount({ lazy: true });
+    const late = systemClock.sleep(LAZY_LIMIT_MS).then(() => 'late' as const);
+    if ((await Promise.race([ended, late])) !== 'late') return;
+    // What the kernel holds of files that stay open is asked for before the connection ends.
+    await Promise.race([Promise.all(this.#writers().map((ino) => this.#invalidate(ino))), systemClock.sleep(LAZY_LIMIT_MS)]);
+    this.#options.log('warn', 'files stay open: the connection is cut', { mountpoint: mount.mountpoint });
+    mount.abort();
+    await mount.closed;
+  }
+
+  /** Lets go of everything, once. */
+  #close(): Promise<void> {
+    this.#closing ??= this.#closeAll();
+    this.#stoppedResolve(this.#closing);
+    return this.#closing;
+  }
+
+  async #closeAll(): Promise<void> {
+    const { folders, definition, log } = this.#options;
+    const paths = poolPaths(folders, definition.name);
+    this.#control?.stopListening();
+    try {
+      await this.#pool?.close();
+      if (this.#pool !== undefined) log('info', 'everything is durable, the disks are released');
+    } finally {
+      if (this.#pool !== undefined) await rm(paths.pid, { force: true });
+    }
+  }
+
+  /** Sends what was answered, and ends the connections. */
+  async endControl(): Promise<void> {
+    await this.#control?.close();
+  }
+
+  async #invalidate(ino: number): Promise<void> {
+    await this.#mount?.invalidateInode(ino, true);
+  }
+
+  /** Inodes that are open for writing. */
+  #writers(): number[] {
+    return this.#pool?.namespace.writers() ?? [];
+  }
+
+  async #handle(request: ControlRequest): Promise<unknown> {
+    const pool = this.#pool;
+    if (pool === undefined || this.#closing !== undefined) throw new OperatingError('ECONNRESET', 'the daemon is about to end');
+    switch (request.verb) {
+      case 'status':
+        return this.status();
+      case 'writers':
+        return { mountpoint: this.#options.mountpoint, paths: await pathsOf(pool.index, systemClock, this.#writers()) };
+      case 'sync':
+        await pool.namespace.syncAll();
+        return {};
+      case 'settings':
+        return this.#changeSettings(pool, request.settings);
+      case 'stop':
+        await this.stop(request.lazy);
+        return { pid: process.pid };
+    }
+  }
+
+  async #changeSettings(pool: Pool, settings: StoredSettings): Promise<{ pending: string[] }> {
+    await storeInIndex(pool.index, settings);
+    const changed = settingKeys.filter(({ field }) => settings[field] !== undefined && settings[field] !== pool.settings[field]);
+    return { pending: changed.map(({ key }) => key) };
+  }
+}

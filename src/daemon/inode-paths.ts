@@ -1,0 +1,75 @@
+/**
+ * Names for inodes, found in the index: `ostraka sync` needs a path to fsync a file through the mount. Directories' rows lead up; the name of a
+ * file is looked for in one pass over all names, a page at a time, so that the event loop goes on in between.
+ */
+import type { Clock } from '../base/clock.js';
+import type { IndexStore, Range } from '../index/index-store.js';
+import { KeyReader, keyAfter } from '../index/keys.js';
+import { decodeDirent } from '../index/schema/dirent-row.js';
+import { decodeInode } from '../index/schema/inode-row.js';
+import { TABLES, direntRange, inodeKey, tableRange } from '../index/schema/tables.js';
+
+const PAGE_ROWS = 1000;
+/** Deeper paths are longer than PATH_MAX. */
+const DEPTH_MAX = 2048;
+const ROOT_INO = 1;
+
+interface Name {
+  readonly parent: number;
+  readonly name: string;
+}
+
+/** One name of each inode in `wanted` within `range`; stops when all are found. */
+async function findNames(index: IndexStore, clock: Clock, range: Range, wanted: ReadonlySet<number>): Promise<Map<number, Name>> {
+  const found = new Map<number, Name>();
+  let start = range.start;
+  while (found.size < wanted.size) {
+    const rows = await index.scan({ ...range, start, limit: PAGE_ROWS });
+    for (const { key, value } of rows) {
+      const { ino } = decodeDirent(value);
+      if (!wanted.has(ino) || found.has(ino)) continue;
+      const reader = new KeyReader(key);
+      found.set(ino, { parent: reader.number(), name: reader.restText() });
+    }
+    const last = rows.at(-1);
+    if (last === undefined || rows.length < PAGE_ROWS) break;
+    start = keyAfter(last.key);
+    await clock.yield();
+  }
+  return found;
+}
+
+async function parentOf(index: IndexStore, directory: number): Promise<number | undefined> {
+  const row = await index.get(inodeKey(directory));
+  return row === undefined ? undefined : decodeInode(directory, row).parent;
+}
+
+/** Path of a directory below the mount point, '' for the root; undefined when it is gone. */
+async function directoryPath(index: IndexStore, clock: Clock, ino: number): Promise<string | undefined> {
+  const names: string[] = [];
+  for (let at = ino; at !== ROOT_INO;) {
+    if (names.length === DEPTH_MAX) return undefined;
+    const parent = await parentOf(index, at);
+    if (parent === undefined) return undefined;
+    const name = (await findNames(index, clock, direntRange(parent, PAGE_ROWS), new Set([at]))).get(at)?.name;
+    if (name === undefined) return undefined;
+    names.unshift(name);
+    at = parent;
+  }
+  return names.join('/');
+}
+
+/**
+ * One path below the mount point for each of the files, one character a byte. Files without a name (any more) have none.
+ * @param inos at most a few thousand
+ */
+export async function pathsOf(index: IndexStore, clock: Clock, inos: readonly number[]): Promise<string[]> {
+  const paths: string[] = [];
+  const folders = new Map<number, string | undefined>();
+  for (const { parent, name } of (await findNames(index, clock, tableRange(TABLES.dirent, PAGE_ROWS), new Set(inos))).values()) {
+    if (!folders.has(parent)) folders.set(parent, await directoryPath(index, clock, parent));
+    const folder = folders.get(parent);
+    if (folder !== undefined) paths.push(folder === '' ? name : `${folder}/${name}`);
+  }
+  return paths;
+}

@@ -1,0 +1,112 @@
+/** Fills in the status of an open pool. */
+import type { Clock } from '../base/clock.js';
+import type { IndexStore } from '../index/index-store.js';
+import { keyAfter } from '../index/keys.js';
+import { TABLES, tableRange } from '../index/schema/tables.js';
+import { formatCode } from './code.js';
+import type { Pool } from './pool.js';
+import type { DiskReport, PoolHealth, StatusReport, VoterReport } from './status-report.js';
+
+const PAGE_ROWS = 4096;
+
+export interface ReportOptions {
+  readonly pool: Pool;
+  readonly clock: Clock;
+  readonly name: string;
+  readonly mountpoint: string;
+  /** Mounted read-only because the operator wanted it so. */
+  readonly readOnly: boolean;
+}
+
+export async function reportPool(options: ReportOptions): Promise<StatusReport> {
+  const { pool, name, mountpoint } = options;
+  const { membership } = pool.diskSet;
+  const disks = await Promise.all(pool.diskSet.members().map(diskReport));
+  const status = pool.namespace.status();
+  const capacity = await pool.storage.capacity();
+  const endangered = await countEndangered(pool.index, options.clock);
+  const { log } = pool;
+  return {
+    pool: name,
+    pool_id: membership.poolId,
+    state: options.readOnly || !log.writable ? 'read-only' : 'mounted',
+    health: health(membership.m, disks, endangered),
+    messages: messages(options, disks, endangered),
+    code: formatCode(membership),
+    mountpoint,
+    disks,
+    voters: voterReports(pool),
+    usable_bytes: capacity.usableBytes,
+    used_bytes: status.usedBytes,
+    free_bytes: capacity.usableFreeBytes,
+    endangered_blobs: endangered,
+    objects: status.inodes,
+    log: { epoch: log.epoch, position: log.head.position, durable_position: log.durablePosition },
+    daemon_pid: process.pid,
+  };
+}
+
+type Member = ReturnType<Pool['diskSet']['members']>[number];
+
+async function diskReport({ member, state, disk, reason, errors }: Member): Promise<DiskReport> {
+  // A disk that does not answer now is about to be taken out: its space is unknown.
+  const capacity = await disk?.capacity().catch(() => undefined);
+  return {
+    path: disk?.directory ?? member.directory,
+    id: member.id,
+    number: member.number,
+    role: member.role,
+    zone: member.zone ?? null,
+    state,
+    reason: reason?.message ?? null,
+    used_bytes: capacity === undefined ? 0 : capacity.totalBytes - capacity.freeBytes,
+    free_bytes: capacity?.freeBytes ?? 0,
+    errors,
+  };
+}
+
+function voterReports(pool: Pool): VoterReport[] {
+  const members = new Map(pool.diskSet.members().map((each) => [each.member.number, each]));
+  return pool.log.voters().map((voter) => {
+    const found = members.get(voter.number);
+    return {
+      path: found?.disk?.directory ?? found?.member.directory ?? `disk ${voter.number}`,
+      state: voter.state,
+      reason: voter.reason ?? null,
+      synced_position: voter.syncedPosition,
+      replica_position: voter.replicaPosition,
+    };
+  });
+}
+
+function health(m: number, disks: readonly DiskReport[], endangered: number): PoolHealth {
+  const out = disks.filter(({ role, state }) => role === 'data' && state === 'offline').length;
+  if (out > m) return 'failing';
+  if (endangered > 0) return 'endangered';
+  return disks.some(({ state }) => state === 'offline') ? 'degraded' : 'good';
+}
+
+function messages({ pool, readOnly }: ReportOptions, disks: readonly DiskReport[], endangered: number): string[] {
+  const { m } = pool.diskSet.membership;
+  const out = disks.filter(({ role, state }) => role === 'data' && state === 'offline').length;
+  const found: string[] = [];
+  if (!pool.log.writable) found.push(`The pool is read-only: ${pool.log.readOnlyReason ?? 'there is no majority of voters'}`);
+  else if (readOnly) found.push('The pool was mounted read-only.');
+  if (out > m) found.push(`${out} disks are out and the code makes up for ${m}: some files give EIO until disks return.`);
+  else if (out > 0) found.push(`${out} of ${m} tolerable disks are out: bring them back or replace them.`);
+  if (endangered > 0) found.push(`${endangered} blobs lack shards, since disks were out when they were written.`);
+  const broken = pool.log.voters().filter(({ state }) => state === 'broken').length;
+  if (broken > 0) found.push(`${broken} voters are broken; they are rebuilt from the others while a majority is there.`);
+  return found;
+}
+
+async function countEndangered(index: IndexStore, clock: Clock): Promise<number> {
+  let count = 0;
+  for (let range = tableRange(TABLES.endangered, PAGE_ROWS); ; await clock.yield()) {
+    const rows = await index.scan(range);
+    count += rows.length;
+    const last = rows.at(-1);
+    if (last === undefined || rows.length < PAGE_ROWS) return count;
+    range = { ...range, start: keyAfter(last.key) };
+  }
+}

@@ -1,0 +1,327 @@
+/**
+ * An open pool without its mount: the one place where the floors are put on top of each other. The daemon opens it, mounts its namespace, and
+ * closes it; tests use it as it is.
+ *
+ *   disks found, locked, synced ─▶ log recovered (entries whose data is not there are cut) ─▶ index ─▶ data plane ─▶ namespace
+ *
+ * Closing goes the same way back. Keeps I9 by the locks of the disks, taken first and released last; I2 by declaring disks out in the index before
+ * the data plane leaves a shard out; I8 by passing on every change of a disk.
+ */
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { must } from '../base/assert.js';
+import { systemClock, systemRandom } from '../base/clock.js';
+import { OperatingError, asOperatingError } from '../base/errors.js';
+import { JOURNAL_BYTES } from '../base/limits.js';
+import type { Location } from '../base/location.js';
+import type { DiskSet } from '../disk/disk-set.js';
+import { findPools } from '../disk/find-pools.js';
+import type { Membership } from '../disk/membership.js';
+import { NativeStripeIo } from '../disk/native-stripe.js';
+import { nativeOpener, openDiskSet } from '../disk/open-disk-set.js';
+import type { IndexStore } from '../index/index-store.js';
+import { createIndexStore } from '../index/log-index.js';
+import { SqliteReplicaStore } from '../index/sqlite-durable.js';
+import { inodeKey } from '../index/schema/tables.js';
+import { currentBootId, openWorkingReplica, type SqliteWorkingReplica } from '../index/sqlite-working.js';
+import { createNamespace, type PoolNamespace } from '../namespace/pool-namespace.js';
+import { acknowledgementsFor } from '../quorum/acknowledgements.js';
+import { openSharedJournal } from '../quorum/journal.js';
+import { openQuorumLog } from '../quorum/open.js';
+import type { Journal, OpenedLog, QuorumLog, Voter } from '../quorum/quorum-log.js';
+import { createStorage } from '../storage/create-storage.js';
+import type { Storage, StoredBlob } from '../storage/storage.js';
+import { ensureFolder, journalFolder, poolPaths, type Folders } from './folders.js';
+import type { Log } from './logger.js';
+import { OutDisks } from './out-disks.js';
+import type { PoolDefinition } from './pool-definition.js';
+import { storeInIndex, storedInIndex } from './pool-settings.js';
+import { openRecoveredData } from './recovered-data.js';
+import { effectiveSettings, type Settings, type StoredSettings } from './settings.js';
+
+const ROOT_INO = 1;
+
+export interface PoolOptions {
+  readonly folders: Folders;
+  readonly definition: PoolDefinition;
+  /** Change nothing that users can see, and say EROFS. */
+  readonly readOnly: boolean;
+  readonly log: Log;
+  /** Told of each step that may take longer. */
+  readonly progress: (text: string) => void;
+  /** What the kernel has cached of this inode is not true any more. */
+  readonly onInvalidate: (ino: number) => void;
+}
+
+/** What stands, in the order in which it is closed. */
+type Closing = () => Promise<void> | void;
+
+export class Pool {
+  readonly diskSet: DiskSet;
+  readonly log: QuorumLog;
+  readonly index: IndexStore;
+  readonly storage: Storage;
+  readonly namespace: PoolNamespace;
+  /** In force since the start. */
+  readonly settings: Settings;
+  readonly #closing: readonly Closing[];
+
+  constructor(parts: Pick<Pool, 'diskSet' | 'log' | 'index' | 'storage' | 'namespace' | 'settings'>, closing: readonly Closing[]) {
+    this.diskSet = parts.diskSet;
+    this.log = parts.log;
+    this.index = parts.index;
+    this.storage = parts.storage;
+    this.namespace = parts.namespace;
+    this.settings = parts.settings;
+    this.#closing = closing;
+  }
+
+  /** Makes everything durable and lets go of the disks. @throws OperatingError what was committed could not be made durable. */
+  async close(): Promise<void> {
+    await closeAll(this.#closing);
+  }
+}
+
+/** Closes the last opened first, all of them, and throws the first error at the end. */
+async function closeAll(closing: readonly Closing[]): Promise<void> {
+  const errors: unknown[] = [];
+  for (const close of [...closing].reverse())
+    try {
+      await close();
+    } catch (error) {
+      errors.push(error);
+    }
+  if (errors.length > 0) throw errors[0];
+}
+
+/**
+ * Opens a pool: what a crash left is recovered on the way.
+ * @throws OperatingError ENXIO no disk of it can be found; EBUSY another process owns it; EIO nothing is left to recover from.
+ */
+export async function openPool(options: PoolOptions): Promise<Pool> {
+  const closing: Closing[] = [];
+  try {
+    return await new Opening(options, closing).open();
+  } catch (error) {
+    // What fails now is told by what failed first.
+    await closeAll(closing).catch(() => undefined);
+    throw error;
+  }
+}
+
+/** One opening of a pool: its steps in order. */
+class Opening {
+  readonly #options: PoolOptions;
+  readonly #closing: Closing[];
+
+  constructor(options: PoolOptions, closing: Closing[]) {
+    this.#options = options;
+    this.#closing = closing;
+  }
+
+  async open(): Promise<Pool> {
+    const { definition, log, readOnly } = this.#options;
+    const diskSet = await this.#openDisks();
+    const stripeIo = new NativeStripeIo();
+    const wires = new Wires(diskSet);
+    const { quorum, working } = await this.#openLog(diskSet, stripeIo, wires);
+    const index = createIndexStore(quorum, working);
+    const settings = await this.#settle(index);
+    const outDisks = new OutDisks(index, quorum.epoch, systemClock, log);
+    await outDisks.recover((disk) => diskSet.disk(disk) !== undefined);
+    const { k, m } = diskSet.membership;
+    const storage = await createStorage({
+      poolId: definition.poolId,
+      epoch: quorum.epoch,
+      k,
+      m,
+      diskSet,
+      stripeIo,
+      clock: systemClock,
+      random: systemRandom,
+      log,
+      onDiskOut: (disk) => outDisks.declare(disk),
+      onMoved: (old, now) => wires.moved(old, now),
+      onDamage: ({ blob, shard, disk, code }) => {
+        log('warn', `shard ${shard} of blob ${blob} on disk ${disk} cannot be used`, { blob, shard, disk, code });
+      },
+    });
+    wires.storage = storage;
+    diskSet.onChange((number, disk) => {
+      if (disk !== undefined) void outDisks.returned(number);
+    });
+    const namespace = await this.#openNamespace(index, storage, quorum, settings, readOnly || !quorum.writable);
+    wires.namespace = namespace;
+    this.#closing.push(() => namespace.close());
+    return new Pool({ diskSet, log: quorum, index, storage, namespace, settings }, this.#closing);
+  }
+
+  /** Finds who belongs to the pool, locks what is there, and syncs it: what recovery reads must not be lost by a later power cut. */
+  async #openDisks(): Promise<DiskSet> {
+    const { definition, log, progress } = this.#options;
+    progress(`Looking for the disks of pool "${definition.name}"…`);
+    const diskSet = await openDiskSet({
+      clock: systemClock,
+      membership: await findMembership(definition),
+      searchDirectories: definition.members.map(({ directory }) => directory),
+      log,
+    });
+    this.#closing.push(() => diskSet.close());
+    await Promise.all(
+      diskSet.members().map(async ({ member, disk }) => {
+        try {
+          await disk?.syncAll();
+        } catch (error) {
+          diskSet.reportFailure(member.number, asOperatingError(error));
+        }
+      }),
+    );
+    return diskSet;
+  }
+
+  async #openLog(diskSet: DiskSet, stripeIo: NativeStripeIo, wires: Wires): Promise<{ quorum: QuorumLog; working: SqliteWorkingReplica }> {
+    const { folders, definition, log, progress } = this.#options;
+    const { poolId } = definition;
+    const bootId = await currentBootId();
+    await ensureFolder(folders.state, false);
+    const directory = poolPaths(folders, definition.name).working;
+    const working = await openWorkingReplica({ directory: join(directory, poolId), bootId, clock: systemClock, log });
+    this.#closing.push(() => working.close());
+    const journal = await this.#openJournal(bootId);
+    const data = await openRecoveredData(diskSet, stripeIo, log);
+    try {
+      progress('Recovering the index…');
+      const voters: Voter[] = diskSet
+        .members()
+        .filter(({ member }) => member.voter)
+        .map(({ member, disk }) => ({ number: member.number, disk }));
+      const opened = await openQuorumLog({
+        poolId,
+        clock: systemClock,
+        voters,
+        acknowledgements: acknowledgementsFor(voters.length, diskSet.membership.m),
+        working,
+        replicas: new SqliteReplicaStore({ clock: systemClock, log }),
+        journal,
+        commitIntervalMs: effectiveSettings(definition.settings).commitIntervalMs,
+        syncData: () => wires.sync(),
+        verifyEntry: (entry) => data.verifyEntry(entry),
+        log,
+      });
+      // The log is closed before the data plane, since its last flush syncs the data.
+      this.#closing.push(() => wires.storage?.close());
+      this.#closing.push(() => this.#closeLog(opened.log));
+      this.#report(opened);
+      wires.follow(opened.log, voters);
+      return { quorum: opened.log, working };
+    } finally {
+      await data.close();
+    }
+  }
+
+  async #openJournal(bootId: string): Promise<Journal> {
+    const { folders, definition } = this.#options;
+    const directory = await journalFolder(folders);
+    const journal = openSharedJournal({ directory, poolId: definition.poolId, bootId, bytes: JOURNAL_BYTES });
+    this.#closing.push(() => {
+      journal.close();
+    });
+    return journal;
+  }
+
+  #report({ cutEntries, journalEntries, log: quorum }: OpenedLog): void {
+    const { log } = this.#options;
+    const { position } = quorum.head;
+    log('info', 'the log is open', { epoch: quorum.epoch, position, writable: quorum.writable, journalEntries, cutEntries });
+    if (cutEntries > 0)
+      log('warn', `${cutEntries} changes that were not durable are gone: their data was not on the disks`, { cutEntries });
+    if (!quorum.writable) log('warn', `the pool is read-only: ${quorum.readOnlyReason ?? ''}`);
+  }
+
+  /** Closes the log; the journal's memory is given back when nothing is in it that the disks do not have. */
+  async #closeLog(quorum: QuorumLog): Promise<void> {
+    const { position } = quorum.head;
+    await quorum.close();
+    if (!quorum.writable || quorum.durablePosition < position) return;
+    await rm(join(await journalFolder(this.#options.folders), `journal-${this.#options.definition.poolId}`), { force: true });
+  }
+
+  /** The definition's settings and the index's, each of which gets what it lacks. */
+  async #settle(index: IndexStore): Promise<Settings> {
+    const stored: StoredSettings = { ...(await storedInIndex(index, this.#options.log)), ...this.#options.definition.settings };
+    if (index.writable) await storeInIndex(index, stored);
+    return effectiveSettings(stored);
+  }
+
+  async #openNamespace(
+    index: IndexStore,
+    storage: Storage,
+    quorum: QuorumLog,
+    settings: Settings,
+    readOnly: boolean,
+  ): Promise<PoolNamespace> {
+    const fresh = (await index.get(inodeKey(ROOT_INO))) === undefined;
+    const namespace = await createNamespace({
+      index,
+      storage,
+      clock: systemClock,
+      random: systemRandom,
+      log: this.#options.log,
+      settings: {
+        commitIntervalMs: settings.commitIntervalMs,
+        durability: settings.durability,
+        uploadBytesMax: settings.uploadMemoryBytes,
+        readCacheBytesMax: settings.readCacheBytes,
+      },
+      epoch: quorum.epoch,
+      readOnly,
+      onInvalidate: this.#options.onInvalidate,
+    });
+    const [uid, gid] = [process.geteuid?.() ?? 0, process.getegid?.() ?? 0];
+    // Who mounts a pool first can write to it.
+    if (fresh && !readOnly && uid !== 0) await namespace.setattr(ROOT_INO, { uid, gid }, { uid: 0, gid: 0, pid: process.pid });
+    return namespace;
+  }
+}
+
+/** What the log asks and tells while the floors above it are not there yet, and from then on. */
+class Wires {
+  storage: Storage | undefined;
+  namespace: PoolNamespace | undefined;
+  readonly #diskSet: DiskSet;
+
+  constructor(diskSet: DiskSet) {
+    this.#diskSet = diskSet;
+  }
+
+  /** Before there is a data plane nothing is unsynced: all disks were synced at the start. */
+  async sync(): Promise<boolean> {
+    return this.storage === undefined || this.storage.sync();
+  }
+
+  async moved(old: Location, now: StoredBlob): Promise<void> {
+    await must(this.namespace, 'data moves only after the namespace wrote it').moved(old, now);
+  }
+
+  /** Tells the log of voters' disks that come and go. @param known what it was told when it was opened. */
+  follow(quorum: QuorumLog, known: readonly Voter[]): void {
+    const numbers = new Set(known.map(({ number }) => number));
+    this.#diskSet.onChange((number, disk) => {
+      if (numbers.has(number)) quorum.setVoterDisk(number, disk);
+    });
+    // What changed while it was opened.
+    for (const { number, disk } of known) if (this.#diskSet.disk(number) !== disk) quorum.setVoterDisk(number, this.#diskSet.disk(number));
+  }
+}
+
+/** The newest membership on the disks that are there. */
+async function findMembership(definition: PoolDefinition): Promise<Membership> {
+  const directories = definition.members.map(({ directory }) => directory);
+  const { pools, failures } = await findPools(nativeOpener(systemClock), directories);
+  const found = pools.find(({ membership }) => membership.poolId === definition.poolId);
+  if (found !== undefined) return found.membership;
+  throw new OperatingError('ENXIO', `none of the ${directories.length} disks of pool "${definition.name}" can be found`, {
+    path: directories[0],
+    hint: `Mount them, or take the pool over from where they are now: ostraka import --disk DIR…${failures[0] === undefined ? '' : ` (${failures[0].error.message})`}`,
+  });
+}
