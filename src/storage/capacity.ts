@@ -27,7 +27,8 @@ export function shardBytesThatFit(disks: readonly SizedDisk[], shards: number, l
         limit * each,
         sizes.reduce((zone, bytes) => zone + Math.min(bytes, each), 0),
       );
-    return sum >= shards * each;
+    // Where every disk gives all of `each`, both sides are the same but for rounding.
+    return sum >= shards * each * (1 - 1e-12);
   };
   let low = 0;
   let high = disks.reduce((sum, disk) => sum + disk.bytes, 0) / shards;
