@@ -6,7 +6,7 @@
  * Conventions of the asynchronous calls: they never reject. They resolve with their result, or with a negative errno(3) number. Arguments that
  * no correct program passes (bad handles, ranges, paths with `..`) throw TypeError or RangeError at once.
  */
-import { createRequire } from 'node:module';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { OperatingError } from './errors.js';
 import { packageRoot } from './package-root.js';
@@ -130,7 +130,10 @@ let loaded: NativeIo | undefined;
 export function nativeIo(): NativeIo {
   if (loaded === undefined) {
     try {
-      loaded = createRequire(import.meta.url)(modulePath) as NativeIo;
+      // DEEPBIND: node exports OpenSSL's `gf_mul`, which ISA-L's own calls of its function of that name would reach otherwise, and crash.
+      const module: { exports: unknown } = { exports: {} };
+      process.dlopen(module, modulePath, constants.dlopen.RTLD_LAZY | constants.dlopen.RTLD_DEEPBIND);
+      loaded = module.exports as NativeIo;
     } catch (cause) {
       throw new OperatingError('ENOENT', `the native I/O module cannot be loaded: ${modulePath}`, {
         path: modulePath,
