@@ -1,6 +1,6 @@
 /** Operations on open files. */
 import { OperatingError } from '../../base/errors.js';
-import { NAME_BYTES_MAX } from '../../base/limits.js';
+import { FUSE_IO_BYTES_MAX, NAME_BYTES_MAX } from '../../base/limits.js';
 import { modeWithoutPrivileges } from './attribute-operations.js';
 import type { Context, Operation } from './context.js';
 import { decodeClose, decodeCreate, decodeFsync, decodeOpen, decodeRead, decodeWrite, type Request } from './decode.js';
@@ -44,7 +44,7 @@ export function fileOperations(context: Context): Map<number, Operation> {
 
   async function read(request: Request): Promise<void> {
     const { handle, offset, bytes } = decodeRead(request);
-    const content = await namespace.read(request.ino, handle, offset, bytes);
+    const content = await namespace.read(request.ino, handle, offset, Math.min(bytes, FUSE_IO_BYTES_MAX));
     try {
       let total = 0;
       for (const piece of content.pieces) total += piece.length;
