@@ -173,7 +173,7 @@ export const LOG_WRITE_BYTES_MAX = 4 * MiB;
 /** What a voter gets at most between two syncs; bounds what one that catches up holds in memory. */
 export const LOG_BATCH_BYTES_MAX = 8 * MiB;
 /** Log files are allocated ahead in steps of this, so that most syncs change no allocation metadata. */
-export const LOG_PREALLOCATE_BYTES = 4 * MiB;
+export const LOG_PREALLOCATE_BYTES = 1 * MiB;
 /** One durable step of a voter's replica: large, so that rows that come and go cancel out. */
 export const REPLICA_APPLY_BYTES_MAX = 8 * MiB;
 /** … and this many entries. */
