@@ -6,6 +6,7 @@ import { AssertionError, must } from '../base/assert.js';
 import type { Clock, Random } from '../base/clock.js';
 import { asOperatingError, type ErrnoName, type OperatingError } from '../base/errors.js';
 import { makeSegmentId, type DiskNumber, type Uuid } from '../base/ids.js';
+import { SEGMENT_BYTES_MAX } from '../base/limits.js';
 import type { Location } from '../base/location.js';
 import type { DiskSet } from '../disk/disk-set.js';
 import type { StripeIo } from '../disk/stripe.js';
@@ -25,6 +26,8 @@ export interface StorageOptions {
   readonly m: number;
   readonly diskSet: DiskSet;
   readonly stripeIo: StripeIo;
+  /** Default SEGMENT_BYTES_MAX; tests roll over earlier. */
+  readonly segmentBytesMax?: number;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: (level: 'info' | 'warn' | 'error', message: string, detail?: Record<string, unknown>) => void;
@@ -70,7 +73,8 @@ export class Pool {
     let shelf = this.#shelves.get(number);
     if (!shelf) {
       const nextSegment = (): number => makeSegmentId(this.options.epoch, this.#segments++);
-      shelf = new Shelf({ pool: this.options.poolId, number, nextSegment, tally: this.tally });
+      const segments = { tally: this.tally, bytesMax: this.options.segmentBytesMax ?? SEGMENT_BYTES_MAX };
+      shelf = new Shelf({ pool: this.options.poolId, number, nextSegment, segments });
       this.#shelves.set(number, shelf);
     }
     shelf.setDisk(this.options.diskSet.disk(number));

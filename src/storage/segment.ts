@@ -1,7 +1,7 @@
 /**
  * A segment file of this epoch while it takes records: where its end is, which of its records are not synced yet, whether it can be trusted.
  *
- *   open ──(grown past SEGMENT_BYTES_MAX)──▶ retired ──(all synced, no write in flight)──▶ closed
+ *   open ──(grown past its limit)──▶ retired ──(all synced, no write in flight)──▶ closed
  *     └──(sync failed, disk left)──▶ distrusted: takes nothing, is never synced again; its unsynced records are written elsewhere
  *
  * Keeps I1 (space is taken by moving the end, never twice) and, with sync.ts, the rule that a failed sync is final (I2, I4).
@@ -9,7 +9,7 @@
 import { assert } from '../base/assert.js';
 import { asOperatingError } from '../base/errors.js';
 import type { DiskNumber, SegmentId } from '../base/ids.js';
-import { MiB, SEGMENT_BYTES_MAX, SEGMENT_PREALLOCATE_BYTES, SHARD_ALIGN_BYTES } from '../base/limits.js';
+import { MiB, SEGMENT_PREALLOCATE_BYTES, SHARD_ALIGN_BYTES } from '../base/limits.js';
 import type { Location } from '../base/location.js';
 import type { Disk, DiskFile } from '../disk/disk.js';
 import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, segmentPath, type SegmentHeader } from './segment-format.js';
@@ -32,6 +32,12 @@ export interface Tally {
   unsyncedBytes: number;
 }
 
+export interface SegmentOptions {
+  readonly tally: Tally;
+  /** Grown past this it takes no more records. */
+  readonly bytesMax: number;
+}
+
 const zeroBlock = Buffer.alloc(SHARD_ALIGN_BYTES);
 
 export class Segment {
@@ -47,21 +53,23 @@ export class Segment {
   /** By offset of the record. */
   readonly #unsynced = new Map<number, UnsyncedShard>();
   readonly #tally: Tally;
+  readonly #bytesMax: number;
   #distrusted = false;
   #closed = false;
   #end = SEGMENT_HEADER_BYTES;
   #allocatedEnd = SEGMENT_HEADER_BYTES;
 
-  private constructor(header: SegmentHeader, file: DiskFile, disk: Disk, tally: Tally) {
+  private constructor(header: SegmentHeader, file: DiskFile, disk: Disk, { tally, bytesMax }: SegmentOptions) {
     this.number = header.disk;
     this.id = header.segment;
     this.file = file;
     this.disk = disk;
     this.#tally = tally;
+    this.#bytesMax = bytesMax;
   }
 
   /** Creates the file with its header, unsynced. @throws OperatingError */
-  static async create(disk: Disk, header: SegmentHeader, tally: Tally): Promise<Segment> {
+  static async create(disk: Disk, header: SegmentHeader, options: SegmentOptions): Promise<Segment> {
     const file = await disk.open(segmentPath(header.segment), { create: true, write: true });
     try {
       await file.write(0, [encodeSegmentHeader(header)]);
@@ -69,7 +77,7 @@ export class Segment {
       await file.close().catch(() => undefined);
       throw error;
     }
-    return new Segment(header, file, disk, tally);
+    return new Segment(header, file, disk, options);
   }
 
   /** False for ever once its unsynced records may be lost. */
@@ -87,7 +95,7 @@ export class Segment {
   }
 
   get full(): boolean {
-    return this.#end >= SEGMENT_BYTES_MAX;
+    return this.#end >= this.#bytesMax;
   }
 
   distrust(): void {
@@ -112,7 +120,7 @@ export class Segment {
    */
   async extend(bytes: number, diskBytes: number): Promise<void> {
     // Grows with the segment, so that a pool that stores little takes little.
-    const step = Math.min(SEGMENT_PREALLOCATE_BYTES, diskBytes / 64, Math.max(4 * MiB, this.#end));
+    const step = Math.min(SEGMENT_PREALLOCATE_BYTES, diskBytes / 64, Math.max(4 * MiB, this.#end), this.#bytesMax - this.#end);
     const blocks = Math.ceil(Math.max(bytes, step) / SHARD_ALIGN_BYTES);
     const from = this.#allocatedEnd;
     let length = blocks * SHARD_ALIGN_BYTES;

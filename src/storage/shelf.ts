@@ -7,7 +7,7 @@ import { asOperatingError, OperatingError } from '../base/errors.js';
 import type { DiskNumber, SegmentId, Uuid } from '../base/ids.js';
 import type { Disk } from '../disk/disk.js';
 import { FileCache, type HeldFile } from './file-cache.js';
-import { Segment, type Tally, type UnsyncedShard } from './segment.js';
+import { Segment, type SegmentOptions, type UnsyncedShard } from './segment.js';
 import { SEGMENT_DIRECTORY } from './segment-format.js';
 
 /** Space for a record. Either `landed` or `gaveUp` of the segment follows. */
@@ -31,7 +31,7 @@ export interface ShelfOptions {
   readonly pool: Uuid;
   readonly number: DiskNumber;
   readonly nextSegment: () => SegmentId;
-  readonly tally: Tally;
+  readonly segments: SegmentOptions;
 }
 
 /** Tries to find space for one record, each with a segment made or extended. More is a bug. */
@@ -43,7 +43,7 @@ export class Shelf {
   readonly own = new Map<SegmentId, Segment>();
   readonly #pool: Uuid;
   readonly #nextSegment: () => SegmentId;
-  readonly #tally: Tally;
+  readonly #segments: SegmentOptions;
   #disk: Disk | undefined;
   #files: FileCache | undefined;
   #current: Segment | undefined;
@@ -52,11 +52,11 @@ export class Shelf {
   /** Names that no directory sync covers yet. */
   #namesUnsynced = false;
 
-  constructor({ pool, number, nextSegment, tally }: ShelfOptions) {
+  constructor({ pool, number, nextSegment, segments }: ShelfOptions) {
     this.number = number;
     this.#pool = pool;
     this.#nextSegment = nextSegment;
-    this.#tally = tally;
+    this.#segments = segments;
   }
 
   get disk(): Disk | undefined {
@@ -122,7 +122,7 @@ export class Shelf {
     if (!segment) {
       if (!this.#directoryMade) await disk.makeDirectory(SEGMENT_DIRECTORY);
       if (disk === this.#disk) this.#directoryMade = true;
-      segment = await Segment.create(disk, { pool: this.#pool, disk: this.number, segment: this.#nextSegment() }, this.#tally);
+      segment = await Segment.create(disk, { pool: this.#pool, disk: this.number, segment: this.#nextSegment() }, this.#segments);
       this.own.set(segment.id, segment);
       // The disk may have left, or come back as another, in the meantime.
       if (disk !== this.#disk) {

@@ -9,7 +9,7 @@ import { must } from '../../src/base/assert.js';
 import { seededRandom, type Clock, type Random } from '../../src/base/clock.js';
 import { OperatingError } from '../../src/base/errors.js';
 import { newUuid, type BlobId, type DiskNumber, type Uuid } from '../../src/base/ids.js';
-import { MiB } from '../../src/base/limits.js';
+import { KiB, MiB } from '../../src/base/limits.js';
 import type { Location } from '../../src/base/location.js';
 import type { Disk } from '../../src/disk/disk.js';
 import type { DiskChange, DiskSet, SetMember } from '../../src/disk/disk-set.js';
@@ -41,6 +41,8 @@ export interface PoolShape {
   /** Of each disk. */
   readonly capacityBytes?: readonly number[] | number;
   readonly zones?: readonly (string | undefined)[];
+  /** Small by default, so that every test rolls over. */
+  readonly segmentBytesMax?: number;
 }
 
 /** Disks that go and come as the test says; a reported failure takes one out at once. */
@@ -172,6 +174,7 @@ export class Rig {
       m: this.shape.m,
       diskSet: this.diskSet,
       stripeIo: this.backend.stripeIo,
+      segmentBytesMax: this.shape.segmentBytesMax ?? 256 * KiB,
       clock,
       random: this.random,
       log: () => undefined,
