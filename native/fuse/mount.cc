@@ -8,6 +8,7 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -170,8 +171,9 @@ Outcome unmount(const std::string& mountpoint, bool lazy, bool byHelper) {
 }
 
 Outcome probe(const std::string& path) {
-  struct stat found;
-  if (stat(path.c_str(), &found) < 0) return failed(errno, strerror(errno));
+  // Not stat: the kernel answers that from its cache for as long as the attributes are valid, also when the server is gone.
+  struct statfs found;
+  if (statfs(path.c_str(), &found) < 0) return failed(errno, strerror(errno));
   return {};
 }
 

@@ -232,7 +232,7 @@ export async function fuseUnmount(mountpoint: string, lazy: boolean, byHelper: b
   check(await native().unmount(mountpoint, lazy, byHelper), mountpoint);
 }
 
-/** stat(2) from a thread of its own: 0 or an errno. A mount whose server hangs never answers. */
+/** statfs(2), which no cache answers, from a thread of its own: 0 or an errno. A mount whose server hangs never answers. */
 export async function probePath(path: string): Promise<number> {
   return (await native().probe(path)).error;
 }
