@@ -53,6 +53,50 @@ bool headerMatches(const uint8_t* header, const uint8_t* prefix) {
   return std::memcmp(header, prefix, kPrefixBytes) == 0 && getU32(header + kHeaderCrcAt) == crc32c(header, kHeaderCrcAt, 0);
 }
 
+// Arithmetic on single elements of the field is our own. ISA-L has it too, but node exports a `gf_mul` of OpenSSL's, and the loader gives that to
+// ISA-L's calls of its own: gf_mul, gf_invert_matrix and all `_base` functions would crash. What we do call of ISA-L does not use it.
+static uint8_t multiply(unsigned a, unsigned b) {
+  unsigned product = 0;
+  for (; b != 0; b >>= 1) {
+    if ((b & 1) != 0) product ^= a;
+    a = a << 1 ^ ((a & 0x80) != 0 ? 0x11d : 0);
+  }
+  return static_cast<uint8_t>(product);
+}
+
+static uint8_t reciprocal(uint8_t a) {
+  uint8_t result = 1;
+  for (int i = 0; i < 254; i++) result = multiply(result, a);  // a to the 255 is 1
+  return result;
+}
+
+// Adds `factor` times row `from` to row `to`; both have n elements.
+static void addRow(uint8_t* to, const uint8_t* from, uint8_t factor, int n) {
+  for (int i = 0; i < n; i++) to[i] ^= multiply(factor, from[i]);
+}
+
+// Gauss and Jordan: `matrix` (n × n) becomes the identity, `inverse` what it was the inverse of. False when there is none.
+static bool invert(uint8_t* matrix, uint8_t* inverse, int n) {
+  for (int i = 0; i < n * n; i++) inverse[i] = i % (n + 1) == 0 ? 1 : 0;
+  for (int column = 0; column < n; column++) {
+    int pivot = column;
+    while (pivot < n && matrix[pivot * n + column] == 0) pivot++;
+    if (pivot == n) return false;
+    for (uint8_t* rows : {matrix, inverse}) {
+      if (pivot != column) std::swap_ranges(rows + pivot * n, rows + pivot * n + n, rows + column * n);
+    }
+    const uint8_t scale = reciprocal(matrix[column * n + column]);
+    for (uint8_t* rows : {matrix, inverse})
+      for (int i = 0; i < n; i++) rows[column * n + i] = multiply(scale, rows[column * n + i]);
+    for (int row = 0; row < n; row++) {
+      const uint8_t factor = matrix[row * n + column];
+      if (row == column || factor == 0) continue;
+      for (uint8_t* rows : {matrix, inverse}) addRow(rows + row * n, rows + column * n, factor, n);
+    }
+  }
+  return true;
+}
+
 Code::Code(int k, int m) : k(k), m(m), matrix_(static_cast<size_t>(k + m) * k), tables_(static_cast<size_t>(32) * k * m) {
   gf_gen_cauchy1_matrix(matrix_.data(), k + m, k);
   if (m > 0) ec_init_tables(k, m, matrix_.data() + k * k, tables_.data());
@@ -84,9 +128,21 @@ int Code::parityTables(uint8_t* const* parity, uint8_t** outputs, std::vector<ui
   return count;
 }
 
+// ISA-L hands shorter columns to its `_base` functions (see `multiply` for why not).
+constexpr size_t kVectorBytes = 64;
+
 static void run(size_t bytes, int k, int outputs, const uint8_t* tables, const uint8_t* const* sources, uint8_t** targets) {
   if (bytes == 0 || outputs == 0) return;
-  ec_encode_data(static_cast<int>(bytes), k, outputs, const_cast<uint8_t*>(tables), const_cast<uint8_t**>(sources), targets);
+  if (bytes >= kVectorBytes) {
+    ec_encode_data(static_cast<int>(bytes), k, outputs, const_cast<uint8_t*>(tables), const_cast<uint8_t**>(sources), targets);
+    return;
+  }
+  uint8_t padded[2 * kShardsMax][kVectorBytes] = {};
+  uint8_t* pointers[2 * kShardsMax];
+  for (int i = 0; i < 2 * kShardsMax; i++) pointers[i] = padded[i];
+  for (int i = 0; i < k; i++) std::memcpy(padded[i], sources[i], bytes);
+  ec_encode_data(kVectorBytes, k, outputs, const_cast<uint8_t*>(tables), pointers, pointers + kShardsMax);
+  for (int i = 0; i < outputs; i++) std::memcpy(targets[i], padded[kShardsMax + i], bytes);
 }
 
 void Code::encodeBaseline(size_t bytes, const uint8_t* const* data, uint8_t* const* parity) const {
@@ -142,13 +198,13 @@ bool Code::rebuild(size_t bytes, const uint8_t* const* sources, uint8_t* const* 
   uint8_t inverse[kShardsMax * kShardsMax];
   uint8_t wanted[kShardsMax * kShardsMax];
   for (int i = 0; i < k; i++) std::memcpy(rowsChosen + i * k, matrix_.data() + chosen[i] * k, k);
-  if (gf_invert_matrix(rowsChosen, inverse, k) != 0) return false;  // cannot be: every k rows of a Cauchy code are independent
+  if (!invert(rowsChosen, inverse, k)) return false;  // cannot be: every k rows of a Cauchy code are independent
   int rows = 0;
   for (int target = 0; target < k + m; target++) {
     if (targets[target] == nullptr) continue;
     for (int column = 0; column < k; column++) {
       uint8_t sum = 0;
-      for (int i = 0; i < k; i++) sum ^= gf_mul(matrix_[target * k + i], inverse[i * k + column]);
+      for (int i = 0; i < k; i++) sum ^= multiply(matrix_[target * k + i], inverse[i * k + column]);
       wanted[rows * k + column] = sum;
     }
     outputs[rows++] = targets[target];
