@@ -165,6 +165,12 @@ export class PoolNamespace implements Namespace {
     };
   }
 
+  /** Inodes that are open for writing: the kernel may hold unsaved pages of theirs. */
+  writers(): Ino[] {
+    const open = this.#nodes.all().filter((node) => [...node.handles].some(({ writes }) => writes));
+    return open.map(({ ino }) => ino);
+  }
+
   /** Storage moved shards of a blob (after a failed sync, or a rebuild). False: nothing refers to it. */
   moved(old: Location, now: StoredBlob): Promise<boolean> {
     return this.ledger.locations.swap(old, now.location);

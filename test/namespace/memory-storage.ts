@@ -43,6 +43,14 @@ export class MemoryStorage implements Storage {
     this.smallBytesMax = smallBytesMax;
   }
 
+  /** The same blobs once more, as another life of the pool finds them. */
+  copy(): MemoryStorage {
+    const copy = new MemoryStorage(this.blobBytesMax, this.smallBytesMax);
+    for (const [blob, { data, places }] of this.blobs) copy.blobs.set(blob, { data, places: new Map(places) });
+    copy.#offset = this.#offset;
+    return copy;
+  }
+
   get usedBytes(): number {
     let bytes = 0;
     for (const { data } of this.blobs.values()) bytes += data.length;
