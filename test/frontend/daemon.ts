@@ -21,6 +21,7 @@ export interface StartOptions {
   readonly expect?: string;
   readonly source?: string;
   readonly readOnly?: boolean;
+  readonly byHelper?: boolean;
   readonly user?: number;
 }
 

@@ -157,6 +157,21 @@ t.test('read-only', { skip }, async (t) => {
   t.equal(await code(fs.writeFile(daemon.at('f'), '')), 'EROFS');
 });
 
+t.test('through fusermount3: mounted, used, busy, unmounted', { skip }, async (t) => {
+  const daemon = await MemoryDaemon.start(t, { byHelper: true, readOnly: false, source: 'by helper' });
+  await fs.writeFile(daemon.at('f'), 'content');
+  const file = await fs.open(daemon.at('f'), 'r');
+  t.equal((await daemon.ask('unmount 0')).code, 'EBUSY');
+  await file.close();
+  t.equal((await daemon.ask('unmount 0')).code, 'done');
+  t.equal(await daemon.exited, 0);
+  const folder = t.testdir({ file: 'x' });
+  const failed = await MemoryDaemon.start(t, { byHelper: true, mountpoint: folder, source: 'a,b' }).catch((thrown: unknown) =>
+    String(thrown),
+  );
+  t.match(failed, /EINVAL/, 'a source that would become an option');
+});
+
 t.test('an unprivileged user mounts through fusermount3', { skip }, async (t) => {
   const user = 65534;
   const folder = await fs.mkdtemp('/tmp/ostraka-nobody-');

@@ -6,7 +6,7 @@ import { createInterface } from 'node:readline';
 import { mountFuse, type MountOptions } from '../../src/frontend/fuse/mount.js';
 import { MemoryNamespace } from './memory-namespace.js';
 
-interface DaemonOptions extends Partial<Pick<MountOptions, 'readOnly' | 'allowOther' | 'source'>> {
+interface DaemonOptions extends Partial<Pick<MountOptions, 'readOnly' | 'allowOther' | 'source' | 'byHelper'>> {
   /** Become this user and group before mounting. */
   readonly user?: number;
 }

@@ -36,6 +36,8 @@ export interface MountOptions {
   readonly allowOther?: boolean;
   readonly noExec?: boolean;
   readonly noAtime?: boolean;
+  /** Mount and unmount through fusermount3. Default: unless root. */
+  readonly byHelper?: boolean;
   /** Word 0 is not 0 while native I/O is under way: the channel then does not spin. */
   readonly busyWord?: Int32Array;
   readonly clock?: Clock;
@@ -67,6 +69,7 @@ export class FuseMount {
   readonly #frontEnd: FuseFrontEnd;
   /** major:minor of this mount; undefined where the table did not show it. */
   readonly #device: string | undefined;
+  readonly #byHelper: boolean;
   readonly #invalidating = new Set<Ino>();
   readonly #gone: () => void;
   #isClosed = false;
@@ -77,6 +80,7 @@ export class FuseMount {
   constructor(mountpoint: string, device: string | undefined, fd: number, options: MountOptions) {
     this.mountpoint = mountpoint;
     this.#device = device;
+    this.#byHelper = options.byHelper ?? !mayMount();
     let gone: () => void = () => undefined;
     const ended = new Promise<void>((resolve) => {
       gone = resolve;
@@ -134,7 +138,7 @@ export class FuseMount {
   async unmount(options: { readonly lazy?: boolean } = {}): Promise<void> {
     if (!this.#isClosed && (await this.isMounted())) {
       try {
-        await fuseUnmount(this.mountpoint, options.lazy ?? false, !mayMount());
+        await fuseUnmount(this.mountpoint, options.lazy ?? false, this.#byHelper);
       } catch (thrown) {
         const error = asOperatingError(thrown, { path: this.mountpoint });
         if (error.code !== 'EBUSY') throw error;
@@ -221,6 +225,7 @@ export async function mountFuse(options: MountOptions): Promise<FuseMount> {
   const source = options.source ?? MOUNT_SUBTYPE;
   if (!/^[^,\\\0]+$/.test(source))
     throw new OperatingError('EINVAL', `"${source}" cannot be a mount's source`, { path: options.mountpoint });
+  const byHelper = options.byHelper ?? !mayMount();
   const mountpoint = await usableMountpoint(options.mountpoint);
   const fd = await fuseMount(
     {
@@ -232,7 +237,7 @@ export async function mountFuse(options: MountOptions): Promise<FuseMount> {
       readOnly: options.readOnly ?? false,
       noExec: options.noExec ?? false,
       noAtime: options.noAtime ?? false,
-      byHelper: !mayMount(),
+      byHelper,
     },
     mayMount() ? AS_ROOT_HINT : WITHOUT_ROOT_HINT,
   );
@@ -241,7 +246,7 @@ export async function mountFuse(options: MountOptions): Promise<FuseMount> {
   try {
     await mount.ready;
   } catch (thrown) {
-    await fuseUnmount(mountpoint, true, !mayMount()).catch(() => undefined);
+    await fuseUnmount(mountpoint, true, byHelper).catch(() => undefined);
     mount.abort();
     throw new OperatingError('EPROTO', `${mountpoint}: ${String(thrown)}`, { path: mountpoint, cause: thrown });
   }
