@@ -102,8 +102,10 @@ Core::Batch Core::take() {
 }
 
 void Core::close() {
+  Batch undelivered;  // let go of without the lock: jobs hold on to the core, and it to them
   std::lock_guard<std::mutex> lock(mutex_);
   closed_ = true;
+  std::swap(undelivered, batch_);
 }
 
 void Core::threadStarted() {

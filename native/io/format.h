@@ -1,4 +1,4 @@
-// The constants of a shard record, as in src/base/limits.ts and src/disk/stripe.ts; src/disk/README.md lays out its bytes.
+// The constants of a shard record, as in src/base/limits.ts and src/disk/stripe.ts; README.md lays out its bytes.
 #ifndef OSTRAKA_IO_FORMAT_H
 #define OSTRAKA_IO_FORMAT_H
 

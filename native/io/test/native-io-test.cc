@@ -181,13 +181,16 @@ static void stripes() {
       for (int32_t status : fetch->statuses) REQUIRE(status == 0);
       REQUIRE(std::memcmp(out.bytes.get(), data.bytes.get() + from, out.count) == 0);
     }
-    // Noise instead of records: refused, never followed.
-    for (size_t i = 0; i < 2; i++) {
-      Exact noise(kHeaderBytes + shardBytes);
-      noise.fill();
-      std::memset(noise.bytes.get(), static_cast<int>(i + 1), kPrefixBytes);
-      REQUIRE(pwrite(pool.files[i]->fd, noise.bytes.get(), noise.count, offset) == static_cast<ssize_t>(noise.count));
-    }
+    // Noise instead of a record, and a byte of noise in a frame: refused, never followed.
+    Exact noise(kHeaderBytes + shardBytes);
+    noise.fill();
+    std::memset(noise.bytes.get(), 1, kPrefixBytes);
+    REQUIRE(pwrite(pool.files[0]->fd, noise.bytes.get(), noise.count, offset) == static_cast<ssize_t>(noise.count));
+    const int64_t at = offset + static_cast<int64_t>(kHeaderBytes + below(shardBytes));
+    uint8_t byte;
+    REQUIRE(pread(pool.files[1]->fd, &byte, 1, at) == 1);
+    byte ^= 1;
+    REQUIRE(pwrite(pool.files[1]->fd, &byte, 1, at) == 1);
     Exact out(data.count);
     auto fetch = std::make_shared<FetchJob>(submitter.core, submitter.codec, shape, pool.records(range(6), offset), 0, out.bytes.get(), out.count);
     submitter.run(fetch);
