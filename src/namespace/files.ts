@@ -49,7 +49,7 @@ export class Files {
 
   #add(node: Node, flags: number): OpenFile {
     const writes = opensForWrite(flags);
-    const file: OpenFile = { handle: ++this.#lastHandle, node, writes, error: undefined, expectedOffset: 0, sequential: true };
+    const file: OpenFile = { handle: ++this.#lastHandle, node, writes, error: undefined, expectedOffset: 0, sequential: false };
     node.handles.add(file);
     this.#files.set(file.handle, file);
     return file;

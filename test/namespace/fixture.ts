@@ -37,6 +37,8 @@ export interface PoolSettings {
   clock?: Clock;
   readOnly?: boolean;
   settings?: Partial<NamespaceOptions['settings']>;
+  /** Puts something between the namespace and its index. */
+  wrap?: (index: IndexStore) => IndexStore;
 }
 
 /** An index as it was after these entries. */
@@ -55,7 +57,7 @@ export async function openPool(test: typeof t | Test, options: PoolSettings = {}
   const parts = indexAfter(options.entries ?? []);
   const invalidated: Ino[] = [];
   const namespace = await createNamespace({
-    index: parts.index,
+    index: options.wrap?.(parts.index) ?? parts.index,
     storage,
     clock: options.clock ?? systemClock,
     random: seededRandom(1),
@@ -127,8 +129,17 @@ export async function codeOf(action: () => Promise<unknown>): Promise<string> {
   }
 }
 
+/** Waits until `condition` holds; fails the test when it never does. */
+export async function until(condition: () => boolean): Promise<void> {
+  for (let turn = 0; turn < 10_000; turn++) {
+    if (condition()) return;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  throw new Error('what was waited for did not happen');
+}
+
 /** Rows of the index by the letter of their table. */
-export async function rowsByTable(index: IndexStore): Promise<Map<string, Row[]>> {
+export async function rowsByTable(index: Pick<IndexStore, 'scan'>): Promise<Map<string, Row[]>> {
   const tables = new Map<string, Row[]>();
   let start = Buffer.from([0]);
   for (;;) {

@@ -37,6 +37,7 @@ export class MemoryStorage implements Storage {
   #counter = 0;
   #offset = 0;
   #held: (() => void)[] | undefined;
+  #heldReads: (() => void)[] | undefined;
 
   constructor(blobBytesMax = 64 * 1024, smallBytesMax = 4096) {
     this.blobBytesMax = blobBytesMax;
@@ -65,6 +66,21 @@ export class MemoryStorage implements Storage {
   /** Stores that wait. */
   get heldStores(): number {
     return this.#held?.length ?? 0;
+  }
+
+  /** Reads wait from now on, until `letReadsGo`; they have found their blob and fetch its bytes then. */
+  holdReads(): void {
+    this.#heldReads ??= [];
+  }
+
+  get heldReadCount(): number {
+    return this.#heldReads?.length ?? 0;
+  }
+
+  letReadsGo(): void {
+    const held = this.#heldReads ?? [];
+    this.#heldReads = undefined;
+    for (const go of held) go();
   }
 
   letGo(): void {
@@ -120,7 +136,9 @@ export class MemoryStorage implements Storage {
       return kept.data;
     };
     find();
-    await new Promise((resolve) => setImmediate(resolve));
+    const held = this.#heldReads;
+    if (held !== undefined) await new Promise<void>((resolve) => held.push(resolve));
+    else await new Promise((resolve) => setImmediate(resolve));
     if (this.failReads > 0) {
       this.failReads--;
       throw new OperatingError('EIO', 'told to fail');
