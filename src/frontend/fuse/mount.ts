@@ -115,7 +115,7 @@ export class FuseMount {
 
   async #end(): Promise<void> {
     await this.#frontEnd.drain();
-    this.#counters = this.#channel.counters;
+    this.#counters ??= this.#channel.counters;
     this.#isClosed = true;
     this.#channel.close();
   }
@@ -141,6 +141,8 @@ export class FuseMount {
         await fuseUnmount(this.mountpoint, options.lazy ?? false, this.#byHelper);
       } catch (thrown) {
         const error = asOperatingError(thrown, { path: this.mountpoint });
+        // EINVAL: somebody else was quicker.
+        if (error.code === 'EINVAL' && !(await this.isMounted())) return await this.closed;
         if (error.code !== 'EBUSY') throw error;
         const hint = `Programs use it (fuser -vm ${this.mountpoint} lists them); a lazy unmount lets them finish.`;
         throw new OperatingError('EBUSY', `${this.mountpoint} is in use`, { path: this.mountpoint, hint, cause: thrown });

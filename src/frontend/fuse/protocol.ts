@@ -88,7 +88,6 @@ export const OPEN_KILL_SUIDGID = 1 << 0;
 
 /** Flags of a WRITE. CACHE: written back by the kernel; the handle is any open one's. */
 export const WriteFlag = { CACHE: 1 << 0, KILL_SUIDGID: 1 << 2 } as const;
-export const GETATTR_FH = 1 << 0;
 export const FSYNC_DATA_ONLY = 1 << 0;
 /** renameat2(2). */
 export const RenameBit = { NOREPLACE: 1 << 0, EXCHANGE: 1 << 1 } as const;
@@ -96,7 +95,6 @@ export const RenameBit = { NOREPLACE: 1 << 0, EXCHANGE: 1 << 1 } as const;
 /** Notifications to the kernel; they stand where a reply has its error. */
 export const Notify = { INVAL_INODE: 2, INVAL_ENTRY: 3 } as const;
 
-export const ROOT_INO = 1;
 export const IN_HEADER_BYTES = 40;
 export const WRITE_IN_BYTES = 40;
 export const OUT_HEADER_BYTES = 16;
