@@ -191,7 +191,8 @@ napi_value syncAll(const Arguments& args, Environment& environment) {
 }
 
 napi_value capacity(const Arguments& args, Environment& environment) {
-  return onDisk(args, environment, Outcome::Kind::kPair, [](Disk& disk, Outcome& outcome) { return disk.capacity(&outcome.number, &outcome.second); });
+  return onDisk(args, environment, Outcome::Kind::kPair,
+                [](Disk& disk, Outcome& outcome) { return disk.capacity(&outcome.number, &outcome.second); });
 }
 
 napi_value openFile(const Arguments& args, Environment& environment) {

@@ -60,15 +60,14 @@ export class NativeDirectory {
     this.#watchStalls();
   }
 
-  #watchStalls(): void {
+  /** Looks at the age of running calls. Twice before it acts: a process that was stopped finds all its calls old when it goes on. */
+  #watchStalls(suspected = false): void {
     this.#watch = this.#clock.after(Math.min(DISK_STALL_CHECK_MS, this.#stallMs), () => {
       if (this.#ended !== undefined) return;
       const ageMs = this.#io.oldestAgeMs(this.#handle);
-      if (ageMs < this.#stallMs) {
-        this.#watchStalls();
-        return;
-      }
-      this.abandon(`a call has not come back for ${Math.round(ageMs / 1000)} s`);
+      const stalled = ageMs >= this.#stallMs;
+      if (stalled && suspected) this.abandon(`a call has not come back for ${Math.round(ageMs / 1000)} s`);
+      else this.#watchStalls(stalled);
     });
   }
 

@@ -251,10 +251,11 @@ static void races() {
     Submitter submitter;
     Pool pool(submitter, 6, "race" + std::to_string(round) + "-");
     const Shape shape{4, 2, 2 * kFrameBytes};
+    const auto recordBytes = static_cast<int64_t>(kHeaderBytes + shape.shardBytes);
     std::vector<Exact> data, out;
     std::vector<std::shared_ptr<StripeJob>> jobs;
     for (int i = 0; i < 8; i++) {
-      const int64_t offset = i * static_cast<int64_t>(kHeaderBytes + shape.shardBytes);
+      const int64_t offset = i * recordBytes;
       data.emplace_back(4 * shape.shardBytes);
       data.back().fill();
       out.emplace_back(4 * shape.shardBytes);
@@ -262,7 +263,8 @@ static void races() {
         jobs.push_back(std::make_shared<StoreJob>(submitter.core, submitter.codec, shape, pool.records(range(6), offset), data.back().bytes.get(),
                                                   data.back().count));
       else
-        jobs.push_back(std::make_shared<FetchJob>(submitter.core, submitter.codec, shape, pool.records(range(6), offset - static_cast<int64_t>(kHeaderBytes + shape.shardBytes)), 0,
+        // What the job before it may be writing just now.
+        jobs.push_back(std::make_shared<FetchJob>(submitter.core, submitter.codec, shape, pool.records(range(6), offset - recordBytes), 0,
                                                   out.back().bytes.get(), out.back().count));
     }
     for (const auto& job : jobs) {
