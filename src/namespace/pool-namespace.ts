@@ -20,7 +20,7 @@ import { Files } from './files.js';
 import { Ledger } from './ledger.js';
 import { Manifests } from './manifest.js';
 import { ChunkMemory } from './memory.js';
-import { fileType, isDirectory, PERMISSION_BITS, S_IFDIR, S_IFREG } from './modes.js';
+import { fileType, isDirectory, opensForWrite, PERMISSION_BITS, S_IFDIR, S_IFREG } from './modes.js';
 import type {
   AttributeChange,
   Attributes,
@@ -239,6 +239,7 @@ export class PoolNamespace implements Namespace {
   }
 
   async open(ino: Ino, flags: number, caller: Caller): Promise<Handle> {
+    if (opensForWrite(flags)) this.#checkWritable();
     return this.#files.open(ino, flags, caller);
   }
 

@@ -1,0 +1,241 @@
+/** Names, attributes and extended attributes: what POSIX wants of each, and errors by their codes. */
+import t from 'tap';
+import type { Ino, Namespace } from '../../src/namespace/namespace.js';
+import { checkRows } from './check.js';
+import { codeOf, contentOf, O_RDONLY, O_RDWR, openPool, root, ROOT, rowsByTable, writeFile } from './fixture.js';
+
+const none = { noReplace: false, exchange: false };
+const someone = { uid: 1000, gid: 100, pid: 7 };
+
+async function list(namespace: Namespace, ino: Ino, plus = false): Promise<string[]> {
+  const handle = await namespace.opendir(ino, root);
+  const names: string[] = [];
+  await namespace.readdir(ino, handle, 0, plus, ({ name }) => names.push(name) > 0);
+  await namespace.releasedir(ino, handle);
+  return names;
+}
+
+t.test('what is made has the attributes that it was made with', async (test) => {
+  const { namespace } = await openPool(test);
+  const dir = await namespace.mkdir(ROOT, 'dir', 0o750, someone);
+  test.match(dir, { mode: 0o040750, links: 2, uid: 1000, gid: 100 });
+  test.equal((await namespace.getattr(ROOT)).links, 3);
+  const link = await namespace.symlink(dir.ino, 'link', Buffer.from('../else\xff', 'latin1'), someone);
+  test.match(link, { mode: 0o120777, size: 8 });
+  test.equal((await namespace.readlink(link.ino)).toString('latin1'), '../else\xff');
+  const fifo = await namespace.mknod(dir.ino, 'fifo', 0o010644, 0, someone);
+  test.equal(fifo.mode, 0o010644);
+  const device = await namespace.mknod(dir.ino, 'null', 0o020666, 0x103, root);
+  test.match(device, { mode: 0o020666, rdev: 0x103 });
+  test.same(await list(namespace, dir.ino), ['.', '..', 'link', 'fifo', 'null']);
+  test.equal((await namespace.lookup(dir.ino, '..', root)).ino, ROOT);
+  test.equal((await namespace.lookup(dir.ino, 'fifo', root)).ino, fifo.ino);
+});
+
+t.test('a set-group-id directory hands its group down', async (test) => {
+  const { namespace } = await openPool(test);
+  const dir = await namespace.mkdir(ROOT, 'dir', 0o755, root);
+  await namespace.setattr(dir.ino, { mode: 0o2755, gid: 55 }, root);
+  const below = await namespace.mkdir(dir.ino, 'below', 0o755, someone);
+  test.match(below, { gid: 55, mode: 0o042755, uid: 1000 });
+  test.match(await namespace.mknod(dir.ino, 'file', 0o100644, 0, someone), { gid: 55, mode: 0o100644 });
+});
+
+t.test('errors by their codes', async (test) => {
+  const { namespace } = await openPool(test);
+  const dir = await namespace.mkdir(ROOT, 'dir', 0o755, root);
+  const file = await writeFile(namespace, ROOT, 'file', Buffer.from('x'));
+  await namespace.mkdir(dir.ino, 'below', 0o755, root);
+  const expected: [string, () => Promise<unknown>][] = [
+    ['ENOENT', () => namespace.lookup(ROOT, 'nothing', root)],
+    ['ENOTDIR', () => namespace.lookup(file, 'x', root)],
+    ['ENAMETOOLONG', () => namespace.mkdir(ROOT, 'x'.repeat(256), 0o755, root)],
+    ['EEXIST', () => namespace.mkdir(ROOT, 'file', 0o755, root)],
+    ['EINVAL', () => namespace.mkdir(ROOT, '..', 0o755, root)],
+    ['ENOTDIR', () => namespace.mkdir(file, 'x', 0o755, root)],
+    ['ENOENT', () => namespace.mkdir(999, 'x', 0o755, root)],
+    ['EISDIR', () => namespace.unlink(ROOT, 'dir', root)],
+    ['ENOTDIR', () => namespace.rmdir(ROOT, 'file', root)],
+    ['ENOTEMPTY', () => namespace.rmdir(ROOT, 'dir', root)],
+    ['EINVAL', () => namespace.rename(ROOT, 'dir', dir.ino, 'x', none, root)],
+    ['EISDIR', () => namespace.rename(ROOT, 'file', ROOT, 'dir', none, root)],
+    ['ENOTDIR', () => namespace.rename(ROOT, 'dir', ROOT, 'file', none, root)],
+    ['EPERM', () => namespace.link(dir.ino, ROOT, 'x', root)],
+    ['EEXIST', () => namespace.link(file, ROOT, 'dir', root)],
+    ['EINVAL', () => namespace.readlink(file)],
+    ['ENAMETOOLONG', () => namespace.symlink(ROOT, 'x', Buffer.alloc(4096, 0x61), root)],
+    ['EISDIR', () => namespace.open(dir.ino, O_RDWR, root)],
+    ['ESTALE', () => namespace.open(12345, O_RDONLY, root)],
+    ['ESTALE', () => namespace.getattr(12345)],
+    ['ENOTDIR', () => namespace.opendir(file, root)],
+    ['EBADF', () => namespace.read(file, 4711, 0, 1)],
+    ['EISDIR', () => namespace.setattr(dir.ino, { size: 0 }, root)],
+    ['EFBIG', () => namespace.setattr(file, { size: 2 ** 53 - 1 }, root)],
+  ];
+  for (const [code, action] of expected) test.equal(await codeOf(action), code, action.toString());
+});
+
+t.test('a removed directory that is still somebody’s working directory', async (test) => {
+  const { namespace } = await openPool(test);
+  const dir = await namespace.mkdir(ROOT, 'dir', 0o755, root);
+  await namespace.rmdir(ROOT, 'dir', root);
+  test.equal((await namespace.getattr(dir.ino)).links, 0);
+  test.equal(await codeOf(() => namespace.mkdir(dir.ino, 'x', 0o755, root)), 'ENOENT');
+  test.same(await list(namespace, dir.ino), ['.', '..']);
+  namespace.forget(dir.ino, 1);
+  test.equal(await codeOf(() => namespace.getattr(dir.ino)), 'ESTALE');
+});
+
+t.test('ten thousand entries, listed while they are deleted', async (test) => {
+  const { namespace, index } = await openPool(test);
+  const count = 10_000;
+  for (let entry = 0; entry < count; entry++) await namespace.mknod(ROOT, `entry-${entry}`, 0o100644, 0, root);
+  const handle = await namespace.opendir(ROOT, root);
+  const seen = new Set<string>();
+  let offset = 0;
+  let added = 0;
+  for (;;) {
+    const batch: string[] = [];
+    await namespace.readdir(ROOT, handle, offset, batch.length % 2 === 0, (entry) => {
+      if (batch.length === 100) return false;
+      batch.push(entry.name);
+      offset = entry.nextOffset;
+      return true;
+    });
+    if (batch.length === 0) break;
+    for (const name of batch) {
+      if (name.startsWith('.')) continue;
+      if (seen.has(name)) test.fail(`${name} was listed twice`);
+      seen.add(name);
+      if (name.startsWith('entry-')) await namespace.unlink(ROOT, name, root);
+    }
+    if (added < 20) await namespace.mknod(ROOT, `added-${added++}`, 0o100644, 0, root);
+  }
+  test.equal([...seen].filter((name) => name.startsWith('entry-')).length, count, 'every one was seen');
+  await namespace.releasedir(ROOT, handle);
+  test.equal((await list(namespace, ROOT)).length, 2 + added);
+  await checkRows(index);
+});
+
+t.test('hard links share one file', async (test) => {
+  const { namespace } = await openPool(test);
+  const ino = await writeFile(namespace, ROOT, 'a', Buffer.from('one'));
+  test.equal((await namespace.link(ino, ROOT, 'b', root)).links, 2);
+  await namespace.rename(ROOT, 'a', ROOT, 'b', none, root);
+  test.same(await list(namespace, ROOT), ['.', '..', 'a', 'b'], 'two names of one file both stay');
+  await namespace.unlink(ROOT, 'a', root);
+  test.equal((await namespace.getattr(ino)).links, 1);
+  test.equal((await contentOf(namespace, ino)).toString(), 'one');
+});
+
+t.test('exchange and no-replace', async (test) => {
+  const { namespace, index } = await openPool(test);
+  const dir = await namespace.mkdir(ROOT, 'dir', 0o755, root);
+  const below = await namespace.mkdir(dir.ino, 'below', 0o755, root);
+  const file = await writeFile(namespace, ROOT, 'file', Buffer.from('x'));
+  await namespace.rename(ROOT, 'file', dir.ino, 'below', { noReplace: false, exchange: true }, root);
+  test.equal((await namespace.lookup(dir.ino, 'below', root)).ino, file);
+  test.equal((await namespace.lookup(ROOT, 'file', root)).ino, below.ino);
+  test.equal((await namespace.lookup(below.ino, '..', root)).ino, ROOT);
+  await checkRows(index);
+  test.equal(await codeOf(() => namespace.rename(ROOT, 'file', ROOT, 'dir', { noReplace: true, exchange: false }, root)), 'EEXIST');
+  test.equal(await codeOf(() => namespace.rename(ROOT, 'file', ROOT, 'x', { noReplace: false, exchange: true }, root)), 'ENOENT');
+});
+
+t.test('attributes: modes, owners, times', async (test) => {
+  const { namespace } = await openPool(test);
+  const ino = await writeFile(namespace, ROOT, 'f', Buffer.from('x'));
+  await namespace.setattr(ino, { mode: 0o6755 }, root);
+  test.equal((await namespace.setattr(ino, { uid: 5, gid: 6 }, root)).mode, 0o100755, 'a new owner has no privileges');
+  await namespace.setattr(ino, { mode: 0o4755 }, root);
+  const handle = await namespace.open(ino, O_RDWR, someone);
+  await namespace.write(ino, handle, 0, Buffer.from('y'), someone);
+  test.equal((await namespace.getattr(ino)).mode, 0o100755, 'nor has one who writes');
+  await namespace.flush(ino, handle);
+  await namespace.release(ino, handle);
+  test.equal((await namespace.getattr(ino)).mode, 0o100755);
+  const early = { seconds: -5, nanoseconds: 999_999_999 };
+  const stat = await namespace.setattr(ino, { atime: early, mtime: { seconds: 2 ** 33, nanoseconds: 0 } }, root);
+  test.same([stat.atime, stat.mtime], [early, { seconds: 2 ** 33, nanoseconds: 0 }]);
+  const now = await namespace.setattr(ino, { atime: 'now' }, root);
+  test.ok(now.atime.seconds > 1.5e9);
+});
+
+t.test('extended attributes', async (test) => {
+  const { namespace, index } = await openPool(test);
+  const ino = await writeFile(namespace, ROOT, 'f', Buffer.from('x'));
+  test.equal(await codeOf(() => namespace.getxattr(ino, 'security.capability')), 'ENODATA');
+  await namespace.setxattr(ino, 'user.a', Buffer.from('1'), 0, root);
+  await namespace.setxattr(ino, 'user.empty', Buffer.alloc(0), 1, root);
+  test.equal(await codeOf(() => namespace.setxattr(ino, 'user.a', Buffer.from('2'), 1, root)), 'EEXIST');
+  test.equal(await codeOf(() => namespace.setxattr(ino, 'user.b', Buffer.from('2'), 2, root)), 'ENODATA');
+  await namespace.setxattr(ino, 'user.a', Buffer.alloc(65_536, 3), 2, root);
+  test.equal(await codeOf(() => namespace.setxattr(ino, 'user.a', Buffer.alloc(65_537), 0, root)), 'E2BIG');
+  test.equal(await codeOf(() => namespace.setxattr(ino, 'system.posix_acl_access', Buffer.alloc(4), 0, root)), 'ENOTSUP');
+  test.ok((await namespace.getxattr(ino, 'user.a')).equals(Buffer.alloc(65_536, 3)));
+  test.equal((await namespace.getxattr(ino, 'user.empty')).length, 0);
+  test.same(await namespace.listxattr(ino), ['user.a', 'user.empty']);
+  await namespace.removexattr(ino, 'user.a', root);
+  test.equal(await codeOf(() => namespace.removexattr(ino, 'user.a', root)), 'ENODATA');
+  await checkRows(index);
+  await namespace.unlink(ROOT, 'f', root);
+  test.equal((await rowsByTable(index)).get('x'), undefined, 'they go with the file');
+});
+
+t.test('a read-only pool refuses every change', async (test) => {
+  const first = await openPool(test);
+  const ino = await writeFile(first.namespace, ROOT, 'f', Buffer.from('content'));
+  const { namespace, log } = await openPool(test, { storage: first.storage, entries: first.log.entries, readOnly: true, epoch: 2 });
+  const { length } = log.entries;
+  test.equal((await contentOf(namespace, ino)).toString(), 'content');
+  const changes: (() => Promise<unknown>)[] = [
+    () => namespace.mkdir(ROOT, 'd', 0o755, root),
+    () => namespace.unlink(ROOT, 'f', root),
+    () => namespace.rename(ROOT, 'f', ROOT, 'g', none, root),
+    () => namespace.setattr(ino, { mode: 0o600 }, root),
+    () => namespace.create(ROOT, 'g', 0o644, O_RDWR, root),
+    () => namespace.open(ino, O_RDWR, root),
+    () => namespace.setxattr(ino, 'user.a', Buffer.from('1'), 0, root),
+  ];
+  for (const change of changes) test.equal(await codeOf(change), 'EROFS', change.toString());
+  await namespace.close();
+  test.equal(log.entries.length, length, 'nothing was written');
+});
+
+t.test('with durability=close, names and closes wait until durable', async (test) => {
+  const { namespace, log } = await openPool(test, { settings: { durability: 'close' } });
+  await namespace.mkdir(ROOT, 'd', 0o755, root);
+  test.equal(log.durablePosition, log.head.position);
+  await writeFile(namespace, ROOT, 'f', Buffer.from('x'));
+  test.equal(log.durablePosition, log.head.position);
+  log.flushAtOnce = false;
+  let done = false;
+  const renaming = namespace.rename(ROOT, 'f', ROOT, 'g', none, root).then(() => (done = true));
+  await new Promise((resolve) => setImmediate(resolve));
+  test.notOk(done);
+  log.flush();
+  await renaming;
+  log.flushAtOnce = true;
+});
+
+t.test('fsync of a file or a directory makes everything before it durable', async (test) => {
+  const { namespace, log } = await openPool(test);
+  const ino = await writeFile(namespace, ROOT, 'f', Buffer.from('x'));
+  test.ok(log.durablePosition < log.head.position);
+  const directory = await namespace.opendir(ROOT, root);
+  await namespace.fsyncdir(ROOT, directory);
+  test.equal(log.durablePosition, log.head.position);
+  const handle = await namespace.open(ino, O_RDWR, root);
+  await namespace.write(ino, handle, 0, Buffer.from('y'), root);
+  await namespace.fsync(ino, handle, true);
+  test.equal(log.durablePosition, log.head.position);
+  await namespace.release(ino, handle);
+  await namespace.releasedir(ROOT, directory);
+});
+
+t.test('statfs tells of the coded space and of what is on its way', async (test) => {
+  const { namespace, storage } = await openPool(test);
+  storage.capacityBytes = 4096 * 1000;
+  const status = await namespace.statfs();
+  test.match(status, { blockBytes: 4096, blocks: 1000, blocksFree: 1000 });
+});
