@@ -34,6 +34,11 @@ function program(context: Context): Command {
 }
 
 async function main(): Promise<void> {
+  // Whoever reads our output may stop reading, as head(1) does.
+  for (const stream of [process.stdout, process.stderr])
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error;
+    });
   const output = new Output();
   try {
     await program({ folders: ownFolders(), output }).parseAsync();

@@ -119,7 +119,7 @@ export class Daemon {
   async status(): Promise<StatusReport> {
     const { definition, mountpoint, mountOptions } = this.#options;
     const pool = must(this.#pool, 'an open pool has a status');
-    return reportPool({ pool, clock: systemClock, name: definition.name, mountpoint, readOnly: mountOptions.readOnly });
+    return reportPool({ pool, name: definition.name, mountpoint, readOnly: mountOptions.readOnly });
   }
 
   /**

@@ -1,17 +1,11 @@
 /** Fills in the status of an open pool. */
-import type { Clock } from '../base/clock.js';
-import type { IndexStore } from '../index/index-store.js';
-import { keyAfter } from '../index/keys.js';
-import { TABLES, tableRange } from '../index/schema/tables.js';
+import { countEndangered } from '../durability/heal.js';
 import { formatCode } from './code.js';
 import type { Pool } from './pool.js';
 import type { DiskReport, PoolHealth, StatusReport, VoterReport } from './status-report.js';
 
-const PAGE_ROWS = 4096;
-
 export interface ReportOptions {
   readonly pool: Pool;
-  readonly clock: Clock;
   readonly name: string;
   readonly mountpoint: string;
   /** Mounted read-only because the operator wanted it so. */
@@ -24,7 +18,7 @@ export async function reportPool(options: ReportOptions): Promise<StatusReport> 
   const disks = await Promise.all(pool.diskSet.members().map(diskReport));
   const status = pool.namespace.status();
   const capacity = await pool.storage.capacity();
-  const endangered = await countEndangered(pool.index, options.clock);
+  const endangered = await countEndangered(pool.namespace.ledger);
   const { log } = pool;
   return {
     pool: name,
@@ -98,15 +92,4 @@ function messages({ pool, readOnly }: ReportOptions, disks: readonly DiskReport[
   const broken = pool.log.voters().filter(({ state }) => state === 'broken').length;
   if (broken > 0) found.push(`${broken} voters are broken; they are rebuilt from the others while a majority is there.`);
   return found;
-}
-
-async function countEndangered(index: IndexStore, clock: Clock): Promise<number> {
-  let count = 0;
-  for (let range = tableRange(TABLES.endangered, PAGE_ROWS); ; await clock.yield()) {
-    const rows = await index.scan(range);
-    count += rows.length;
-    const last = rows.at(-1);
-    if (last === undefined || rows.length < PAGE_ROWS) return count;
-    range = { ...range, start: keyAfter(last.key) };
-  }
 }

@@ -22,6 +22,7 @@ import { nativeOpener, openDiskSet } from '../disk/open-disk-set.js';
 import type { IndexStore } from '../index/index-store.js';
 import { createIndexStore } from '../index/log-index.js';
 import { SqliteReplicaStore } from '../index/sqlite-durable.js';
+import { cleanStopKey, encodeSetting } from '../index/schema/pool-rows.js';
 import { inodeKey } from '../index/schema/tables.js';
 import { currentBootId, openWorkingReplica, type SqliteWorkingReplica } from '../index/sqlite-working.js';
 import { createNamespace, type PoolNamespace } from '../namespace/pool-namespace.js';
@@ -37,6 +38,7 @@ import { OutDisks } from './out-disks.js';
 import type { PoolDefinition } from './pool-definition.js';
 import { storeInIndex, storedInIndex } from './pool-settings.js';
 import { openRecoveredData } from './recovered-data.js';
+import { Services } from './services.js';
 import { effectiveSettings, type Settings, type StoredSettings } from './settings.js';
 
 const ROOT_INO = 1;
@@ -127,6 +129,7 @@ class Opening {
     const { quorum, working } = await this.#openLog(diskSet, stripeIo, wires);
     const index = createIndexStore(quorum, working);
     const settings = await this.#settle(index);
+    const cleanStop = await takeCleanStop(index);
     const outDisks = new OutDisks(index, quorum.epoch, systemClock, log);
     await outDisks.recover((disk) => diskSet.disk(disk) !== undefined);
     const { k, m } = diskSet.membership;
@@ -142,8 +145,9 @@ class Opening {
       log,
       onDiskOut: (disk) => outDisks.declare(disk),
       onMoved: (old, now) => wires.moved(old, now),
-      onDamage: ({ blob, shard, disk, code }) => {
-        log('warn', `shard ${shard} of blob ${blob} on disk ${disk} cannot be used`, { blob, shard, disk, code });
+      onDamage: (report) => {
+        log('warn', `shard ${report.shard} of blob ${report.blob} on disk ${report.disk} cannot be used`, { ...report });
+        wires.services?.damaged(report);
       },
     });
     wires.storage = storage;
@@ -152,7 +156,15 @@ class Opening {
     });
     const namespace = await this.#openNamespace(index, storage, quorum, settings, readOnly || !quorum.writable);
     wires.namespace = namespace;
+    // After the namespace has written its last: see `cleanStopKey`.
+    this.#closing.push(() => markCleanStop(wires.services, index));
     this.#closing.push(() => namespace.close());
+    if (!readOnly && quorum.writable) {
+      const services = new Services({ index, storage, namespace, diskSet, clock: systemClock, log, strandedPossible: !cleanStop });
+      wires.services = services;
+      this.#closing.push(() => services.stop());
+      services.start();
+    }
     return new Pool({ diskSet, log: quorum, index, storage, namespace, settings }, this.#closing);
   }
 
@@ -288,6 +300,7 @@ class Opening {
 class Wires {
   storage: Storage | undefined;
   namespace: PoolNamespace | undefined;
+  services: Services | undefined;
   readonly #diskSet: DiskSet;
 
   constructor(diskSet: DiskSet) {
@@ -312,6 +325,24 @@ class Wires {
     // What changed while it was opened.
     for (const { number, disk } of known) if (this.#diskSet.disk(number) !== disk) quorum.setVoterDisk(number, this.#diskSet.disk(number));
   }
+}
+
+/** Did the last session end cleanly? Its mark is gone, durably, before anything is written that a crash could strand. */
+async function takeCleanStop(index: IndexStore): Promise<boolean> {
+  const clean = (await index.get(cleanStopKey())) !== undefined;
+  if (!clean || !index.writable) return clean;
+  const { position } = await index.transact(async (tx) => {
+    tx.delete(cleanStopKey());
+  });
+  await index.durable(position);
+  return true;
+}
+
+async function markCleanStop(services: Services | undefined, index: IndexStore): Promise<void> {
+  if (services === undefined || services.strandedPossible || !index.writable) return;
+  await index.transact(async (tx) => {
+    tx.put(cleanStopKey(), encodeSetting('yes'));
+  });
 }
 
 /** The newest membership on the disks that are there. */
