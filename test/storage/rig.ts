@@ -166,10 +166,10 @@ export class Rig {
   async start(clock: Clock = this.clock): Promise<this> {
     this.diskSet = this.#makeDiskSet();
     for (const { member } of this.diskSet.members()) await this.diskSet.bringBack(member.number).catch(() => undefined);
-    this.epoch++;
+    const epoch = ++this.epoch;
     this.storage = await createStorage({
       poolId: this.poolId,
-      epoch: this.epoch,
+      epoch,
       k: this.shape.k,
       m: this.shape.m,
       diskSet: this.diskSet,
@@ -180,6 +180,8 @@ export class Rig {
       log: () => undefined,
       onDiskOut: (disk) => this.onDiskOut(disk),
       onMoved: async (old, now) => {
+        // A daemon that died tells nobody.
+        if (epoch !== this.epoch) throw new OperatingError('EROFS', 'another one leads');
         this.moved.push({ old, now });
         const known = this.locations.get(old.blob);
         if (known) this.locations.set(old.blob, this.storage.current(known));

@@ -13,6 +13,9 @@ import { replacedShards } from '../../src/storage/location-codec.js';
 import { codeOf, simulatedRig, type Rig, type SimulatedBackend } from './rig.js';
 
 const shape = { disks: 6, k: 4, m: 2 };
+/** More of them in a soak. */
+const seeds = Number(process.env.OSTRAKA_SEEDS ?? 10);
+t.setTimeout(280_000);
 const nothing: Survival = () => () => false;
 type Simulated = Rig & { readonly backend: SimulatedBackend };
 
@@ -212,12 +215,12 @@ function trouble(rig: Simulated): void {
   }
 }
 
-/** Brings one disk back, or all. */
-async function repair(rig: Simulated, all: boolean): Promise<void> {
+/** Brings some disks back. */
+async function repair(rig: Simulated): Promise<void> {
+  const { epoch } = rig;
   for (const { member } of rig.diskSet.members()) {
-    if (!all && rig.random.below(3) > 0) continue;
+    if (rig.random.below(3) > 0 || rig.epoch !== epoch) continue;
     const medium = rig.backend.medium(member.number);
-    if (all) medium.clearFaults();
     if (medium.gone) {
       rig.diskSet.takeOut(member.number);
       rig.backend.machine.comeBack(medium);
@@ -230,7 +233,7 @@ async function history(t: Test, rig: Simulated, model: Model, steps: number): Pr
   for (let step = 0; step < steps; step++) {
     const what = rig.random.below(12);
     if (what < 6) {
-      const data = rig.content(1 + rig.random.below(60_000));
+      const data = rig.content(1 + rig.random.below(20_000));
       try {
         const { blob } = await rig.put(data);
         model.data.set(blob, data);
@@ -241,7 +244,7 @@ async function history(t: Test, rig: Simulated, model: Model, steps: number): Pr
     } else if (what === 6) {
       trouble(rig);
     } else if (what === 7) {
-      await repair(rig, false);
+      await repair(rig);
     } else if (what === 8) {
       const [blob] = [...rig.locations.keys()].slice(-1);
       const location = blob === undefined ? undefined : rig.locations.get(blob);
@@ -278,9 +281,16 @@ async function check(t: Test, rig: Simulated, location: Location, data: Uint8Arr
   }
 }
 
+/** Every shard that a durable location names must be there and whole, not only k of them. */
+async function checkShards(t: Test, rig: Simulated, durable: Iterable<Location>): Promise<void> {
+  const before = rig.damage.length;
+  for (const location of durable) await rig.storage.verify(location);
+  t.same(rig.damage.slice(before), [], `seed ${rig.shape.seed}: shards that were durable are damaged`);
+}
+
 void t.test('random histories, power cuts, and m disks lost with them', async (t) => {
   let durableBlobs = 0;
-  for (let seed = 1; seed <= 24; seed++) {
+  for (let seed = 1; seed <= seeds; seed++) {
     const rig = await simulatedRig({ k: 4, m: 2, disks: seed % 2 === 0 ? 6 : 8, seed, capacityBytes: 64 * MiB });
     const model: Model = { data: new Map(), durable: new Map() };
     for (let life = 0; life < 3; life++) {
@@ -293,6 +303,7 @@ void t.test('random histories, power cuts, and m disks lost with them', async (t
       await rig.start();
       for (const location of durable.values())
         await check(t, rig, location, must(model.data.get(location.blob), 'stored'), 'after a cut', true);
+      await checkShards(t, rig, durable.values());
       const lost = [1 + rig.random.below(rig.shape.disks), 1 + rig.random.below(rig.shape.disks)];
       for (const disk of lost) rig.diskSet.takeOut(disk);
       for (const location of durable.values()) {
@@ -310,7 +321,95 @@ void t.test('random histories, power cuts, and m disks lost with them', async (t
       for (const disk of lost) await rig.diskSet.bringBack(disk);
     }
   }
-  t.ok(durableBlobs > 400, `${durableBlobs} durable blobs were looked at`);
+  t.ok(durableBlobs > 15 * seeds, `${durableBlobs} durable blobs were looked at`);
+});
+
+/** Calls complete in random order, some late. */
+function shuffleCalls(rig: Simulated): void {
+  const waiting: (() => void)[] = [];
+  const pump = (): void => {
+    // Read anew: a call that runs may submit others.
+    const index = rig.random.below(waiting.length);
+    const [run] = waiting.splice(index, 1);
+    run?.();
+    if (waiting.length > 0) setImmediate(pump);
+  };
+  rig.backend.machine.schedule = (_operation, run) => {
+    waiting.push(run);
+    if (waiting.length === 1) setImmediate(pump);
+  };
+}
+
+/** Runs stores, syncs, frees and troubles at the same time, until one of them has done its steps and the power goes. */
+async function concurrentLife(rig: Simulated, model: Model): Promise<void> {
+  let cut = false;
+  const step = async (work: () => Promise<void>): Promise<void> => {
+    await rig.clock.yield();
+    try {
+      await work();
+    } catch (error) {
+      if (!(error instanceof OperatingError)) throw error;
+    }
+  };
+  const storing = async (): Promise<void> => {
+    while (!cut)
+      await step(async () => {
+        const data = rig.content(1 + rig.random.below(6000));
+        const { location } = await rig.storage.store(data);
+        if (cut) return;
+        // The commit comes some turns later: the blob may have been moved by then.
+        for (let turns = rig.random.below(4); turns > 0; turns--) await rig.clock.yield();
+        model.data.set(location.blob, data);
+        rig.locations.set(location.blob, rig.storage.current(location));
+      });
+  };
+  const syncing = async (): Promise<void> => {
+    for (let n = 0; n < 10; n++) {
+      for (let turns = rig.random.below(150); turns > 0; turns--) await rig.clock.yield();
+      await step(async () => {
+        const covered = [...rig.locations.keys()];
+        if (!(await rig.storage.sync()) && !(await rig.storage.sync())) return;
+        for (const blob of covered) {
+          const location = rig.locations.get(blob);
+          if (location) model.durable.set(blob, location);
+        }
+      });
+    }
+    cut = true;
+  };
+  const troubling = async (): Promise<void> => {
+    while (!cut) {
+      for (let turns = rig.random.below(700); turns > 0; turns--) await rig.clock.yield();
+      if (cut) return;
+      if (rig.random.below(3) > 0) trouble(rig);
+      else await step(() => repair(rig));
+    }
+  };
+  const workers = [storing(), storing(), storing(), syncing(), troubling()];
+  while (!cut) await rig.clock.yield();
+  rig.backend.powerCut();
+  await Promise.all(workers);
+}
+
+void t.test('the same with everything at once and calls that complete in any order', async (t) => {
+  let durableBlobs = 0;
+  let moves = 0;
+  for (let seed = 1; seed <= seeds; seed++) {
+    const rig = await simulatedRig({ k: 4, m: 2, disks: seed % 2 === 0 ? 6 : 8, seed, capacityBytes: 64 * MiB });
+    shuffleCalls(rig);
+    const model: Model = { data: new Map(), durable: new Map() };
+    await concurrentLife(rig, model);
+    moves += rig.moved.length;
+    await repairMedia(rig);
+    await rig.start();
+    await checkShards(t, rig, model.durable.values());
+    for (const location of model.durable.values()) {
+      await check(t, rig, location, must(model.data.get(location.blob), 'stored'), 'after a cut', true);
+      durableBlobs++;
+    }
+  }
+  t.ok(durableBlobs > 15 * seeds, `${durableBlobs} durable blobs were looked at`);
+  t.ok(moves > seeds, `${moves} moves`);
 });
 
 /** After a power cut the disks that had vanished are there again. */
