@@ -7,7 +7,6 @@ import { CHANGE_STEP_ROWS } from '../base/limits.js';
 import type { Row } from '../index/index-store.js';
 import { keyAfter } from '../index/keys.js';
 import type { InodeRow } from '../index/schema/inode-row.js';
-import { decodeInode } from '../index/schema/inode-row.js';
 import { inodeKey, parseGarbageKey, parseNumberKey, tableRange, TABLES } from '../index/schema/tables.js';
 import { decodeNumber, decodeUpload } from '../index/schema/work-rows.js';
 import { cutStep } from './commits.js';
@@ -106,10 +105,4 @@ export async function clearDeadSessions(
     await clock.yield();
   }
   return { uploads, orphans };
-}
-
-/** Reads the root. @throws DecodeError when the pool has none, or one of another format. */
-export async function readRoot(ledger: Ledger): Promise<InodeRow | undefined> {
-  const value = await ledger.index.get(inodeKey(ROOT_INO));
-  return value === undefined ? undefined : decodeInode(ROOT_INO, value);
 }

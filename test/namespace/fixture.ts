@@ -84,9 +84,9 @@ export interface Test {
 }
 
 export async function readAll(namespace: PoolNamespace, ino: Ino, handle: number, offset: number, bytes: number): Promise<Buffer> {
-  const { pieces, release } = await namespace.read(ino, handle, offset, bytes);
-  const out = Buffer.concat(pieces.map((piece) => Buffer.from(piece)));
-  release();
+  const read = await namespace.read(ino, handle, offset, bytes);
+  const out = Buffer.concat(read.pieces);
+  read.release();
   return out;
 }
 

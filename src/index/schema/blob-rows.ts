@@ -3,9 +3,8 @@
  * it stands in the table references where it is more than one. When the last reference goes, the location moves to the table free.
  */
 import { ByteReader, ByteWriter, DecodeError } from '../../base/bytes.js';
-import type { Row } from '../index-store.js';
 import { checkVersion } from './inode-row.js';
-import { parseFreeKey, TABLES, parseBlobKey } from './tables.js';
+import { TABLES } from './tables.js';
 
 const VERSION = 1;
 const writer = new ByteWriter(256);
@@ -59,9 +58,4 @@ export function decodeEndangered(value: Uint8Array): number[] {
  */
 export function pointedLocation(key: Uint8Array, value: Uint8Array): Buffer | undefined {
   return key[0] === TABLES.blob ? decodeLocationRow(value) : undefined;
-}
-
-/** The blob that a row of the tables blob or free is about. @throws DecodeError */
-export function blobOfRow(row: Row): number {
-  return row.key[0] === TABLES.free ? parseFreeKey(row.key).blob : parseBlobKey(row.key);
 }
