@@ -163,6 +163,24 @@ void t.test('a disk that goes away during a read', async (t) => {
   }
 });
 
+void t.test('more disks than m that go and come back during a read: once more with what is there', async (t) => {
+  const rig = await simulatedRig(shape);
+  const data = rig.content(80_000);
+  const location = await rig.put(data);
+  const returning: Promise<void>[] = [];
+  rig.backend.machine.schedule = (operation, run) => {
+    if (operation.kind === 'read' && returning.length === 0)
+      for (const disk of [1, 2, 3]) {
+        rig.diskSet.takeOut(disk);
+        returning.push(rig.diskSet.bringBack(disk));
+      }
+    setImmediate(run);
+  };
+  t.ok((await rig.get(location)).equals(data));
+  await Promise.all(returning);
+  t.same(rig.damage, [], 'nobody is blamed');
+});
+
 /** All of what a scan finds. */
 async function scanAll(rig: Rig): Promise<string[]> {
   const seen: string[] = [];
