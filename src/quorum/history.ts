@@ -6,17 +6,30 @@
  */
 import { assert, must } from '../base/assert.js';
 import { asOperatingError, OperatingError } from '../base/errors.js';
+import { REPLICA_APPLY_ENTRIES_MAX } from '../base/limits.js';
 import type { Disk } from '../disk/disk.js';
 import { commonPosition, type EntryTable } from './entry-table.js';
 import { originPoint, samePoint } from './point.js';
 import type { LogRecord } from './record.js';
-import type { LogPoint } from './state-machine.js';
+import type { LogEntry, LogPoint } from './state-machine.js';
 import { readRecords } from './voter-reader.js';
 
 /** A voter's log from which entries can be read. Of its table only what agrees with the history is used. */
 export interface LogSource {
   readonly disk: Disk;
   readonly table: EntryTable;
+}
+
+const entryLists = new WeakMap<readonly LogRecord[], readonly LogEntry[]>();
+
+/** The entries of records that `read` returned, at most REPLICA_APPLY_ENTRIES_MAX; the same array for the same records. */
+export function entriesOf(records: readonly LogRecord[]): readonly LogEntry[] {
+  let entries = entryLists.get(records);
+  if (entries === undefined) {
+    entries = records.slice(0, REPLICA_APPLY_ENTRIES_MAX).map((record) => record.entry);
+    entryLists.set(records, entries);
+  }
+  return entries;
 }
 
 export class History {
@@ -27,6 +40,7 @@ export class History {
   #before: LogPoint;
   #head: LogPoint;
   #bytes = 0;
+  #lastRead: { from: number; bytesMax: number; last: number; full: boolean; records: LogRecord[] } | undefined;
   /** Told of a log that could not be read; it is not asked again. */
   onFailure: (voter: number, error: OperatingError) => void = () => undefined;
 
@@ -60,6 +74,7 @@ export class History {
 
   /** Drops the window's entries up to `position`. */
   evict(position: number): void {
+    if (this.#lastRead !== undefined && this.#lastRead.from <= position) this.#lastRead = undefined;
     while (this.#start < this.#records.length && this.#before.position < position) {
       const record = must(this.#records[this.#start], 'in range');
       this.#bytes -= record.bytes.length;
@@ -152,7 +167,11 @@ export class History {
     throw new OperatingError('EIO', `no voter's log reaches back to entry ${from}`, { cause: failure });
   }
 
+  /** Voters that follow in step get the same array, so that what is made of it (one write, one batch for replicas) is made once. */
   #fromWindow(from: number, to: number, bytesMax: number): LogRecord[] {
+    const cached = this.#lastRead;
+    if (cached?.from === from && cached.bytesMax === bytesMax && cached.last <= to && (cached.full || cached.last === to))
+      return cached.records;
     const records: LogRecord[] = [];
     let bytes = 0;
     for (let position = from; position <= to; position++) {
@@ -161,6 +180,7 @@ export class History {
       if (records.length > 0 && bytes > bytesMax) break;
       records.push(record);
     }
+    this.#lastRead = { from, bytesMax, last: from + records.length - 1, full: bytes > bytesMax, records };
     return records;
   }
 

@@ -214,11 +214,11 @@ export class LeadingLog implements QuorumLog {
     // No more appends; the flush may still put its barrier.
     this.#closed = true;
     this.#wakeRoomWaiters();
-    while (this.#flush !== undefined) await this.#flush;
+    await this.#flushEnds();
     while (this.#writable && this.#durable < this.#lastData) {
       const before = this.#durable;
       this.#startFlush();
-      await this.#flush;
+      await this.#flushEnds();
       if (this.#durable === before) break;
     }
     if (this.#writable) await Promise.all(this.#links.map((link) => link.feedReplica()));
@@ -300,6 +300,10 @@ export class LeadingLog implements QuorumLog {
         if (ended) this.#afterFlush();
         else this.#arm();
       });
+  }
+
+  async #flushEnds(): Promise<void> {
+    while (this.#flush !== undefined) await this.#flush;
   }
 
   async #runFlush(): Promise<true> {

@@ -6,8 +6,10 @@ export interface Mutations {
   readonly skipSync?: boolean;
   /** Acknowledge when one voter has it. */
   readonly acknowledgeEarly?: boolean;
-  /** Lead without a promise, and do not ask for one after writing. */
+  /** Lead without a promise. */
   readonly skipPromise?: boolean;
+  /** Do not ask for the promises of others after writing. */
+  readonly skipFence?: boolean;
   /** Count a voter that is damaged below its mark as merely behind. */
   readonly ignoreMark?: boolean;
   /** Serve before an entry of the own epoch is on a majority. */

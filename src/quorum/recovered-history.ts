@@ -103,7 +103,7 @@ async function verifiedEnd(options: QuorumOptions, history: History, covered: nu
     const records = await history.read(position + 1, end, LOG_BATCH_BYTES_MAX);
     for (let at = 0; at < records.length; at += VERIFY_AT_ONCE) {
       const some = records.slice(at, at + VERIFY_AT_ONCE);
-      const good = await Promise.all(some.map((record) => record.entry.kind !== 'data' || options.verifyEntry(record.entry)));
+      const good = await Promise.all(some.map(async (record) => record.entry.kind !== 'data' || options.verifyEntry(record.entry)));
       const bad = good.indexOf(false);
       if (bad >= 0) return must(some[bad], 'in range').entry.point.position - 1;
     }

@@ -134,7 +134,7 @@ class Attempt {
   }
 
   async readAll(voters: readonly Present[]): Promise<(ReadVoter & Present)[]> {
-    const read = await this.each(voters, (voter) => readVoter(voter.disk, this.identity(voter.number), this.mutations.ignoreMark !== true));
+    const read = await this.each(voters, (voter) => readVoter(voter.disk, this.identity(voter.number), this.mutations));
     for (const { number, value } of read) if (value.broken !== undefined) this.reasons.set(number, value.broken);
     return read.map(({ number, disk, value }) => ({ number, disk, image: value }));
   }

@@ -14,10 +14,10 @@
 import { AssertionError, must } from '../base/assert.js';
 import type { Cancel, Clock } from '../base/clock.js';
 import { asOperatingError, OperatingError } from '../base/errors.js';
-import { LOG_BATCH_BYTES_MAX, REPLICA_APPLY_BYTES_MAX, REPLICA_APPLY_ENTRIES_MAX, VOTER_RETRY_MS } from '../base/limits.js';
+import { LOG_BATCH_BYTES_MAX, REPLICA_APPLY_BYTES_MAX, VOTER_RETRY_MS } from '../base/limits.js';
 import type { Disk } from '../disk/disk.js';
 import { EntryTable } from './entry-table.js';
-import type { History } from './history.js';
+import { entriesOf, type History } from './history.js';
 import type { Mutations } from './mutations.js';
 import { pointText } from './point.js';
 import type { VoterState, VoterStatus } from './quorum-log.js';
@@ -167,7 +167,7 @@ export class VoterLink {
           const end = Math.min(this.#context.durablePosition, this.#synced);
           if (point.position >= end) return;
           const records = await this.#context.history.read(point.position + 1, end, REPLICA_APPLY_BYTES_MAX);
-          await holder.replica.apply(records.slice(0, REPLICA_APPLY_ENTRIES_MAX).map((record) => record.entry));
+          await holder.replica.apply(entriesOf(records));
         }
       });
     } catch (thrown) {
@@ -197,7 +197,7 @@ export class VoterLink {
     // The same files must not be open twice.
     await this.#closing;
     this.#still(tenure);
-    const image = prepared?.image ?? (await readVoter(disk, this.identity, mutations.ignoreMark !== true));
+    const image = prepared?.image ?? (await readVoter(disk, this.identity, mutations));
     this.#still(tenure);
     if (image.promised > epoch) this.#fenced(image.promised);
     if (image.broken !== undefined) {
@@ -252,9 +252,12 @@ export class VoterLink {
     const start = { disk, identity: this.identity, epoch, sequence: Math.max(0, ...own) + 1, skipSync: mutations.skipSync === true };
     if (common !== undefined && synced !== undefined && replica.position >= oldest && synced >= oldest) {
       const base = must(table.pointAt(Math.min(synced, common)), 'the log holds what lies at its mark');
-      return new VoterWriter({ ...start, table, base, first: table.files[0]?.id });
+      // A log that was never marked may have files that were never synced: it begins anew at the origin.
+      const first = mutations.trustUnsynced === true ? table.files[0]?.id : mark?.first;
+      if (first === undefined || first.epoch === 0)
+        return new VoterWriter({ ...start, table: new EntryTable(base), base, first: undefined });
+      return new VoterWriter({ ...start, table, base, first });
     }
-    history.dropSource(this.number);
     this.#context.log('info', `voter ${this.number} gets a new log from ${pointText(replica)} on`, { disk: disk.directory });
     return new VoterWriter({ ...start, table: new EntryTable(replica), base: replica, first: undefined });
   }
@@ -328,7 +331,7 @@ export class VoterLink {
   /** After a sync: does nobody else lead? */
   async #checkFence(disk: Disk): Promise<void> {
     const { epoch, mutations } = this.#context;
-    if (mutations.skipPromise === true) return;
+    if (mutations.skipFence === true) return;
     const names = await surveyVoter(disk);
     if (names === undefined) throw new OperatingError('EIO', 'its quorum files are gone', { disk: disk.directory });
     const promised = highestEpoch({ ...names, marks: [], logs: [] });
@@ -372,7 +375,8 @@ export class VoterLink {
     this.#synced = 0;
     this.#syncMark = false;
     this.#trimTo = 0;
-    this.#context.history.dropSource(this.number);
+    // At the start the history knows the voters' logs from recovery: they stay until the voters have had their turn.
+    if (this.#disk !== undefined) this.#context.history.dropSource(this.number);
     this.#state = state;
     this.#reason = reason;
     const before = this.#closing;

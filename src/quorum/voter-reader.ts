@@ -11,6 +11,7 @@ import { asOperatingError } from '../base/errors.js';
 import { MiB } from '../base/limits.js';
 import type { Disk, DiskFile } from '../disk/disk.js';
 import { EntryTable } from './entry-table.js';
+import type { Mutations } from './mutations.js';
 import { originPoint } from './point.js';
 import { decodeRecord, followsPoint, recordLength, type LogRecord } from './record.js';
 import type { LogPoint } from './state-machine.js';
@@ -36,6 +37,7 @@ import {
 
 /** How much of a log file is read at a time. More than the longest record, so that one always fits. */
 const READ_BYTES = 2 * MiB;
+const zeros = Buffer.alloc(BLOCK_BYTES);
 
 /** What a voter's directory holds. */
 export interface VoterImage {
@@ -66,15 +68,15 @@ export async function surveyVoter(disk: Disk): Promise<VoterNames | undefined> {
 
 /**
  * Reads a voter.
- * @param checkMark false: for a test that shows what the mark is for
+ * @param mutations rules to leave out, for tests alone
  * @throws OperatingError when the disk has gone; damage of files makes the image broken instead.
  */
-export async function readVoter(disk: Disk, identity: VoterIdentity, checkMark = true): Promise<VoterImage> {
+export async function readVoter(disk: Disk, identity: VoterIdentity, mutations: Mutations = {}): Promise<VoterImage> {
   const names = (await surveyVoter(disk)) ?? { promises: [], marks: [], logs: [] };
   const promised = highestEpoch({ ...names, marks: [], logs: [] });
-  const reader = new ImageReader(disk, identity, names);
+  const reader = new ImageReader(disk, identity, names, mutations);
   await reader.read();
-  const broken = checkMark ? reader.broken : reader.missing;
+  const broken = mutations.ignoreMark === true ? reader.missing : reader.broken;
   return { voter: identity.voter, names, promised, broken, mark: reader.mark, table: reader.table };
 }
 
@@ -89,6 +91,7 @@ class ImageReader {
     readonly disk: Disk,
     readonly identity: VoterIdentity,
     readonly names: VoterNames,
+    readonly mutations: Mutations,
   ) {}
 
   get broken(): string | undefined {
@@ -171,6 +174,7 @@ class ImageReader {
     for (;;) {
       const found = await scan.next();
       if (found === undefined || !followsPoint(found.record, before)) return;
+      if (this.mutations.cutOnRewrite === true) this.table.cut(before.position);
       this.table.put(found.record, found.offset);
       before = found.record.entry.point;
     }
@@ -238,7 +242,7 @@ class LogFileScan {
     const boundary = Math.ceil(this.#at / BLOCK_BYTES) * BLOCK_BYTES;
     if (boundary === this.#at) return undefined;
     const rest = (await this.#view(this.#at, boundary - this.#at)).subarray(0, boundary - this.#at);
-    if (rest.some((byte) => byte !== 0)) return undefined;
+    if (!rest.equals(zeros.subarray(0, rest.length))) return undefined;
     const next = await this.#recordAt(boundary);
     return next === undefined ? undefined : this.#step(next, boundary);
   }

@@ -66,6 +66,43 @@ export interface WriterOptions {
   readonly skipSync: boolean;
 }
 
+/** What a run of records looks like in a file. */
+interface PackedRecords {
+  readonly writes: readonly Buffer[];
+  /** Of each record, behind the start of the first write. */
+  readonly places: readonly number[];
+}
+
+const packs = new WeakMap<readonly LogRecord[], PackedRecords>();
+
+/** Records one after the other; each write ends with zeros up to a whole block. Made once for voters that follow in step. */
+function packRecords(records: readonly LogRecord[]): PackedRecords {
+  const known = packs.get(records);
+  if (known !== undefined) return known;
+  const places: number[] = [];
+  const writes: Buffer[] = [];
+  let batch: Buffer[] = [];
+  let bytes = 0;
+  let offset = 0;
+  const flush = (): void => {
+    const pad = (BLOCK_BYTES - (bytes % BLOCK_BYTES)) % BLOCK_BYTES;
+    writes.push(Buffer.concat([...batch, Buffer.alloc(pad)], bytes + pad));
+    offset += bytes + pad;
+    batch = [];
+    bytes = 0;
+  };
+  for (const record of records) {
+    if (bytes > 0 && bytes + record.bytes.length > LOG_WRITE_BYTES_MAX) flush();
+    places.push(offset + bytes);
+    batch.push(record.bytes);
+    bytes += record.bytes.length;
+  }
+  flush();
+  const packed = { writes, places };
+  packs.set(records, packed);
+  return packed;
+}
+
 export class VoterWriter {
   readonly #options: WriterOptions;
   #first: FileId | undefined;
@@ -119,29 +156,16 @@ export class VoterWriter {
     this.#written = last.entry.point;
   }
 
-  /** Records are packed, and each write ends with zeros up to a whole block. */
   async #write(file: DiskFile, records: readonly LogRecord[]): Promise<number[]> {
-    const places: number[] = [];
-    let batch: Buffer[] = [];
-    let bytes = 0;
-    const flush = async (): Promise<void> => {
-      const pad = (BLOCK_BYTES - (bytes % BLOCK_BYTES)) % BLOCK_BYTES;
-      const whole = Buffer.concat([...batch, Buffer.alloc(pad)], bytes + pad);
+    const { writes, places } = packRecords(records);
+    const start = this.#offset;
+    for (const bytes of writes) {
       const at = this.#offset;
-      this.#offset += whole.length;
-      batch = [];
-      bytes = 0;
+      this.#offset += bytes.length;
       await this.#allocate(file, this.#offset);
-      await file.write(at, [whole]);
-    };
-    for (const record of records) {
-      if (bytes > 0 && bytes + record.bytes.length > LOG_WRITE_BYTES_MAX) await flush();
-      places.push(this.#offset + bytes);
-      batch.push(record.bytes);
-      bytes += record.bytes.length;
+      await file.write(at, [bytes]);
     }
-    await flush();
-    return places;
+    return places.map((place) => start + place);
   }
 
   async #startFile(): Promise<void> {
@@ -184,7 +208,7 @@ export class VoterWriter {
     const names = parseNames(await disk.list(QUORUM_DIRECTORY));
     const kept = new Set(this.table.files.map((file) => logName(file.id)));
     for (const old of names.marks) if (compareFiles(old, id) < 0) await disk.unlink(voterPath(markName(old)));
-    for (const old of names.promises) if (old < epoch) await disk.unlink(voterPath(promiseName(old)));
+    if (names.promises.includes(epoch)) for (const old of names.promises) if (old < epoch) await disk.unlink(voterPath(promiseName(old)));
     for (const old of names.logs) if (old.epoch <= epoch && !kept.has(logName(old))) await disk.unlink(voterPath(logName(old)));
     await disk.syncDirectory(QUORUM_DIRECTORY);
   }

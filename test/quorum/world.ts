@@ -19,7 +19,7 @@ import { openWithMutations } from '../../src/quorum/recovery.js';
 import { MemoryReplicas, MemoryWorking } from './memory-machine.js';
 
 export const poolId = '0123456789abcdef0123456789abcdef' as Uuid;
-export const JOURNAL_BYTES = 2 ** 16;
+export const JOURNAL_BYTES = 2 ** 15;
 
 /** Lets promises run until nothing moves without I/O. */
 export const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
@@ -164,29 +164,20 @@ export class World {
     this.working = new MemoryWorking();
   }
 
-  /** Completes held calls in the order of their making until nothing is left. */
-  async drain(): Promise<void> {
+  /** Completes held calls of one voter, or of all, until none is left or `until` says so. */
+  async drive(voter: number | undefined, until: (pending: readonly Pending[]) => boolean = () => false): Promise<void> {
     for (;;) {
       await settle();
-      const next = this.pending.shift();
-      if (next === undefined) return;
-      next.run();
+      const index = this.pending.findIndex((each) => voter === undefined || each.voter === voter);
+      if (index < 0 || until(this.pending)) return;
+      this.pending.splice(index, 1)[0]?.run();
     }
   }
 
-  /** A copy of the disks after a crash with loss of power (all that is there is synced). */
+  /** The same disks, shared memory and working replica once more, without open handles. */
   copy(): World {
     const copy = new World(this.voterCount);
-    for (const voter of this.voters) {
-      const source = this.medium(voter);
-      const target = copy.medium(voter);
-      target.makeDirectory('quorum');
-      for (const path of source.paths()) {
-        const bytes = source.file(path).read(0, 2 ** 30);
-        target.write(target.create(path), path, 0, [bytes]);
-      }
-      target.syncAll();
-    }
+    for (const voter of this.voters) copy.machine.mount(directory(voter), this.medium(voter).copy());
     copy.replicas = this.replicas.copy();
     copy.boot = this.boot;
     copy.journal = this.journal.slice(0);
