@@ -74,6 +74,15 @@ export class Files {
     return this.#add(this.#options.nodes.adopt(row), flags).handle;
   }
 
+  /** Forgets a handle that its caller never got. */
+  abandon(handle: Handle): void {
+    const file = this.#files.get(handle);
+    if (file === undefined) return;
+    this.#files.delete(handle);
+    file.node.handles.delete(file);
+    this.#options.nodes.letGo(file.node);
+  }
+
   read(ino: Ino, handle: Handle, offset: number, bytes: number): Promise<ReadResult> {
     return this.#options.reader.read(this.#file(ino, handle), offset, bytes);
   }

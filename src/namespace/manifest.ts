@@ -61,10 +61,10 @@ export class Manifests {
     const version = node.contentVersion;
     const { ino } = node;
     const { generation } = node.row;
-    // The last extent that begins at or before `at`, if it reaches so far, and those behind it.
-    const before = (await this.#index.scan(extentRange(ino, generation, 0, at + 1, 1, true)))[0];
+    // The last extent that begins before `at`, if it reaches so far, and those behind it.
+    const before = at === 0 ? undefined : (await this.#index.scan(extentRange(ino, generation, 0, at, 1, true)))[0];
     const first = before === undefined ? undefined : extentOfRow(before);
-    const rows = await this.#index.scan(extentRange(ino, generation, at + 1, undefined, EXTENT_STRETCH_ROWS));
+    const rows = await this.#index.scan(extentRange(ino, generation, at, undefined, EXTENT_STRETCH_ROWS));
     if (node.contentVersion !== version) return undefined;
     const extents = rows.map(extentOfRow);
     if (first !== undefined && first.offset + first.bytes > at) extents.unshift(first);

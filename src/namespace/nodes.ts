@@ -83,9 +83,14 @@ export class Nodes {
       try {
         return use(node);
       } finally {
-        if (node.idle && node.row.links > 0) this.#nodes.delete(ino);
+        this.letGo(node);
       }
     });
+  }
+
+  /** Forgets a node that nobody uses, if the inode has a name. */
+  letGo(node: Node): void {
+    if (node.idle && node.row.links > 0 && this.#nodes.get(node.ino) === node) this.#nodes.delete(node.ino);
   }
 
   /** The node of an inode that was made just now. Call it among the effects of its transaction. */
@@ -120,10 +125,8 @@ export class Nodes {
   /** Lets go of a node that nobody uses. An unlinked file goes for good. */
   async settle(node: Node): Promise<void> {
     if (!node.idle || this.#nodes.get(node.ino) !== node) return;
-    if (node.row.links > 0) {
-      this.#nodes.delete(node.ino);
-      return;
-    }
+    this.letGo(node);
+    if (node.row.links > 0) return;
     await this.#ledger.change(async (change) => {
       if (!node.idle || this.#nodes.get(node.ino) !== node) return;
       const row = await change.inode(node.ino);

@@ -77,6 +77,7 @@ export class PoolNamespace implements Namespace {
   readonly #space: Space;
   readonly #budget: Budget;
   readonly #background: Background;
+  #closing = false;
 
   constructor(options: NamespaceOptions) {
     const { index, storage, clock, log, settings, epoch } = options;
@@ -131,9 +132,11 @@ export class PoolNamespace implements Namespace {
     if (readOnly) return;
     await initialiseNamespace(this.ledger, clock);
     const cuts = await finishCuts(this.ledger);
-    const cleared = clearDeadSessions(this.ledger, this.#nodes, epoch, clock).then(({ uploads, orphans }) => {
-      if (cuts + uploads + orphans > 0) log('info', 'cleared what the last session left', { cuts, uploads, orphans });
-    });
+    const cleared = clearDeadSessions(this.ledger, this.#nodes, { epoch, clock, stopped: () => this.#closing }).then(
+      ({ uploads, orphans }) => {
+        if (cuts + uploads + orphans > 0) log('info', 'cleared what the last session left', { cuts, uploads, orphans });
+      },
+    );
     this.#background.run('clearing of dead sessions', cleared);
     this.packer.start();
   }
@@ -256,8 +259,14 @@ export class PoolNamespace implements Namespace {
     const made = (row: InodeRow): void => {
       handle = this.#files.created(row, flags);
     };
-    const attributes = await this.#made(this.#directories.make(parent, name, S_IFREG | (mode & PERMISSION_BITS), caller, { made }));
-    return { attributes, handle };
+    try {
+      const attributes = await this.#made(this.#directories.make(parent, name, S_IFREG | (mode & PERMISSION_BITS), caller, { made }));
+      return { attributes, handle };
+    } catch (error) {
+      // Made, but it could not be made durable: the file stays, nobody knows the handle.
+      this.#files.abandon(handle);
+      throw error;
+    }
   }
 
   async read(ino: Ino, handle: Handle, offset: number, bytes: number): Promise<{ pieces: readonly Uint8Array[]; release(): void }> {
@@ -329,15 +338,25 @@ export class PoolNamespace implements Namespace {
   }
 
   async syncAll(): Promise<void> {
-    await Promise.all([...this.#uploads.dirty].filter((node) => node.row.links > 0).map((node) => this.#committer.commit(node)));
+    const changed = this.#nodes.all().filter((node) => node.top !== undefined && node.row.links > 0);
+    await Promise.all(changed.map((node) => this.#committer.commit(node)));
     if (!this.#options.readOnly) await this.#options.index.durable();
   }
 
+  /** Resolves when no work is under way that nobody waits for. */
+  async idle(): Promise<void> {
+    await this.#background.idle();
+  }
+
   async close(): Promise<void> {
+    this.#closing = true;
     this.#scheduler.stop();
     this.packer.stop();
-    if (this.#options.index.writable) await this.syncAll();
-    await this.#background.idle();
+    try {
+      if (this.#options.index.writable) await this.syncAll();
+    } finally {
+      await this.#background.idle();
+    }
   }
 }
 

@@ -82,11 +82,11 @@ export async function finishCuts(ledger: Ledger): Promise<number> {
 export async function clearDeadSessions(
   ledger: Ledger,
   nodes: Nodes,
-  epoch: number,
-  clock: Clock,
+  { epoch, clock, stopped }: { readonly epoch: number; readonly clock: Clock; readonly stopped: () => boolean },
 ): Promise<{ uploads: number; orphans: number }> {
   let uploads = 0;
   for await (const { key, value } of rowsOf(ledger, TABLES.upload)) {
+    if (stopped()) break;
     if (decodeUpload(value).session === epoch) continue;
     await abortUpload(ledger, parseNumberKey(key));
     uploads++;
@@ -94,6 +94,7 @@ export async function clearDeadSessions(
   }
   let orphans = 0;
   for await (const { key, value } of rowsOf(ledger, TABLES.orphan)) {
+    if (stopped()) break;
     if (decodeNumber(value) === epoch) continue;
     const ino = parseNumberKey(key);
     await ledger.change(async (change) => {

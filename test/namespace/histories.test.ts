@@ -67,7 +67,7 @@ for (const seed of [11, 12, 13]) {
       const storage = pool.storage.copy();
       const crashed = await openPool(test, { storage, entries: entries.slice(0, length), epoch: 2 });
       // Waits for what the last session left.
-      await crashed.namespace.close();
+      await crashed.namespace.idle();
       const { blobs, inodes } = await checkRows(crashed.index);
       const tables = await rowsByTable(crashed.index);
       for (const letter of ['u', 'p', 'z']) test.equal(tables.get(letter), undefined, `no row of the dead session in ${letter}`);
