@@ -14,7 +14,7 @@ for module in io fuse; do
   printf 'building native/%s\n' "$module" >&2
   # shellcheck disable=SC2086 # empty is no argument
   if ! [ build/Makefile -nt binding.gyp ]; then "$gyp" configure --silent $nodedir; fi
-  "$gyp" build --silent --jobs=2
+  "$gyp" build --silent --jobs=2 >/dev/null
   # A file that needs no new object leaves the module as it is.
   touch "$built"
 done
