@@ -53,8 +53,8 @@ class BlobStorage implements Storage {
     this.#writer = new Writer(this.#pool, (bytes) => {
       this.#syncer.writtenBytes += bytes;
     });
-    this.#syncer = new Syncer(this.#pool, this.#reader, this.#writer, this.#moves);
     this.#freeing = new Freeing(this.#pool);
+    this.#syncer = new Syncer(this.#pool, this.#reader, this.#writer, this.#moves, this.#freeing);
   }
 
   get unsyncedBytes(): number {

@@ -43,7 +43,7 @@ export interface StorageOptions {
 }
 
 /** Answers to a read that mean that this record is bad, not the disk. */
-const badRecord: ReadonlySet<ErrnoName> = new Set(['EBADMSG', 'ENODATA', 'ENOENT']);
+const badRecord: ReadonlySet<ErrnoName> = new Set(['EBADMSG', 'ENODATA']);
 
 /** Is it that the disk has no room? */
 export function isFull(error: OperatingError): boolean {
@@ -133,7 +133,7 @@ export class Pool {
     if (isFull(error)) {
       this.space.setFull(number);
       diskSet.countError(number, kind);
-    } else if (kind === 'read' && badRecord.has(error.code)) diskSet.countError(number, error.code === 'ENOENT' ? 'read' : 'checksum');
+    } else if (kind === 'read' && badRecord.has(error.code)) diskSet.countError(number, 'checksum');
     else diskSet.reportFailure(number, error);
     return error;
   }

@@ -111,8 +111,10 @@ export class Reader {
         continue;
       }
       const failed = (error: unknown): void => {
-        const failure = this.#pool.ioFailed(disk, object, 'read', error);
-        if (findings === 'report' && this.#pool.options.diskSet.disk(disk) === object) this.#report(location, shard, failure.code);
+        const { code } = this.#pool.ioFailed(disk, object, 'read', error);
+        if (findings === 'quiet' || this.#pool.options.diskSet.disk(disk) !== object) return;
+        // A segment that is gone: what it held is not there.
+        this.#report(location, shard, code === 'ENOENT' ? 'ENODATA' : code);
       };
       waiting.push(held.then((file) => void opened.push({ shard, disk, held: file }), failed));
     }

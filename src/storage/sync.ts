@@ -8,9 +8,11 @@
  * shards can be read is kept and tried again by each later round; until then `sync` rejects, for what points to it cannot become durable.
  */
 import { OperatingError, asOperatingError } from '../base/errors.js';
+import type { BlobId } from '../base/ids.js';
 import { MOVES_IN_FLIGHT_MAX } from '../base/limits.js';
 import type { Location } from '../base/location.js';
-import { MISSING, samePlace } from './location-codec.js';
+import { MISSING, replacedShards, samePlace } from './location-codec.js';
+import type { Freeing } from './freeing.js';
 import type { Moves } from './moves.js';
 import { placeOf, type Pool } from './pool.js';
 import type { Reader } from './reader.js';
@@ -37,15 +39,20 @@ export class Syncer {
   readonly #reader: Reader;
   readonly #writer: Writer;
   readonly #moves: Moves;
+  readonly #freeing: Freeing;
   readonly #slots = new Slots(MOVES_IN_FLIGHT_MAX);
   #running: Promise<boolean> | undefined;
   #next: Promise<boolean> | undefined;
   /** Suspects whose blobs could not be read. Bounded like all unsynced records. */
   #stranded: SuspectShard[] = [];
+  /** Blobs that are being moved, and those of them that were freed meanwhile. */
+  readonly #moving = new Set<BlobId>();
+  readonly #freed = new Set<BlobId>();
   /** Moves that the index did not take yet. */
   #untold: News[] = [];
 
-  constructor(pool: Pool, reader: Reader, writer: Writer, moves: Moves) {
+  constructor(pool: Pool, reader: Reader, writer: Writer, moves: Moves, freeing: Freeing) {
+    this.#freeing = freeing;
     this.#pool = pool;
     this.#reader = reader;
     this.#writer = writer;
@@ -75,6 +82,7 @@ export class Syncer {
 
   /** Nothing points to these records any more: they need not be rescued. */
   forget(location: Location): void {
+    if (this.#moving.has(location.blob) && missingShards(location).length === 0) this.#freed.add(location.blob);
     this.#stranded = this.#stranded.filter(({ blob, shard }) => {
       if (blob.location.blob !== location.blob) return true;
       return !samePlace(placeOf(blob.location, shard), location.shards[shard] ?? MISSING);
@@ -121,6 +129,7 @@ export class Syncer {
   async #move(blob: LiveBlob, suspects: readonly SuspectShard[]): Promise<void> {
     const old = blob.location;
     const shards = suspects.map(({ shard }) => shard);
+    this.#moving.add(old.blob);
     try {
       const data = await this.#reader.content(old, shards, 'quiet');
       // I2: the disks whose sync failed are out of the index before a shard is left out because of them.
@@ -128,13 +137,18 @@ export class Syncer {
       const { unplaced } = await this.#writer.write({ purpose: 'move', location, shards, data, blob });
       if (unplaced.length > 0) this.#pool.options.log('warn', `blob ${old.blob} is endangered: shards ${unplaced.join(', ')} are missing`);
     } catch (thrown) {
+      if (this.#freed.delete(old.blob)) return;
       this.#stranded.push(...suspects);
       const error = asOperatingError(thrown);
       throw new OperatingError(error.code, `blob ${old.blob} cannot be made durable: ${error.message}`, {
         hint: 'Data that was written but never synced cannot be read back: bring missing disks back.',
         cause: thrown,
       });
+    } finally {
+      this.#moving.delete(old.blob);
     }
+    // Freed while it was moved: nobody will ask for the shards that were just written.
+    if (this.#freed.delete(old.blob)) return this.#freeing.free(replacedShards(blob.location, old));
     const now: StoredBlob = { location: blob.location, missing: missingShards(blob.location) };
     this.#moves.record(old, now.location);
     try {

@@ -141,8 +141,8 @@ void t.test('a segment file that is gone', async (t) => {
   const { disk, segment } = must(location.shards[0], 'shard');
   await must(rig.diskSet.disk(disk), 'in').unlink(segmentPath(segment));
   t.ok((await rig.get(location)).equals(data));
-  t.same(rig.damage, [{ blob: location.blob, shard: 0, disk, code: 'ENOENT' }]);
-  t.equal(rig.diskSet.count(disk, 'read'), 1);
+  t.same(rig.damage, [{ blob: location.blob, shard: 0, disk, code: 'ENODATA' }]);
+  t.same(rig.diskSet.failures, [`${disk} ENOENT`], 'the disk set is told: the whole directory may be gone');
   t.ok(rig.diskSet.disk(disk), 'the disk stays in');
 });
 

@@ -74,6 +74,8 @@ export class ManualDiskSet implements DiskSet {
 
   reportFailure(number: DiskNumber, error: OperatingError): void {
     this.failures.push(`${number} ${error.code}`);
+    // The directory may be gone: a probe would tell.
+    if (error.code === 'ENOENT') return;
     this.takeOut(number, error);
   }
 
