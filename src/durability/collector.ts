@@ -125,12 +125,12 @@ export class Collector {
     const { ledger, pins } = namespace;
     const done: Buffer[] = [];
     for (const { key, value } of rows) {
-      const { blob } = parseFreeKey(key);
+      const { blob, serial } = parseFreeKey(key);
       if (pins.has(blob)) continue;
       const location = decodeLocation(decodeLocationRow(value));
       try {
-        // Shards that a failed sync moved after the last reference went.
-        const current = storage.current(location);
+        // Shards that a failed sync moved after the last reference went. Only of whole blobs: where the places that a move left went to is alive.
+        const current = serial === 0 ? storage.current(location) : location;
         await storage.free(location);
         if (current !== location) await storage.free(current);
         done.push(key);
