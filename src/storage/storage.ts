@@ -55,18 +55,26 @@ export interface Storage {
   read(location: Location, offset: number, out: Uint8Array): Promise<void>;
   /** Are at least k shards there and good? For recovery. */
   verify(location: Location): Promise<boolean>;
-  /** Makes everything written so far durable. Resolves false when a sync failed and shards were moved (via `onMoved`), so ask again. */
+  /**
+   * Makes everything written so far durable. Resolves false when a sync failed and shards were moved (via `onMoved`), so ask again.
+   * @throws EIO while something that was written can neither be synced nor read back; what `onMoved` and `onDiskOut` threw.
+   */
   sync(): Promise<boolean>;
   /** Bytes written since the last sync began. */
   readonly unsyncedBytes: number;
   /**
    * Where the shards are now, if some were moved after a failed sync since this location was made (else the same object). Whoever writes a location
-   * into the index takes it through here, in the same turn as the transaction: the blob may have been moved before the index knew it.
+   * into the index takes it through here, in the same turn as the transaction: the blob may have been moved before the index knew it. For locations
+   * of whole blobs alone: of what `replacedShards` says it would give the shards that are alive.
    */
   current(location: Location): Location;
   /** Gives a blob's space back now. The caller vouches for I5; waits for reads in flight on it itself. */
   free(location: Location): Promise<void>;
-  /** Writes missing or bad shards anew (on other disks where needed), and resolves with the new location; the old one stays valid. */
+  /**
+   * Writes missing or bad shards anew (on other disks where needed), and resolves with the new location; the old one stays valid. `missing` names those
+   * that found no place; one of them that had a place keeps it.
+   * @throws OperatingError EIO: fewer than k shards are good, or no disk is there for any of them; ENOSPC: none has room.
+   */
   rebuild(location: Location, shards: readonly number[]): Promise<StoredBlob>;
   /** All records of segments made before this leadership, disk by disk; for finding what nothing references. */
   scan(): AsyncIterable<FoundRecord>;
