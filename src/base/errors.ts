@@ -26,7 +26,11 @@ export class OperatingError extends Error {
   readonly hint: string | undefined;
 
   constructor(code: ErrnoName, message: string, detail: ErrorDetail = {}) {
+    // "No such name" is the answer to every other lookup: where it was made tells nobody anything, and the stack is most of its cost.
+    const limit = Error.stackTraceLimit;
+    if (code === 'ENOENT' || code === 'ENODATA') Error.stackTraceLimit = 0;
     super(message, detail.cause === undefined ? undefined : { cause: detail.cause });
+    Error.stackTraceLimit = limit;
     this.name = 'OperatingError';
     this.code = code;
     this.disk = detail.disk;

@@ -28,20 +28,20 @@ export const OPEN_SEGMENTS_MAX = 64;
 /** One entry of the log. */
 export const LOG_ENTRY_BYTES_MAX = 1 * MiB;
 /** The journal in shared memory. Twice the largest burst that one flush takes; counts as resident memory. */
-export const JOURNAL_BYTES = 16 * MiB;
+export const JOURNAL_BYTES = 8 * MiB;
 /** A voter's log file is closed and the next one opened past this. */
 export const LOG_FILE_BYTES_MAX = 32 * MiB;
 /** The log may be this much ahead of the durable replicas before they must follow. */
-export const LOG_AHEAD_BYTES_MAX = 32 * MiB;
+export const LOG_AHEAD_BYTES_MAX = 16 * MiB;
 /** Data that may be written but unsynced before a flush is forced, unless someone asks earlier. */
 export const UNSYNCED_BYTES_MAX = 256 * MiB;
 
 /** Data held in memory for uploads (dirty bytes that are not yet in a blob or a row). */
-export const UPLOAD_BYTES_MAX = 64 * MiB;
+export const UPLOAD_BYTES_MAX = 32 * MiB;
 /** Blobs that are being encoded and written at one time. Each pins its data and 1/2 as much parity (4+2). */
-export const STORES_IN_FLIGHT_MAX = 4;
+export const STORES_IN_FLIGHT_MAX = 3;
 /** Blob contents kept for readers (read-ahead). */
-export const READ_CACHE_BYTES_MAX = 48 * MiB;
+export const READ_CACHE_BYTES_MAX = 24 * MiB;
 /** Rows of the index cached as objects (inodes, names). */
 export const INODE_CACHE_MAX = 16_384;
 
@@ -96,7 +96,7 @@ export const DISK_STALL_CHECK_MS = 1_000;
 /** SQLite pages of the index. 16 KiB: measured best for rows of 50 B to 64 KiB (src/index/README.md). */
 export const INDEX_PAGE_BYTES = 16 * KiB;
 /** Page cache of the working replica. */
-export const WORKING_CACHE_BYTES = 16 * MiB;
+export const WORKING_CACHE_BYTES = 8 * MiB;
 /** The working replica writes its open transaction out after so many entries, bytes of entries or milliseconds: what a kill -9 makes us replay. */
 export const WORKING_COMMIT_ENTRIES = 512;
 export const WORKING_COMMIT_BYTES = 4 * MiB;
@@ -175,7 +175,7 @@ export const LOG_BATCH_BYTES_MAX = 8 * MiB;
 /** Log files are allocated ahead in steps of this, so that most syncs change no allocation metadata. */
 export const LOG_PREALLOCATE_BYTES = 1 * MiB;
 /** One durable step of a voter's replica: large, so that rows that come and go cancel out. */
-export const REPLICA_APPLY_BYTES_MAX = 8 * MiB;
+export const REPLICA_APPLY_BYTES_MAX = 4 * MiB;
 /** … and this many entries. */
 export const REPLICA_APPLY_ENTRIES_MAX = 16_384;
 /** Durable replicas follow the barrier so late when nothing presses: what comes and goes within it is never written to them. */
@@ -209,3 +209,8 @@ export const FUSE_TURN_MICROSECONDS = 1500;
 export const FUSE_VALIDITY_SECONDS = 3600;
 /** FUSE: how far the kernel reads ahead: four of its largest READs, so that the disks of a blob are busy while the last one is copied. */
 export const FUSE_READAHEAD_BYTES = 4 * MiB;
+
+/** The daemon looks this often whether buffers that nobody needs any more have piled up. */
+export const MEMORY_CHECK_INTERVAL_MS = 200;
+/** So much of them may: a collection takes some 20 ms, and at full speed this much comes up a few times a second. */
+export const MEMORY_GARBAGE_BYTES_MAX = 24 * MiB;

@@ -16,6 +16,12 @@ import { ensureFolder, poolPaths, type Folders } from './folders.js';
 /** A log longer than this is put aside (as .1) when the pool is mounted next. */
 const LOG_BYTES_MAX = 8 * MiB;
 
+/** A small young generation: what the daemon makes lives for one request, and its pages would stay resident. */
+const DAEMON_FLAGS: readonly string[] = ['--max-semi-space-size=4', '--max-old-space-size=256'];
+
+/** glibc would keep memory of its own for each of the daemon's threads, and would not give back what large buffers took. */
+const DAEMON_ENVIRONMENT = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '262144', MALLOC_TRIM_THRESHOLD_: '2097152' };
+
 export const launchMessageSchema = z.union([
   /** Before anything that may take longer. */
   z.object({ progress: z.string() }),
@@ -79,12 +85,12 @@ export async function launchDaemon(options: LaunchOptions): Promise<Launched> {
   // Before the daemon's threads exist: memory reclaim must not wait for the file system that it serves. Needs privilege; does without.
   nativeIo().setIoFlusher();
   const program = join(import.meta.dirname, 'main.js');
-  const child = spawn(process.execPath, ['--enable-source-maps', program, pool, options.mountpoint, options.mountOptions], {
+  const child = spawn(process.execPath, [...DAEMON_FLAGS, program, pool, options.mountpoint, options.mountOptions], {
     // A session of its own: Ctrl-C reaches the command, which asks the daemon to stop.
     detached: true,
     stdio: ['ignore', log?.fd ?? 'inherit', log?.fd ?? 'inherit', 'ipc'],
     cwd: '/',
-    env: { ...process.env, ...(foreground && { OSTRAKA_FOREGROUND: '1' }) },
+    env: { ...process.env, ...DAEMON_ENVIRONMENT, ...(foreground && { OSTRAKA_FOREGROUND: '1' }) },
   });
   const ended = endOf(child);
   await log?.close();

@@ -3,12 +3,14 @@
  * clean stop (SIGTERM, SIGINT, the control socket, an unmount from outside), 1 when something could not be made durable, 70 after a bug: then the
  * next mount recovers, which is safe, and going on would not be.
  */
+import { systemClock } from '../base/clock.js';
 import { asOperatingError } from '../base/errors.js';
 import { errorMessage } from './control-protocol.js';
 import { Daemon } from './daemon.js';
 import { ownFolders } from './folders.js';
 import type { LaunchMessage } from './launch.js';
 import { stderrLog, type Log } from './logger.js';
+import { keepMemory } from './memory-keeper.js';
 import { parseMountOptions } from './mount-options.js';
 import { readDefinition } from './pool-definition.js';
 
@@ -60,6 +62,7 @@ async function main([name = '', mountpoint = '', options = '']: readonly string[
   process.title = `ostraka ${name}`;
   const log = stderrLog(name);
   dieOfBugs(log);
+  keepMemory(systemClock);
   const folders = ownFolders();
   let daemon: Daemon;
   try {

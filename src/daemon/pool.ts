@@ -7,12 +7,12 @@
  * Closing goes the same way back. Keeps I9 by the locks of the disks, taken first and released last; I2 by declaring disks out in the index before
  * the data plane leaves a shard out; I8 by passing on every change of a disk.
  */
-import { rm } from 'node:fs/promises';
+import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { must } from '../base/assert.js';
 import { systemClock, systemRandom } from '../base/clock.js';
 import { OperatingError, asOperatingError } from '../base/errors.js';
-import { JOURNAL_BYTES } from '../base/limits.js';
+import { JOURNAL_BYTES, KiB } from '../base/limits.js';
 import type { Location } from '../base/location.js';
 import type { DiskSet } from '../disk/disk-set.js';
 import { findPools } from '../disk/find-pools.js';
@@ -42,6 +42,10 @@ import { Services } from './services.js';
 import { effectiveSettings, type Settings, type StoredSettings } from './settings.js';
 
 const ROOT_INO = 1;
+/** Beside the ring (src/quorum/README.md). */
+const JOURNAL_HEADER_BYTES = 4 * KiB;
+/** What an empty journal says is not free. */
+const EMPTY_JOURNAL_BYTES = 64;
 
 export interface PoolOptions {
   readonly folders: Folders;
@@ -222,7 +226,7 @@ class Opening {
       });
       // The log is closed before the data plane, since its last flush syncs the data.
       this.#closing.push(() => wires.storage?.close());
-      this.#closing.push(() => this.#closeLog(opened.log));
+      this.#closing.push(() => this.#closeLog(opened.log, journal));
       this.#report(opened);
       wires.follow(opened.log, voters);
       return { quorum: opened.log, working };
@@ -234,7 +238,12 @@ class Opening {
   async #openJournal(bootId: string): Promise<Journal> {
     const { folders, definition } = this.#options;
     const directory = await journalFolder(folders);
-    const journal = openSharedJournal({ directory, poolId: definition.poolId, bootId, bytes: JOURNAL_BYTES });
+    const { poolId } = definition;
+    // A daemon of another version may have died with a journal of another size: what is in it counts.
+    const found = await stat(join(directory, journalName(poolId))).catch(() => undefined);
+    const foundBytes = (found?.size ?? 0) - JOURNAL_HEADER_BYTES;
+    const bytes = foundBytes > 0 && Number.isInteger(Math.log2(foundBytes)) ? foundBytes : JOURNAL_BYTES;
+    const journal = openSharedJournal({ directory, poolId, bootId, bytes });
     this.#closing.push(() => {
       journal.close();
     });
@@ -251,11 +260,10 @@ class Opening {
   }
 
   /** Closes the log; the journal's memory is given back when nothing is in it that the disks do not have. */
-  async #closeLog(quorum: QuorumLog): Promise<void> {
-    const { position } = quorum.head;
+  async #closeLog(quorum: QuorumLog, journal: Journal): Promise<void> {
     await quorum.close();
-    if (!quorum.writable || quorum.durablePosition < position) return;
-    await rm(join(await journalFolder(this.#options.folders), `journal-${this.#options.definition.poolId}`), { force: true });
+    if (!quorum.writable || journal.capacityBytes - journal.freeBytes() > EMPTY_JOURNAL_BYTES) return;
+    await rm(join(await journalFolder(this.#options.folders), journalName(this.#options.definition.poolId)), { force: true });
   }
 
   /** The definition's settings and the index's, each of which gets what it lacks. */
@@ -294,6 +302,11 @@ class Opening {
     if (fresh && !readOnly && uid !== 0) await namespace.setattr(ROOT_INO, { uid, gid }, { uid: 0, gid: 0, pid: process.pid });
     return namespace;
   }
+}
+
+/** As `openSharedJournal` names its file. */
+function journalName(poolId: string): string {
+  return `journal-${poolId}`;
 }
 
 /** What the log asks and tells while the floors above it are not there yet, and from then on. */

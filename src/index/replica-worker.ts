@@ -2,6 +2,8 @@
  * The thread behind one replica: SQLite calls that may wait for a disk. Started by worker-client.ts, one for each durable replica and one for the working
  * replica; serves one request at a time. Says that it is alive while it works, so that a slow disk is told from a dead one.
  */
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { parentPort } from 'node:worker_threads';
 import { assert, AssertionError, must } from '../base/assert.js';
 import { DecodeError } from '../base/bytes.js';
@@ -63,7 +65,7 @@ function netEffect(entries: PackedEntries): SortedRows<NetWrite> {
   return net;
 }
 
-function apply(entries: PackedEntries, alive: () => void): undefined {
+function apply(entries: PackedEntries, alive: () => void): void {
   const file = must(open, 'no replica is open');
   const net = netEffect(entries);
   file.begin();
@@ -91,7 +93,6 @@ function apply(entries: PackedEntries, alive: () => void): undefined {
     else file.rollback();
     throw error;
   }
-  return undefined;
 }
 
 async function copy(from: string, to: string, alive: () => void): Promise<LogPoint> {
@@ -150,12 +151,23 @@ function checkpoint(path: string): number {
   return open.checkpoint().walBytes;
 }
 
+// A batch's shared memory stays as long as any thread that saw it has not collected its handle, and nothing tells V8 how large that is.
+setFlagsFromString('--expose-gc');
+const collect = runInNewContext('gc') as (options?: { type: 'minor' | 'major' }) => void;
+
+/** Lets go of the batch that was applied. */
+function letGo(): void {
+  collect({ type: 'major' });
+}
+
 function run(job: Job, alive: () => void): unknown {
   switch (job.kind) {
     case 'open':
       return openDurable(job.path, job.create, alive);
     case 'apply':
-      return apply(job.entries, alive);
+      apply(job.entries, alive);
+      letGo();
+      return undefined;
     case 'close':
       close();
       return undefined;

@@ -127,7 +127,7 @@ export class VoterLink {
 
   /** There is more to write. */
   kick(): void {
-    if (this.#state !== 'online' || this.#pump !== undefined) return;
+    if (this.#closed || this.#state !== 'online' || this.#pump !== undefined) return;
     const tenure = this.#tenure;
     this.#pump = this.#write(tenure)
       .catch((thrown: unknown) => {
