@@ -261,8 +261,9 @@ class Opening {
 
   /** Closes the log; the journal's memory is given back when nothing is in it that the disks do not have. */
   async #closeLog(quorum: QuorumLog, journal: Journal): Promise<void> {
+    const { writable } = quorum;
     await quorum.close();
-    if (!quorum.writable || journal.capacityBytes - journal.freeBytes() > EMPTY_JOURNAL_BYTES) return;
+    if (!writable || journal.capacityBytes - journal.freeBytes() > EMPTY_JOURNAL_BYTES) return;
     await rm(join(await journalFolder(this.#options.folders), journalName(this.#options.definition.poolId)), { force: true });
   }
 

@@ -4,7 +4,7 @@ import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createPool } from '../../src/daemon/create-pool.js';
-import type { Folders } from '../../src/daemon/folders.js';
+import { journalFolder, type Folders } from '../../src/daemon/folders.js';
 import { importPool } from '../../src/daemon/import-pool.js';
 import { pathsOf } from '../../src/daemon/inode-paths.js';
 import { openPool, type Pool } from '../../src/daemon/pool.js';
@@ -12,7 +12,7 @@ import { readDefinition, writeDefinition } from '../../src/daemon/pool-definitio
 import { reportPool } from '../../src/daemon/pool-report.js';
 import { systemClock } from '../../src/base/clock.js';
 import { must } from '../../src/base/assert.js';
-import { until, type Teardown } from '../support/pool.js';
+import { exists, until, type Teardown } from '../support/pool.js';
 
 const caller = { uid: 0, gid: 0, pid: 1 };
 const O_RDWR = 2;
@@ -90,7 +90,10 @@ t.test('what was written is there after closing and opening', async (t) => {
   await write(pool, 'big', big);
   await write(pool, 'small', Buffer.from('small'));
   const { epoch } = pool.log;
+  const journal = join(await journalFolder(rig.folders), `journal-${pool.diskSet.membership.poolId}`);
+  t.ok(await exists(journal), 'commits land in the journal first');
   await rig.close(pool);
+  t.notOk(await exists(journal), 'its memory is given back when all is durable');
   pool = await rig.open();
   t.ok(pool.log.epoch > epoch, 'each leadership has an epoch of its own');
   t.ok((await read(pool, 'big')).equals(big));
