@@ -196,6 +196,10 @@ export class TestPool {
       await run('umount', ['-l', this.disks[i] ?? ''], mayFail);
       await run('losetup', ['-d', device], mayFail);
     }
+    // The journal of a daemon that was killed lies in shared memory.
+    const definition = await readFile(join(this.root, 'config', `${this.name}.json`), 'utf8').catch(() => '{}');
+    const { poolId } = JSON.parse(definition) as { poolId?: string };
+    if (poolId !== undefined) await rm(`/dev/shm/ostraka-${process.geteuid?.() ?? 0}/journal-${poolId}`, { force: true });
     await rm(this.root, { recursive: true, force: true, maxRetries: 5 });
   }
 }
