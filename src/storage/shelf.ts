@@ -120,9 +120,7 @@ export class Shelf {
       segment = undefined;
     }
     if (!segment) {
-      if (!this.#directoryMade) await disk.makeDirectory(SEGMENT_DIRECTORY);
-      if (disk === this.#disk) this.#directoryMade = true;
-      segment = await Segment.create(disk, { pool: this.#pool, disk: this.number, segment: this.#nextSegment() }, this.#segments);
+      segment = await this.#createSegment(disk);
       this.own.set(segment.id, segment);
       // The disk may have left, or come back as another, in the meantime.
       if (disk !== this.#disk) {
@@ -135,6 +133,23 @@ export class Shelf {
       this.#current = segment;
     }
     await segment.extend(bytes, diskBytes);
+  }
+
+  async #createSegment(disk: Disk): Promise<Segment> {
+    const create = (): Promise<Segment> =>
+      Segment.create(disk, { pool: this.#pool, disk: this.number, segment: this.#nextSegment() }, this.#segments);
+    if (this.#directoryMade) {
+      try {
+        return await create();
+      } catch (thrown) {
+        // Somebody removed the directory with all that was in it. What is new needs it again.
+        if (asOperatingError(thrown).code !== 'ENOENT') throw thrown;
+      }
+    }
+    await disk.makeDirectory(SEGMENT_DIRECTORY);
+    const segment = await create();
+    if (disk === this.#disk) this.#directoryMade = true;
+    return segment;
   }
 
   /**

@@ -4,6 +4,7 @@
  * and heal.
  */
 import type { Clock } from '../base/clock.js';
+import { asOperatingError } from '../base/errors.js';
 import type { DiskNumber } from '../base/ids.js';
 import { BLOB_BYTES_MAX, CAPACITY_AGE_MS, DISK_RESERVE_BYTES_MAX, DISK_RESERVE_BYTES_MIN, RECORD_HEADER_BYTES } from '../base/limits.js';
 import type { Capacity, Disk } from '../disk/disk.js';
@@ -66,9 +67,12 @@ export class Space {
     await Promise.all(
       this.dataMembers().map(async ({ member, disk }) => {
         if (!disk) return;
-        // A disk that does not answer is found by its probe; here it keeps its old figures, or has none.
-        const capacity = await disk.capacity().catch(() => undefined);
-        if (capacity) answers.push({ number: member.number, disk, capacity });
+        try {
+          answers.push({ number: member.number, disk, capacity: await disk.capacity() });
+        } catch (error) {
+          // Without figures it would look full, and refuse all blobs instead of being left out.
+          if (this.#diskSet.disk(member.number) === disk) this.#diskSet.reportFailure(member.number, asOperatingError(error));
+        }
       }),
     );
     for (const { number, disk, capacity } of answers) {

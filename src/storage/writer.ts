@@ -5,7 +5,7 @@
  * Keeps I2: a shard is left out only when no disk that is in could take it, and after the disks that are not in were declared out. A full disk that is in
  * is no reason to leave a shard out of a new blob: unless another can take it, the blob is refused with ENOSPC.
  */
-import { must } from '../base/assert.js';
+import { assert, must } from '../base/assert.js';
 import { OperatingError } from '../base/errors.js';
 import type { DiskNumber } from '../base/ids.js';
 import { POOL_DISKS_MAX } from '../base/limits.js';
@@ -94,7 +94,8 @@ export class Writer {
     const write = new Write(request);
     try {
       // A segment may lose its trust while disks are declared out; another look follows, with nothing awaited between it and the end.
-      for (let look = 0; look < POOL_DISKS_MAX; look++) {
+      for (let look = 0; ; look++) {
+        assert(look < 2 * POOL_DISKS_MAX, 'each look loses a segment or ends');
         await this.#place(write);
         // I2: before a shard is left out.
         if (write.pending.length > 0) await this.#declareOut(write);

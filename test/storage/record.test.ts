@@ -1,5 +1,6 @@
 /** Records, segment headers and locations: golden bytes, a reader written from the format page alone, and what decoders do with nonsense. */
-import { readFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { must } from '../../src/base/assert.js';
@@ -8,9 +9,13 @@ import { seededRandom } from '../../src/base/clock.js';
 import { makeBlobId, makeSegmentId, type Uuid } from '../../src/base/ids.js';
 import type { Location } from '../../src/base/location.js';
 import { packageRoot } from '../../src/base/package-root.js';
+import type { Disk } from '../../src/disk/disk.js';
+import { openNativeDisk } from '../../src/disk/native-disk.js';
+import { NativeStripeIo } from '../../src/disk/native-stripe.js';
 import { crc32c } from '../../src/disk/reference-codec.js';
 import { SimulatedMachine } from '../../src/disk/simulated-machine.js';
 import { SimulatedStripeIo } from '../../src/disk/simulated-stripe.js';
+import type { StripeIo } from '../../src/disk/stripe.js';
 import { decodeLocation, encodeLocation } from '../../src/storage/location-codec.js';
 import { decodeHeader, encodePrefix, geometryOf, headerCrc, recordBytesOf, recordSeed } from '../../src/storage/record.js';
 import { decodeSegmentHeader, encodeSegmentHeader, parseSegmentName, segmentPath } from '../../src/storage/segment-format.js';
@@ -58,10 +63,13 @@ function undump(text: string, bytes: number): Buffer {
 
 const golden = async (name: string): Promise<string> => readFile(join(packageRoot, 'test', 'golden', name), 'utf8');
 
-async function makeRecords(): Promise<Buffer[]> {
+function simulatedDisk(): Disk {
   const machine = new SimulatedMachine(seededRandom(1));
   machine.addDisk('/d');
-  const disk = machine.open('/d');
+  return machine.open('/d');
+}
+
+async function makeRecords(disk = simulatedDisk(), stripeIo: StripeIo = new SimulatedStripeIo()): Promise<Buffer[]> {
   const files = await Promise.all(location.shards.map((_, shard) => disk.open(`shard${shard}`, { create: true, write: true })));
   const records = files.map((file, shard) => ({
     shard,
@@ -70,13 +78,22 @@ async function makeRecords(): Promise<Buffer[]> {
     prefix: encodePrefix(pool, location, shard),
     seed: recordSeed(pool, location.blob, shard),
   }));
-  t.same(await new SimulatedStripeIo().store(geometryOf(location), content(), records), []);
+  t.same(await stripeIo.store(geometryOf(location), content(), records), []);
   return Promise.all(files.map((file) => file.read(0, recordBytesOf(location.bytes, location.k))));
 }
 
 void t.test('whole records, byte by byte', async (t) => {
   const records = await makeRecords();
   for (const [shard, record] of records.entries()) t.equal(dump(record), await golden(`record-shard${shard}.txt`), `shard ${shard}`);
+});
+
+void t.test('native I/O writes the same bytes', async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), 'ostraka-record-'));
+  t.teardown(() => rm(directory, { recursive: true, force: true }));
+  const disk = await openNativeDisk(directory, async () => pool);
+  const records = await makeRecords(disk, new NativeStripeIo());
+  for (const [shard, record] of records.entries()) t.equal(dump(record), await golden(`record-shard${shard}.txt`), `shard ${shard}`);
+  await disk.close();
 });
 
 /** Reads a record knowing nothing but the page in src/storage/README.md. */

@@ -102,6 +102,28 @@ void t.test('a full disk is passed over when others can take its shard, and refu
   }
 });
 
+void t.test('a disk that cannot say what is free is out, not full', async (t) => {
+  const rig = await simulatedRig(shape);
+  rig.backend.medium(3).failNext('capacity', 'EIO');
+  const { missing } = await rig.storage.store(rig.content(1000));
+  t.equal(missing.length, 1);
+  t.same(rig.declaredOut, [3]);
+});
+
+void t.test('a directory of segments that somebody removed', async (t) => {
+  const rig = await simulatedRig(shape);
+  const data = rig.content(200_000);
+  const location = await rig.put(data);
+  await rig.syncAll();
+  const medium = rig.backend.medium(2);
+  for (const path of medium.paths()) medium.unlink(path);
+  medium.wipe();
+  for (let n = 0; n < 8; n++) t.same((await rig.storage.store(rig.content(200_000))).missing, [], 'goes on in a new one');
+  t.ok(medium.paths().length > 0);
+  t.equal(await rig.storage.sync(), true);
+  t.ok((await rig.get(location)).equals(data));
+});
+
 void t.test('zones: no more than m shards in one, also when disks are out', async (t) => {
   const zones = ['a', 'a', 'a', 'b', 'b', 'b', 'c', 'c', 'c'];
   const rig = await simulatedRig({ ...shape, disks: 9, zones });
