@@ -93,7 +93,8 @@ class Attempt {
     });
     const read = await this.readAll(promised);
     const good = read.filter((voter) => voter.image.broken === undefined);
-    if (good.length < this.majority) return undefined;
+    // A call that failed may succeed the next time; damage stays.
+    if (good.length < this.majority) return read.length < surveyed.length ? 'again' : undefined;
     const holders = await this.openReplicas(read);
     let log: LeadingLog | undefined;
     try {

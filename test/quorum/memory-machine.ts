@@ -61,14 +61,15 @@ export class MemoryDurable implements DurableReplica {
   async apply(entries: readonly LogEntry[]): Promise<void> {
     assert(!this.closed, 'closed');
     await Promise.resolve();
-    if (this.failing.delete(this.state)) throw new OperatingError('EIO', 'injected: the replica cannot be written');
+    if (this.state.point === undefined || this.failing.delete(this.state))
+      throw new OperatingError('EIO', 'injected: the replica cannot be written');
     for (const entry of entries) applyEntry(this.state, entry);
   }
 
   async rebuildFrom(source: DurableReplica): Promise<void> {
     assert(!this.closed && source instanceof MemoryDurable && !source.closed, 'both open');
     await Promise.resolve();
-    assert(source.state.point !== undefined, 'only a sound replica is copied');
+    if (source.state.point === undefined) throw new OperatingError('EIO', 'the replica to copy is damaged');
     this.state.point = source.state.point;
     this.state.data = source.state.data;
   }

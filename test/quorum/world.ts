@@ -80,7 +80,7 @@ export interface OpenChoices {
 
 export class World {
   readonly machine: SimulatedMachine;
-  readonly clock = new ManualClock();
+  clock = new ManualClock();
   replicas = new MemoryReplicas();
   /** Shared memory: a power cut replaces it. */
   journal = journalMemory(JOURNAL_BYTES);
@@ -156,6 +156,8 @@ export class World {
   /** The daemon dies, or the power goes; a new working replica then, and an empty journal. */
   crash(power: boolean, survival?: Survival): void {
     this.machine.crash(survival === undefined ? { power } : { power, survival });
+    // Timers of the dead process do not run.
+    this.clock = new ManualClock();
     this.pending = [];
     this.held = false;
     if (!power) return;
