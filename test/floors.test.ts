@@ -48,9 +48,10 @@ function complaint({ from, specifier }: Import, floors: ReadonlyMap<string, numb
 /** Packages and Node modules that only some folders may use, with the reason. */
 const owners: Readonly<Record<string, readonly string[]>> = {
   'better-sqlite3': ['index'],
-  // Disks are read and written in disk/ alone, natively. base/ finds the package, index/ the working replica, daemon/ and cli/ what is on no disk.
+  // Disks are read and written in disk/ alone, natively. base/ finds the package, index/ has the working replica,
+  // frontend/ the table of mounts, daemon/ and cli/ what is on no disk.
   'node:fs': ['base', 'index', 'daemon', 'cli'],
-  'node:fs/promises': ['base', 'index', 'daemon', 'cli'],
+  'node:fs/promises': ['base', 'index', 'frontend', 'daemon', 'cli'],
   'node:child_process': ['daemon', 'cli'],
   'node:crypto': ['base'],
   commander: ['cli'],

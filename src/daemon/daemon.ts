@@ -23,8 +23,6 @@ import type { MountOptions } from './mount-options.js';
 import { openPool, type Pool } from './pool.js';
 import { writeDefinition, type PoolDefinition } from './pool-definition.js';
 import { reportPool } from './pool-report.js';
-import { storeInIndex } from './pool-settings.js';
-import { settingKeys, type StoredSettings } from './settings.js';
 import type { StatusReport } from './status-report.js';
 
 /** After a lazy unmount, programs that still have files open get this long to finish. */
@@ -200,16 +198,10 @@ export class Daemon {
         await pool.namespace.syncAll();
         return {};
       case 'settings':
-        return this.#changeSettings(pool, request.settings);
+        return { pending: (await pool.changeSettings(request.settings)).map(({ key }) => key) };
       case 'stop':
         await this.stop(request.lazy);
         return { pid: process.pid };
     }
-  }
-
-  async #changeSettings(pool: Pool, settings: StoredSettings): Promise<{ pending: string[] }> {
-    await storeInIndex(pool.index, settings);
-    const changed = settingKeys.filter(({ field }) => settings[field] !== undefined && settings[field] !== pool.settings[field]);
-    return { pending: changed.map(({ key }) => key) };
   }
 }

@@ -39,7 +39,7 @@ import type { PoolDefinition } from './pool-definition.js';
 import { storeInIndex, storedInIndex } from './pool-settings.js';
 import { openRecoveredData } from './recovered-data.js';
 import { Services } from './services.js';
-import { effectiveSettings, type Settings, type StoredSettings } from './settings.js';
+import { effectiveSettings, settingKeys, type SettingKey, type Settings, type StoredSettings } from './settings.js';
 
 const ROOT_INO = 1;
 /** Beside the ring (src/quorum/README.md). */
@@ -68,8 +68,8 @@ export class Pool {
   readonly index: IndexStore;
   readonly storage: Storage;
   readonly namespace: PoolNamespace;
-  /** In force since the start. */
-  readonly settings: Settings;
+  /** In force now. */
+  settings: Settings;
   readonly #closing: readonly Closing[];
 
   constructor(parts: Pick<Pool, 'diskSet' | 'log' | 'index' | 'storage' | 'namespace' | 'settings'>, closing: readonly Closing[]) {
@@ -80,6 +80,14 @@ export class Pool {
     this.namespace = parts.namespace;
     this.settings = parts.settings;
     this.#closing = closing;
+  }
+
+  /** Stores changed settings in the index and puts those in force that can change now. Returns the others. */
+  async changeSettings(changed: StoredSettings): Promise<SettingKey[]> {
+    await storeInIndex(this.index, changed);
+    const differing = settingKeys.filter(({ field }) => changed[field] !== undefined && changed[field] !== this.settings[field]);
+    for (const { field } of differing.filter(({ live }) => live)) this.settings = { ...this.settings, [field]: changed[field] };
+    return differing.filter(({ live }) => !live);
   }
 
   /** Makes everything durable and lets go of the disks. @throws OperatingError what was committed could not be made durable. */
@@ -158,7 +166,8 @@ class Opening {
     diskSet.onChange((number, disk) => {
       if (disk !== undefined) void outDisks.returned(number);
     });
-    const namespace = await this.#openNamespace(index, storage, quorum, settings, readOnly || !quorum.writable);
+    const inForce = (): Settings => wires.pool?.settings ?? settings;
+    const namespace = await this.#openNamespace(index, storage, quorum, inForce, readOnly || !quorum.writable);
     wires.namespace = namespace;
     // After the namespace has written its last: see `cleanStopKey`.
     this.#closing.push(() => markCleanStop(wires.services, index));
@@ -169,7 +178,8 @@ class Opening {
       this.#closing.push(() => services.stop());
       services.start();
     }
-    return new Pool({ diskSet, log: quorum, index, storage, namespace, settings }, this.#closing);
+    wires.pool = new Pool({ diskSet, log: quorum, index, storage, namespace, settings }, this.#closing);
+    return wires.pool;
   }
 
   /** Finds who belongs to the pool, locks what is there, and syncs it: what recovery reads must not be lost by a later power cut. */
@@ -278,9 +288,10 @@ class Opening {
     index: IndexStore,
     storage: Storage,
     quorum: QuorumLog,
-    settings: Settings,
+    inForce: () => Settings,
     readOnly: boolean,
   ): Promise<PoolNamespace> {
+    const settings = inForce();
     const fresh = (await index.get(inodeKey(ROOT_INO))) === undefined;
     const namespace = await createNamespace({
       index,
@@ -290,7 +301,9 @@ class Opening {
       log: this.#options.log,
       settings: {
         commitIntervalMs: settings.commitIntervalMs,
-        durability: settings.durability,
+        get durability() {
+          return inForce().durability;
+        },
         uploadBytesMax: settings.uploadMemoryBytes,
         readCacheBytesMax: settings.readCacheBytes,
       },
@@ -315,6 +328,7 @@ class Wires {
   storage: Storage | undefined;
   namespace: PoolNamespace | undefined;
   services: Services | undefined;
+  pool: Pool | undefined;
   readonly #diskSet: DiskSet;
 
   constructor(diskSet: DiskSet) {

@@ -116,7 +116,9 @@ export class PoolNamespace implements Namespace {
       committer: this.#committer,
       reader: new Reader(ledger, new Manifests(index), fetcher, pins),
       now: () => clock.now(),
-      durableClose: settings.durability === 'close',
+      get durableClose() {
+        return settings.durability === 'close';
+      },
     });
     this.#directories = new Directories(ledger, this.#nodes, clock);
     this.#renames = new Renames(ledger, this.#nodes, this.#directories, clock);

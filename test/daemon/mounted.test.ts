@@ -36,6 +36,14 @@ t.test('verbs', async (t) => {
 
   t.match((await pool.ostraka(['settings', pool.name, 'commit-interval=300ms'])).stdout, /commit-interval: takes effect at the next mount/);
   t.equal((await pool.ostraka(['settings', pool.name, 'commit-interval=1s'])).stdout, '', 'as it is in force');
+  await pool.ostraka(['settings', pool.name, 'durability=close']);
+  const position = async (): Promise<number[]> => {
+    const { log } = (await pool.status()) as unknown as { log: { position: number; durable_position: number } };
+    return [log.position, log.durable_position];
+  };
+  await writeFile(join(folder, 'durable'), 'when close returns');
+  const [head, durable] = await position();
+  t.ok((durable ?? 0) >= (head ?? 0) - 1, `durability=close is in force at once: ${durable ?? 0} of ${head ?? 0}`);
   const imported = await pool.ostraka(['import', ...pool.disks.flatMap((disk) => ['--disk', disk])], { mayFail: true });
   t.equal(imported.code, exitCodes.refused.code, 'a mounted pool is not taken over');
   await pool.ostraka(['unmount', pool.mountpoint]);
