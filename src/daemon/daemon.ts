@@ -81,7 +81,7 @@ export class Daemon {
       log,
       progress,
       onInvalidate: (ino) => {
-        void this.#invalidate(ino);
+        this.#mount?.dropPages(ino);
       },
     });
     this.#pool = pool;

@@ -70,7 +70,8 @@ export class FuseMount {
   /** major:minor of this mount; undefined where the table did not show it. */
   readonly #device: string | undefined;
   readonly #byHelper: boolean;
-  readonly #invalidating = new Set<Ino>();
+  /** Inodes whose pages are being dropped; true: again afterwards. */
+  readonly #invalidating = new Map<Ino, boolean>();
   readonly #gone: () => void;
   #isClosed = false;
   #counters: FuseChannelCounters | undefined;
@@ -107,7 +108,7 @@ export class FuseMount {
       clock: options.clock ?? systemClock,
       log: options.log ?? (() => undefined),
       invalidate: (ino) => {
-        this.#writebackFailed(ino);
+        this.dropPages(ino);
       },
     });
     this.closed = ended.then(() => this.#end());
@@ -181,12 +182,18 @@ export class FuseMount {
     if (!HARMLESS.has(await this.#channel.notify(message))) this.#notifyErrors++;
   }
 
-  /** Once for many failed pages: the kernel waits for writes under way before it drops pages, so one call covers those that follow. */
-  #writebackFailed(ino: Ino): void {
-    if (this.#invalidating.has(ino)) return;
-    this.#invalidating.add(ino);
+  /**
+   * Drops an inode's cached pages soon. Many failed writes ask for it at a time, and each notification takes a thread that waits in the kernel: one is
+   * under way for each inode at most, and one more follows when it was asked for meanwhile.
+   */
+  dropPages(ino: Ino): void {
+    const underWay = this.#invalidating.has(ino);
+    this.#invalidating.set(ino, underWay);
+    if (underWay) return;
     void this.invalidateInode(ino, true).finally(() => {
+      const again = this.#invalidating.get(ino) === true;
       this.#invalidating.delete(ino);
+      if (again) this.dropPages(ino);
     });
   }
 
