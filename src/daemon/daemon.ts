@@ -18,6 +18,7 @@ import type { ControlRequest } from './control-protocol.js';
 import { ControlServer } from './control-server.js';
 import { ensureFolder, poolPaths, type Folders } from './folders.js';
 import { pathsOf } from './inode-paths.js';
+import { Invalidations } from './invalidations.js';
 import type { Log } from './logger.js';
 import type { MountOptions } from './mount-options.js';
 import { openPool, type Pool } from './pool.js';
@@ -42,6 +43,10 @@ export class Daemon {
   /** Resolves when the daemon has stopped; rejects when what was committed could not be made durable. */
   readonly stopped: Promise<void>;
   readonly #options: DaemonOptions;
+  readonly #invalidations = new Invalidations(async (ino) => {
+    // A mount that has ended has nothing cached.
+    await this.#mount?.invalidateInode(ino, true).catch(() => undefined);
+  });
   #pool: Pool | undefined;
   #mount: FuseMount | undefined;
   #control: ControlServer | undefined;
@@ -147,7 +152,8 @@ export class Daemon {
     const late = systemClock.sleep(LAZY_LIMIT_MS).then(() => 'late' as const);
     if ((await Promise.race([ended, late])) !== 'late') return;
     // What the kernel holds of files that stay open is asked for before the connection ends.
-    await Promise.race([Promise.all(this.#writers().map((ino) => this.#invalidate(ino))), systemClock.sleep(LAZY_LIMIT_MS)]);
+    for (const ino of this.#writers()) this.#invalidations.add(ino);
+    await Promise.race([this.#invalidations.idle(), systemClock.sleep(LAZY_LIMIT_MS)]);
     this.#options.log('warn', 'files stay open: the connection is cut', { mountpoint: mount.mountpoint });
     mount.abort();
     await mount.closed;
@@ -175,10 +181,6 @@ export class Daemon {
   /** Sends what was answered, and ends the connections. */
   async endControl(): Promise<void> {
     await this.#control?.close();
-  }
-
-  async #invalidate(ino: number): Promise<void> {
-    await this.#mount?.invalidateInode(ino, true);
   }
 
   /** Inodes that are open for writing. */

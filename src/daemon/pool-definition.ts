@@ -33,7 +33,7 @@ const definitionSchema = z.strictObject({
 });
 
 export type PoolDefinition = z.infer<typeof definitionSchema>;
-export type DefinedMember = z.infer<typeof memberSchema>;
+type DefinedMember = z.infer<typeof memberSchema>;
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 
@@ -112,10 +112,6 @@ export async function writeDefinition(folders: Folders, definition: PoolDefiniti
     await rm(temporary, { force: true });
     throw asOperatingError(error, { path: file });
   }
-}
-
-export async function removeDefinition(folders: Folders, name: string): Promise<void> {
-  await rm(definitionPath(folders, name), { force: true });
 }
 
 /** Names of all pools known here, sorted. */
