@@ -16,8 +16,3 @@ export function must<T>(value: T | undefined | null, message: string): T {
   assert(value !== undefined && value !== null, message);
   return value;
 }
-
-/** For the default branch of an exhaustive switch. */
-export function unreachable(value: never): never {
-  throw new AssertionError(`unreachable: ${JSON.stringify(value)}`);
-}

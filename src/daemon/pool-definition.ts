@@ -33,7 +33,6 @@ const definitionSchema = z.strictObject({
 });
 
 export type PoolDefinition = z.infer<typeof definitionSchema>;
-type DefinedMember = z.infer<typeof memberSchema>;
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 

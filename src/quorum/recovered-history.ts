@@ -8,7 +8,7 @@ import { LOG_BATCH_BYTES_MAX } from '../base/limits.js';
 import type { Disk } from '../disk/disk.js';
 import type { EntryTable } from './entry-table.js';
 import { History } from './history.js';
-import { compareAdvance, originPoint } from './point.js';
+import { compareAdvance } from './point.js';
 import type { QuorumOptions } from './quorum-log.js';
 import { decodeRecord, followsPoint, type LogRecord } from './record.js';
 import type { LogPoint } from './state-machine.js';
@@ -120,11 +120,4 @@ async function countData(history: History, end: number): Promise<number> {
     position += records.length;
   }
   return count;
-}
-
-/** The most advanced of these points; the origin if there are none. */
-export function furthest(points: readonly (LogPoint | undefined)[]): LogPoint {
-  let best = originPoint;
-  for (const point of points) if (point !== undefined && compareAdvance(point, best) > 0) best = point;
-  return best;
 }

@@ -9,6 +9,7 @@ import * as blob from '../../src/index/schema/blob-rows.js';
 import * as dirent from '../../src/index/schema/dirent-row.js';
 import { decodeExtent, encodeExtent, sliceExtent, type Extent } from '../../src/index/schema/extent-row.js';
 import { decodeInode, encodeInode, type InodeRow } from '../../src/index/schema/inode-row.js';
+import * as pool from '../../src/index/schema/pool-rows.js';
 import * as keys from '../../src/index/schema/tables.js';
 import * as work from '../../src/index/schema/work-rows.js';
 
@@ -161,4 +162,14 @@ t.test('decoders throw DecodeError on bytes that are not theirs', async (test) =
     }
   }
   test.ok(refused > 1000);
+});
+
+t.test('rows about the pool read back, byte for byte as they were', (t) => {
+  t.equal(pool.encodeDiskOut({ epoch: 300, seconds: 1_700_000_000 }).toString('hex'), '01ac0280e2cfaa06');
+  t.same(pool.decodeDiskOut(Buffer.from('01ac0280e2cfaa06', 'hex')), { epoch: 300, seconds: 1_700_000_000 });
+  t.equal(pool.encodeSetting('1s').toString('hex'), '01023173');
+  t.equal(pool.decodeSetting(Buffer.from('01023173', 'hex')), '1s');
+  t.throws(() => pool.decodeDiskOut(Buffer.from('02ac0280e2cfaa06', 'hex')), DecodeError);
+  t.throws(() => pool.decodeDiskOut(Buffer.from('01ac02', 'hex')), DecodeError);
+  t.end();
 });

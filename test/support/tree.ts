@@ -1,5 +1,5 @@
 /** Real input for end-to-end tests: trees that every machine with a compiler and npm has, and comparing them with everything. */
-import { lstat, readdir, readlink, readFile, mkdir } from 'node:fs/promises';
+import { lstat, readdir, readlink, mkdir } from 'node:fs/promises';
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -73,9 +73,4 @@ export async function digests(root: string): Promise<Map<string, string>> {
     out.set(full.slice(root.length + 1), digest);
   }
   return out;
-}
-
-/** Whole content of a small file. */
-export function content(path: string): Promise<Buffer> {
-  return readFile(path);
 }
