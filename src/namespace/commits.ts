@@ -30,7 +30,7 @@ import type { Uploads } from './uploads.js';
 interface Run {
   readonly start: number;
   end: number;
-  readonly parts: Uint8Array[];
+  readonly parts: Buffer[];
 }
 
 /** Extents to come, in order, and the blobs that are only for them. */
@@ -124,7 +124,8 @@ export class Committer {
     const inline = this.#gatherSmall(small, stores);
     let packableBytes = 0;
     for (const run of inline) {
-      const data = run.parts.length === 1 && run.parts[0] !== undefined ? Buffer.from(run.parts[0]) : Buffer.concat(run.parts);
+      // A view is enough: rows are encoded before the layer gives its memory back.
+      const data = run.parts.length === 1 && run.parts[0] !== undefined ? run.parts[0] : Buffer.concat(run.parts);
       if (data.length > PACK_EXTENT_BYTES_MIN) packableBytes += data.length;
       extents.push({ kind: 'inline', offset: run.start, bytes: data.length, data });
     }

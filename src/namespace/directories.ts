@@ -24,6 +24,9 @@ const COOKIE_SELF = 1;
 const COOKIE_PARENT = 2;
 export const FIRST_COOKIE = 3;
 
+/** The answer to every second lookup; made once, since errors are dear to make. */
+const NO_ENTRY = new OperatingError('ENOENT', 'no such entry');
+
 export function refuse(code: ErrnoName, message: string): never {
   throw new OperatingError(code, message);
 }
@@ -82,7 +85,7 @@ export class Directories {
     else ino = (ledger.cachedDirent(parent, name) ?? (await ledger.dirent(parent, name)))?.ino;
     if (ino === undefined) {
       if (!isDirectory((await this.#nodes.row(parent)).mode)) refuse('ENOTDIR', `inode ${parent} is not a directory`);
-      refuse('ENOENT', 'no such entry');
+      throw NO_ENTRY;
     }
     const row = ledger.cachedInode(ino) ?? (await ledger.inode(ino));
     if (row === undefined) refuse('ENOENT', 'the entry went while it was looked up');

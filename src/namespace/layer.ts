@@ -108,7 +108,7 @@ export class Layer {
       const bytes = Math.min(data.length - at, (window + 1) * this.#memory.windowBytes - start);
       const chunk = this.#put(window, start, data.subarray(at, at + bytes));
       const base = window * this.#memory.windowBytes;
-      if (chunk.pooled && this.ranges.covered(base, base + chunk.bytes, chunk)) full.push(chunk);
+      if (chunk.window && this.ranges.covered(base, base + chunk.bytes, chunk)) full.push(chunk);
       at += bytes;
     }
     this.size = Math.max(this.size, offset + data.length);

@@ -1,8 +1,9 @@
 /** The memory of dirty data and its accounts: window buffers from a pool, small pieces from the heap. */
-import { assert } from '../base/assert.js';
+import { assert, must } from '../base/assert.js';
+import { KiB, WINDOW_PIECES_BYTES_MAX } from '../base/limits.js';
 import type { StoredBlob } from '../storage/storage.js';
 import type { Budget } from './budget.js';
-import type { BufferPool } from './buffers.js';
+import { BufferPool } from './buffers.js';
 
 /**
  * Bytes of a file that were written and not committed yet. `dirty`: in memory, may change; `storing`: in memory, must not change; `stored`: a blob,
@@ -11,11 +12,14 @@ import type { BufferPool } from './buffers.js';
 export interface Chunk {
   /** File offset of the chunk's first byte. */
   readonly base: number;
+  /** Of memory, which a piece may not fill. */
   readonly bytes: number;
   state: 'dirty' | 'storing' | 'stored' | 'gone';
   /** Undefined once stored or gone. */
   buffer: Buffer | undefined;
-  readonly pooled: boolean;
+  readonly pool: BufferPool;
+  /** Holds a whole window. */
+  readonly window: boolean;
   /** Bytes of the file for which this chunk is the latest. */
   liveBytes: number;
   stored: StoredBlob | undefined;
@@ -23,9 +27,19 @@ export interface Chunk {
   settled: Promise<void> | undefined;
 }
 
+/** Sizes of piece buffers, and how many free ones are kept: 10 MiB together. What small files bring must not wait for the garbage collector. */
+const PIECE_POOLS: readonly [bytes: number, keepMax: number][] = [
+  [4 * KiB, 128],
+  [16 * KiB, 64],
+  [64 * KiB, 32],
+  [256 * KiB, 10],
+  [WINDOW_PIECES_BYTES_MAX, 4],
+];
+
 export class ChunkMemory {
   readonly budget: Budget;
   readonly #windows: BufferPool;
+  readonly #pieces = PIECE_POOLS.map(([bytes, keepMax]) => new BufferPool(bytes, keepMax));
 
   /** @param windows pool of buffers of a window's size. */
   constructor(budget: Budget, windows: BufferPool) {
@@ -37,31 +51,32 @@ export class ChunkMemory {
     return this.#windows.bytes;
   }
 
-  /** A copy of `data`, at file offset `base`. */
+  /** A copy of `data`, at most WINDOW_PIECES_BYTES_MAX, at file offset `base`. */
   piece(base: number, data: Uint8Array): Chunk {
-    this.budget.take(data.length);
-    return {
-      base,
-      bytes: data.length,
-      state: 'dirty',
-      buffer: Buffer.from(data),
-      pooled: false,
-      liveBytes: 0,
-      stored: undefined,
-      settled: undefined,
-    };
+    const pool = must(
+      this.#pieces.find(({ bytes }) => data.length <= bytes),
+      'a piece is small',
+    );
+    const chunk = this.#chunk(base, pool);
+    must(chunk.buffer, 'it is new').set(data);
+    return chunk;
   }
 
   /** A buffer for a whole window, with nothing in it yet. */
   window(base: number): Chunk {
-    const bytes = this.windowBytes;
-    this.budget.take(bytes);
+    return this.#chunk(base, this.#windows);
+  }
+
+  #chunk(base: number, pool: BufferPool): Chunk {
+    this.budget.take(pool.bytes);
+    const window = pool === this.#windows;
     return {
       base,
-      bytes,
+      bytes: pool.bytes,
       state: 'dirty',
-      buffer: this.#windows.take(),
-      pooled: true,
+      buffer: pool.take(),
+      pool,
+      window,
       liveBytes: 0,
       stored: undefined,
       settled: undefined,
@@ -74,7 +89,7 @@ export class ChunkMemory {
     if (buffer === undefined) return;
     assert(chunk.state !== 'storing', 'memory released while it is being stored');
     chunk.buffer = undefined;
-    if (chunk.pooled) this.#windows.give(buffer);
+    chunk.pool.give(buffer);
     this.budget.give(chunk.bytes);
   }
 }

@@ -1,5 +1,6 @@
 /** Extended attributes: one row each. Most inodes have none, and a bit in the inode says so, since the kernel asks for some before every first write. */
 import type { Clock } from '../base/clock.js';
+import { OperatingError } from '../base/errors.js';
 import { CHANGE_STEP_ROWS, NAME_BYTES_MAX, XATTR_LIST_BYTES_MAX, XATTR_VALUE_BYTES_MAX } from '../base/limits.js';
 import { decodeBytes, encodeBytes } from '../index/schema/dirent-row.js';
 import { INODE_HAS_XATTRS, type InodeRow } from '../index/schema/inode-row.js';
@@ -14,6 +15,9 @@ import type { Ino } from './namespace.js';
 import type { Nodes } from './nodes.js';
 
 const CLASSES = ['user.', 'trusted.', 'security.'];
+
+/** What the kernel hears before each first write; made once, since errors are dear to make. */
+const NO_ATTRIBUTE = new OperatingError('ENODATA', 'no such attribute');
 
 function checkXattr(name: string): void {
   if (name.length > NAME_BYTES_MAX) refuse('ERANGE', `attribute name of ${name.length} bytes`);
@@ -47,7 +51,7 @@ export class Xattrs {
   async get(ino: Ino, name: string): Promise<Buffer> {
     checkXattr(name);
     const row = await this.#nodes.row(ino);
-    if ((row.flags & INODE_HAS_XATTRS) === 0) refuse('ENODATA', 'no such attribute');
+    if ((row.flags & INODE_HAS_XATTRS) === 0) throw NO_ATTRIBUTE;
     const value = await this.#ledger.index.get(xattrKey(ino, name));
     if (value === undefined) refuse('ENODATA', 'no such attribute');
     return Buffer.from(decodeBytes(value, 'xattr'));
