@@ -20,9 +20,17 @@ async function collectAll({ namespace, storage, index }: Pool): Promise<void> {
   await collector.stop();
 }
 
-for (const seed of [1, 2, 3, 4, 5, 6]) {
+/** More seeds for a long run: OSTRAKA_HISTORY_SEEDS=100-300. */
+function moreSeeds(): number[] {
+  const [from, to] = (process.env.OSTRAKA_HISTORY_SEEDS ?? '').split('-').map(Number);
+  return from === undefined || to === undefined ? [] : Array.from({ length: to - from }, (_, at) => from + at);
+}
+
+for (const seed of [1, 2, 3, 4, 5, 6, ...moreSeeds()]) {
   t.test(`history ${seed} agrees with the model and leaves nothing behind`, async (test) => {
-    const pool = await openPool(test, { storage: smallStorage() });
+    // Every other one short of memory, and with commits of its own accord.
+    const settings = seed % 2 === 0 ? { commitIntervalMs: 3, uploadBytesMax: 64 * 1024 } : {};
+    const pool = await openPool(test, { storage: smallStorage(), settings });
     const history = new History(pool, seed);
     for (let step = 0; step < STEPS; step++) {
       await history.step();
