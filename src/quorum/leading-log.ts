@@ -233,6 +233,8 @@ export class LeadingLog implements QuorumLog {
     this.#cancelTimer?.();
     this.#cancelReplicas?.();
     await Promise.all(this.#links.map((link) => link.close()));
+    // Nothing can become durable any more.
+    this.#writable = false;
     this.#failWaiters(new OperatingError('EROFS', 'the log was closed'));
     this.#wakeRoomWaiters();
   }
@@ -394,8 +396,8 @@ export class LeadingLog implements QuorumLog {
     const online = this.#links.filter((link) => link.online);
     if (this.#hasMajority) {
       // Voters that are out count among the m that may be lost.
-      const out = Math.max(majorityOf(this.#links.length), online.length);
-      const needed = this.#mutations.acknowledgeEarly === true ? 1 : Math.min(this.#options.acknowledgements, out);
+      const atMost = Math.max(majorityOf(this.#links.length), online.length);
+      const needed = this.#mutations.acknowledgeEarly === true ? 1 : Math.min(this.#options.acknowledgements, atMost);
       const synced = online.map((link) => link.syncedPosition).sort((a, b) => b - a);
       this.#replicatedUpTo(must(synced[needed - 1], 'as many are online'));
     }

@@ -206,6 +206,8 @@ export class VoterWriter {
     await this.syncMark();
     await disk.syncDirectory(QUORUM_DIRECTORY);
     const names = parseNames(await disk.list(QUORUM_DIRECTORY));
+    // A new leader may count on what is there.
+    if (names.promises.some((promised) => promised > epoch)) return;
     const kept = new Set(this.table.files.map((file) => logName(file.id)));
     for (const old of names.marks) if (compareFiles(old, id) < 0) await disk.unlink(voterPath(markName(old)));
     if (names.promises.includes(epoch)) for (const old of names.promises) if (old < epoch) await disk.unlink(voterPath(promiseName(old)));
