@@ -51,6 +51,7 @@ export class ManualDiskSet implements DiskSet {
   readonly counts = new Map<string, number>();
   readonly failures: string[] = [];
   readonly #backend: Backend;
+  readonly #leaving = new Map<DiskNumber, Promise<void>>();
   readonly #disks = new Map<DiskNumber, Disk>();
   readonly #reasons = new Map<DiskNumber, OperatingError>();
   readonly #listeners: DiskChange[] = [];
@@ -106,11 +107,16 @@ export class ManualDiskSet implements DiskSet {
     this.#disks.delete(number);
     this.#reasons.set(number, reason);
     for (const listener of this.#listeners) listener(number, undefined, reason);
-    void disk.close().catch(() => undefined);
+    this.#leaving.set(
+      number,
+      disk.close().catch(() => undefined),
+    );
   }
 
   async bringBack(number: DiskNumber): Promise<void> {
     if (this.#disks.has(number)) return;
+    // The lock is given back at the end of its last life.
+    await this.#leaving.get(number);
     const disk = await this.#backend.open(must(this.#backend.directories[number - 1], 'directory of the disk'));
     this.#disks.set(number, disk);
     this.#reasons.delete(number);
