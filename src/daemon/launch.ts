@@ -17,7 +17,7 @@ import { ensureFolder, poolPaths, type Folders } from './folders.js';
 const LOG_BYTES_MAX = 8 * MiB;
 
 /** A small young generation: what the daemon makes lives for one request, and its pages would stay resident. */
-const DAEMON_FLAGS: readonly string[] = ['--max-semi-space-size=4', '--max-old-space-size=256'];
+const DAEMON_FLAGS: readonly string[] = ['--max-semi-space-size=2', '--max-old-space-size=256'];
 
 /** glibc would keep memory of its own for each of the daemon's threads, and would not give back what large buffers took. */
 const DAEMON_ENVIRONMENT = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '262144', MALLOC_TRIM_THRESHOLD_: '2097152' };
