@@ -28,22 +28,22 @@ export const OPEN_SEGMENTS_MAX = 64;
 /** One entry of the log. */
 export const LOG_ENTRY_BYTES_MAX = 1 * MiB;
 /** The journal in shared memory. Twice the largest burst that one flush takes; counts as resident memory. */
-export const JOURNAL_BYTES = 8 * MiB;
+export const JOURNAL_BYTES = 4 * MiB;
 /** A voter's log file is closed and the next one opened past this. */
 export const LOG_FILE_BYTES_MAX = 32 * MiB;
 /** The log may be this much ahead of the durable replicas before they must follow. */
-export const LOG_AHEAD_BYTES_MAX = 12 * MiB;
+export const LOG_AHEAD_BYTES_MAX = 6 * MiB;
 /** Data that may be written but unsynced before a flush is forced, unless someone asks earlier. */
 export const UNSYNCED_BYTES_MAX = 256 * MiB;
 
 /** Data held in memory for uploads (dirty bytes that are not yet in a blob or a row). */
-export const UPLOAD_BYTES_MAX = 24 * MiB;
+export const UPLOAD_BYTES_MAX = 16 * MiB;
 /** Blobs that are being encoded and written at one time. Each pins its data and 1/2 as much parity (4+2). */
 export const STORES_IN_FLIGHT_MAX = 2;
 /** Blob contents kept for readers (read-ahead). */
-export const READ_CACHE_BYTES_MAX = 16 * MiB;
+export const READ_CACHE_BYTES_MAX = 12 * MiB;
 /** Rows of the index cached as objects (inodes, names). */
-export const INODE_CACHE_MAX = 16_384;
+export const INODE_CACHE_MAX = 8_192;
 
 /** FUSE: bytes of one READ or WRITE. The kernel's own limit by default (max_pages 256). */
 export const FUSE_IO_BYTES_MAX = 1 * MiB;
@@ -96,7 +96,7 @@ export const DISK_STALL_CHECK_MS = 1_000;
 /** SQLite pages of the index. 16 KiB: measured best for rows of 50 B to 64 KiB (src/index/README.md). */
 export const INDEX_PAGE_BYTES = 16 * KiB;
 /** Page cache of the working replica. */
-export const WORKING_CACHE_BYTES = 8 * MiB;
+export const WORKING_CACHE_BYTES = 4 * MiB;
 /** The working replica writes its open transaction out after so many entries, bytes of entries or milliseconds: what a kill -9 makes us replay. */
 export const WORKING_COMMIT_ENTRIES = 512;
 export const WORKING_COMMIT_BYTES = 4 * MiB;
@@ -105,7 +105,7 @@ export const WORKING_COMMIT_MS = 100;
 export const WORKING_CHECKPOINT_COMMITS = 8;
 export const WORKING_WAL_BYTES = 32 * MiB;
 /** Page cache of each durable replica; there are up to five and more of them. */
-export const REPLICA_CACHE_BYTES = 2 * MiB;
+export const REPLICA_CACHE_BYTES = 1 * MiB;
 /** A replica up to this size is verified row by row when it is opened (below a second); a larger one when it is copied from. */
 export const REPLICA_CHECK_BYTES_MAX = 64 * MiB;
 /** Calls waiting for one replica; the log waits for each, so more is a bug. */
@@ -144,13 +144,13 @@ export const LOCATION_CACHE_MAX = 4096;
 /** Inline extents up to this stay rows for good: their place in a pack would cost as much. */
 export const PACK_EXTENT_BYTES_MIN = 512;
 /** A pack's content: enough for the disks' sequential rate, small enough to be read whole. */
-export const PACK_BYTES_MAX = 2 * MiB;
+export const PACK_BYTES_MAX = 1 * MiB;
 /** Extents that go into one pack. */
 export const PACK_EXTENTS_MAX = 2048;
 /** One file is not packed beyond this many extents at a time. */
 export const PACK_FILE_EXTENTS_MAX = 256;
 /** The packer begins when so much waits, or when nothing was written for PACK_IDLE_MS. */
-export const PACK_WAITING_BYTES_MIN = 4 * MiB;
+export const PACK_WAITING_BYTES_MIN = 2 * MiB;
 export const PACK_IDLE_MS = 2000;
 /** Pause between looks of the background services for work. */
 export const BACKGROUND_INTERVAL_MS = 500;
@@ -169,13 +169,13 @@ export const DISK_SEARCH_INTERVAL_MS = 5_000;
 export const DISK_INSPECTIONS_MAX = 16;
 
 /** One write to a voter's log file. A batch up to this is one write; a voter that catches up gets several before each sync. */
-export const LOG_WRITE_BYTES_MAX = 2 * MiB;
+export const LOG_WRITE_BYTES_MAX = 1 * MiB;
 /** What a voter gets at most between two syncs; bounds what one that catches up holds in memory. */
-export const LOG_BATCH_BYTES_MAX = 4 * MiB;
+export const LOG_BATCH_BYTES_MAX = 2 * MiB;
 /** Log files are allocated ahead in steps of this, so that most syncs change no allocation metadata. */
 export const LOG_PREALLOCATE_BYTES = 1 * MiB;
 /** One durable step of a voter's replica: large, so that rows that come and go cancel out. */
-export const REPLICA_APPLY_BYTES_MAX = 2 * MiB;
+export const REPLICA_APPLY_BYTES_MAX = 1 * MiB;
 /** … and this many entries. */
 export const REPLICA_APPLY_ENTRIES_MAX = 16_384;
 /** Durable replicas follow the barrier so late when nothing presses: what comes and goes within it is never written to them. */
@@ -211,6 +211,6 @@ export const FUSE_VALIDITY_SECONDS = 3600;
 export const FUSE_READAHEAD_BYTES = 4 * MiB;
 
 /** The daemon looks this often whether buffers that nobody needs any more have piled up. */
-export const MEMORY_CHECK_INTERVAL_MS = 200;
+export const MEMORY_CHECK_INTERVAL_MS = 100;
 /** So much of them may: a collection takes some 20 ms, and at full speed this much comes up a few times a second. */
-export const MEMORY_GARBAGE_BYTES_MAX = 16 * MiB;
+export const MEMORY_GARBAGE_BYTES_MAX = 8 * MiB;

@@ -27,7 +27,7 @@ interface Pending {
 }
 
 /** A replica's thread is small: it holds one batch's keys and SQLite's cache, which is not on V8's heap. */
-const HEAP_MIB = { maxOldGenerationSizeMb: 256, maxYoungGenerationSizeMb: 1 };
+const HEAP_MIB = { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 1 };
 
 export class WorkerClient {
   readonly #clock: Clock;

@@ -46,7 +46,7 @@ import { Uploads } from './uploads.js';
 import { Xattrs } from './xattrs.js';
 
 /** Window buffers kept for the next taker. */
-const WINDOWS_KEPT = 4;
+const WINDOWS_KEPT = 1;
 const BLOCK_BYTES = 4096;
 /** What statfs calls free: inode numbers do not run out, but some programs want a number. */
 const FILES_FREE = 2 ** 32;
