@@ -5,23 +5,19 @@
 import { constants } from 'node:fs';
 import { access, lstat, mkdir, rm, stat, statfs } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { must } from '../base/assert.js';
-import { systemClock, systemRandom } from '../base/clock.js';
 import { OperatingError, asOperatingError } from '../base/errors.js';
 import { newUuid } from '../base/ids.js';
 import { MiB, POOL_DISKS_MAX } from '../base/limits.js';
 import type { Membership } from '../disk/membership.js';
-import { initialiseDisks } from '../disk/initialise-disks.js';
 import { LOCK_FILE } from '../disk/native-disk.js';
-import { nativeOpener, openDiskSet } from '../disk/open-disk-set.js';
 import { withDirectory } from '../disk/disk-opener.js';
 import { checkUnused } from '../disk/superblock-file.js';
 import { SUPERBLOCK_FILE } from '../disk/superblock.js';
-import { SqliteReplicaStore } from '../index/sqlite-durable.js';
-import { initialiseVoters } from '../quorum/open.js';
 import { QUORUM_DIRECTORY } from '../quorum/voter-format.js';
 import { checkCode, defaultCode, formatCode, planVoters, type Code, type VoterPlan } from './code.js';
+import { makingEnvironment, type MakingEnvironment } from './environment.js';
 import { ensureFolder, poolPaths, type Folders } from './folders.js';
+import { initialisePool } from './initialise-pool.js';
 import { checkPoolName, findDefinition, writeDefinition, type PoolDefinition } from './pool-definition.js';
 
 /** A disk with less free space is full: segments and logs could not even begin. */
@@ -78,10 +74,11 @@ export async function createPool(options: CreateOptions): Promise<Created> {
   const code = options.code ?? defaultCode(disks.length);
   checkCode(code, zoneOf);
   const plan = planVoters(code, zoneOf, options.witnesses.length);
-  for (const { directory } of candidates) await withDirectory(nativeOpener(systemClock), directory, checkUnused);
+  const environment = makingEnvironment(() => undefined);
+  for (const { directory } of candidates) await withDirectory(environment.opener, directory, checkUnused);
   const own = poolPaths(folders, name).witness;
   if (plan.ownWitness) await checkOwnWitness(own);
-  const membership = formMembership(name, code, plan, candidates, zones, plan.ownWitness ? own : undefined);
+  const membership = formMembership(environment, name, code, plan, candidates, zones, plan.ownWitness ? own : undefined);
   const definition: PoolDefinition = {
     version: 1,
     name,
@@ -91,7 +88,7 @@ export async function createPool(options: CreateOptions): Promise<Created> {
     settings: {},
     lastMountpoint: null,
   };
-  await write(membership, definition, folders, plan.ownWitness ? own : undefined);
+  await write(environment, membership, definition, folders, plan.ownWitness ? own : undefined);
   return { definition, membership, ...remarks(code, plan, disks, options.witnesses.length, own) };
 }
 
@@ -183,6 +180,7 @@ async function checkOwnWitness(path: string): Promise<void> {
 }
 
 function formMembership(
+  { random }: MakingEnvironment,
   name: string,
   { k, m }: Code,
   plan: VoterPlan,
@@ -192,7 +190,7 @@ function formMembership(
 ): Membership {
   const members = candidates.map(({ directory, role }, index) => ({
     number: index + 1,
-    id: newUuid(systemRandom),
+    id: newUuid(random),
     role,
     // Data disks come first, so their index here is that in the plan.
     voter: role === 'witness' || plan.data.includes(index),
@@ -202,17 +200,23 @@ function formMembership(
   if (ownWitness !== undefined)
     members.push({
       number: members.length + 1,
-      id: newUuid(systemRandom),
+      id: newUuid(random),
       role: 'witness',
       voter: true,
       zone: undefined,
       directory: ownWitness,
     });
-  return { version: 1, poolId: newUuid(systemRandom), poolName: name, k, m, members };
+  return { version: 1, poolId: newUuid(random), poolName: name, k, m, members };
 }
 
 /** Writes superblocks, then the definition; takes back what it made when something fails. */
-async function write(membership: Membership, definition: PoolDefinition, folders: Folders, ownWitness: string | undefined): Promise<void> {
+async function write(
+  environment: MakingEnvironment,
+  membership: Membership,
+  definition: PoolDefinition,
+  folders: Folders,
+  ownWitness: string | undefined,
+): Promise<void> {
   const undo: (() => Promise<void>)[] = [];
   try {
     if (ownWitness !== undefined) {
@@ -220,36 +224,16 @@ async function write(membership: Membership, definition: PoolDefinition, folders
       await mkdir(ownWitness, { mode: 0o700 });
       undo.push(() => rm(ownWitness, { recursive: true }));
     }
-    const created = new Date(systemClock.now().seconds * 1000).toISOString();
-    await initialiseDisks({ opener: nativeOpener(systemClock), membership, settings: {}, created });
-    // From here on the directories are known to be ours; before, superblocks are taken back by who writes them.
-    for (const { directory } of membership.members)
-      for (const name of [SUPERBLOCK_FILE, LOCK_FILE, QUORUM_DIRECTORY])
-        undo.push(() => rm(join(directory, name), { recursive: true, force: true }));
-    await makeVoters(membership);
+    await initialisePool(environment, membership, () => {
+      for (const { directory } of membership.members)
+        for (const name of [SUPERBLOCK_FILE, LOCK_FILE, QUORUM_DIRECTORY])
+          undo.push(() => rm(join(directory, name), { recursive: true, force: true }));
+    });
     await writeDefinition(folders, definition);
   } catch (error) {
     // Last made, first removed. What cannot be removed is told by the error that came first.
     for (const action of undo.reverse()) await action().catch(() => undefined);
     throw error;
-  }
-}
-
-/** Gives each voter its empty log and index. */
-async function makeVoters(membership: Membership): Promise<void> {
-  const log = (): void => undefined;
-  const diskSet = await openDiskSet({ clock: systemClock, membership, log });
-  try {
-    const voters = diskSet.members().filter(({ member }) => member.voter);
-    for (const { disk, reason } of voters)
-      if (disk === undefined) throw reason ?? new OperatingError('EIO', 'a disk left while the pool was made');
-    await initialiseVoters({
-      poolId: membership.poolId,
-      voters: voters.map(({ member, disk }) => ({ number: member.number, disk: must(disk, 'checked above') })),
-      replicas: new SqliteReplicaStore({ clock: systemClock, log }),
-    });
-  } finally {
-    await diskSet.close();
   }
 }
 

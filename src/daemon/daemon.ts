@@ -16,6 +16,7 @@ import { mountFuse, type FuseMount } from '../frontend/fuse/mount.js';
 import { cleanStaleMount } from '../frontend/fuse/stale-mount.js';
 import type { ControlRequest } from './control-protocol.js';
 import { ControlServer } from './control-server.js';
+import { nativeEnvironment } from './environment.js';
 import { ensureFolder, poolPaths, type Folders } from './folders.js';
 import { pathsOf } from './inode-paths.js';
 import { Invalidations } from './invalidations.js';
@@ -80,7 +81,7 @@ export class Daemon {
     const paths = poolPaths(folders, definition.name);
     await ensureFolder(folders.run, true);
     const pool = await openPool({
-      folders,
+      environment: nativeEnvironment(folders, definition, log),
       definition,
       readOnly,
       log,

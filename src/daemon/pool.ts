@@ -7,32 +7,26 @@
  * Closing goes the same way back. Keeps I9 by the locks of the disks, taken first and released last; I2 by declaring disks out in the index before
  * the data plane leaves a shard out; I8 by passing on every change of a disk.
  */
-import { rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import { must } from '../base/assert.js';
-import { systemClock, systemRandom } from '../base/clock.js';
 import { OperatingError, asOperatingError } from '../base/errors.js';
-import { JOURNAL_BYTES, KiB } from '../base/limits.js';
 import type { Location } from '../base/location.js';
+import type { DiskOpener } from '../disk/disk-opener.js';
 import type { DiskSet } from '../disk/disk-set.js';
 import { findPools } from '../disk/find-pools.js';
 import type { Membership } from '../disk/membership.js';
-import { NativeStripeIo } from '../disk/native-stripe.js';
-import { nativeOpener, openDiskSet } from '../disk/open-disk-set.js';
+import { openWatchedDiskSet } from '../disk/watched-disk-set.js';
 import type { IndexStore } from '../index/index-store.js';
 import { createIndexStore } from '../index/log-index.js';
-import { SqliteReplicaStore } from '../index/sqlite-durable.js';
+import type { ReadableReplica } from '../index/readable-replica.js';
 import { cleanStopKey, encodeSetting } from '../index/schema/pool-rows.js';
 import { inodeKey } from '../index/schema/tables.js';
-import { currentBootId, openWorkingReplica, type SqliteWorkingReplica } from '../index/sqlite-working.js';
 import { createNamespace, type PoolNamespace } from '../namespace/pool-namespace.js';
 import { acknowledgementsFor } from '../quorum/acknowledgements.js';
-import { openSharedJournal } from '../quorum/journal.js';
 import { openQuorumLog } from '../quorum/open.js';
 import type { Journal, OpenedLog, QuorumLog, Voter } from '../quorum/quorum-log.js';
 import { createStorage } from '../storage/create-storage.js';
 import type { Storage, StoredBlob } from '../storage/storage.js';
-import { ensureFolder, journalFolder, poolPaths, type Folders } from './folders.js';
+import type { PoolEnvironment } from './environment.js';
 import type { Log } from './logger.js';
 import { OutDisks } from './out-disks.js';
 import type { PoolDefinition } from './pool-definition.js';
@@ -42,13 +36,12 @@ import { Services } from './services.js';
 import { effectiveSettings, settingKeys, type SettingKey, type Settings, type StoredSettings } from './settings.js';
 
 const ROOT_INO = 1;
-/** Beside the ring (src/quorum/README.md). */
-const JOURNAL_HEADER_BYTES = 4 * KiB;
 /** What an empty journal says is not free. */
 const EMPTY_JOURNAL_BYTES = 64;
 
 export interface PoolOptions {
-  readonly folders: Folders;
+  /** What is real in it: this machine (`nativeEnvironment`), or a simulated one. */
+  readonly environment: PoolEnvironment;
   readonly definition: PoolDefinition;
   /** Change nothing that users can see, and say EROFS. */
   readonly readOnly: boolean;
@@ -134,15 +127,15 @@ class Opening {
   }
 
   async open(): Promise<Pool> {
-    const { definition, log, readOnly } = this.#options;
+    const { definition, environment, log, readOnly } = this.#options;
+    const { clock, random, stripeIo } = environment;
     const diskSet = await this.#openDisks();
-    const stripeIo = new NativeStripeIo();
     const wires = new Wires(diskSet);
-    const { quorum, working } = await this.#openLog(diskSet, stripeIo, wires);
+    const { quorum, working } = await this.#openLog(diskSet, wires);
     const index = createIndexStore(quorum, working);
     const settings = await this.#settle(index);
     const cleanStop = await takeCleanStop(index);
-    const outDisks = new OutDisks(index, quorum.epoch, systemClock, log);
+    const outDisks = new OutDisks(index, quorum.epoch, clock, log);
     await outDisks.recover((disk) => diskSet.disk(disk) !== undefined);
     const { k, m } = diskSet.membership;
     const storage = await createStorage({
@@ -152,8 +145,8 @@ class Opening {
       m,
       diskSet,
       stripeIo,
-      clock: systemClock,
-      random: systemRandom,
+      clock,
+      random,
       log,
       onDiskOut: (disk) => outDisks.declare(disk),
       onMoved: (old, now) => wires.moved(old, now),
@@ -173,7 +166,7 @@ class Opening {
     this.#closing.push(() => markCleanStop(wires.services, index));
     this.#closing.push(() => namespace.close());
     if (!readOnly && quorum.writable) {
-      const services = new Services({ index, storage, namespace, diskSet, clock: systemClock, log, strandedPossible: !cleanStop });
+      const services = new Services({ index, storage, namespace, diskSet, clock, log, strandedPossible: !cleanStop });
       wires.services = services;
       this.#closing.push(() => services.stop());
       services.start();
@@ -184,11 +177,13 @@ class Opening {
 
   /** Finds who belongs to the pool, locks what is there, and syncs it: what recovery reads must not be lost by a later power cut. */
   async #openDisks(): Promise<DiskSet> {
-    const { definition, log, progress } = this.#options;
+    const { definition, environment, log, progress } = this.#options;
+    const { clock, opener } = environment;
     progress(`Looking for the disks of pool "${definition.name}"…`);
-    const diskSet = await openDiskSet({
-      clock: systemClock,
-      membership: await findMembership(definition),
+    const diskSet = await openWatchedDiskSet({
+      opener,
+      clock,
+      membership: await findMembership(opener, definition),
       searchDirectories: definition.members.map(({ directory }) => directory),
       log,
     });
@@ -205,16 +200,15 @@ class Opening {
     return diskSet;
   }
 
-  async #openLog(diskSet: DiskSet, stripeIo: NativeStripeIo, wires: Wires): Promise<{ quorum: QuorumLog; working: SqliteWorkingReplica }> {
-    const { folders, definition, log, progress } = this.#options;
-    const { poolId } = definition;
-    const bootId = await currentBootId();
-    await ensureFolder(folders.state, false);
-    const directory = poolPaths(folders, definition.name).working;
-    const working = await openWorkingReplica({ directory: join(directory, poolId), bootId, clock: systemClock, log });
+  async #openLog(diskSet: DiskSet, wires: Wires): Promise<{ quorum: QuorumLog; working: ReadableReplica }> {
+    const { environment, definition, log, progress } = this.#options;
+    const working = await environment.openWorkingReplica();
     this.#closing.push(() => working.close());
-    const journal = await this.#openJournal(bootId);
-    const data = await openRecoveredData(diskSet, stripeIo, log);
+    const journal = await environment.openJournal();
+    this.#closing.push(() => {
+      journal.close();
+    });
+    const data = await openRecoveredData(diskSet, environment, log);
     try {
       progress('Recovering the index…');
       const voters: Voter[] = diskSet
@@ -222,12 +216,12 @@ class Opening {
         .filter(({ member }) => member.voter)
         .map(({ member, disk }) => ({ number: member.number, disk }));
       const opened = await openQuorumLog({
-        poolId,
-        clock: systemClock,
+        poolId: definition.poolId,
+        clock: environment.clock,
         voters,
         acknowledgements: acknowledgementsFor(voters.length, diskSet.membership.m),
         working,
-        replicas: new SqliteReplicaStore({ clock: systemClock, log }),
+        replicas: environment.replicas,
         journal,
         commitIntervalMs: effectiveSettings(definition.settings).commitIntervalMs,
         syncData: () => wires.sync(),
@@ -245,21 +239,6 @@ class Opening {
     }
   }
 
-  async #openJournal(bootId: string): Promise<Journal> {
-    const { folders, definition } = this.#options;
-    const directory = await journalFolder(folders);
-    const { poolId } = definition;
-    // A daemon of another version may have died with a journal of another size: what is in it counts.
-    const found = await stat(join(directory, journalName(poolId))).catch(() => undefined);
-    const foundBytes = (found?.size ?? 0) - JOURNAL_HEADER_BYTES;
-    const bytes = foundBytes > 0 && Number.isInteger(Math.log2(foundBytes)) ? foundBytes : JOURNAL_BYTES;
-    const journal = openSharedJournal({ directory, poolId, bootId, bytes });
-    this.#closing.push(() => {
-      journal.close();
-    });
-    return journal;
-  }
-
   #report({ cutEntries, journalEntries, log: quorum }: OpenedLog): void {
     const { log } = this.#options;
     const { position } = quorum.head;
@@ -274,7 +253,7 @@ class Opening {
     const { writable } = quorum;
     await quorum.close();
     if (!writable || journal.capacityBytes - journal.freeBytes() > EMPTY_JOURNAL_BYTES) return;
-    await rm(join(await journalFolder(this.#options.folders), journalName(this.#options.definition.poolId)), { force: true });
+    await this.#options.environment.removeJournal();
   }
 
   /** The definition's settings and the index's, each of which gets what it lacks. */
@@ -291,13 +270,14 @@ class Opening {
     inForce: () => Settings,
     readOnly: boolean,
   ): Promise<PoolNamespace> {
+    const { clock, owner, random } = this.#options.environment;
     const settings = inForce();
     const fresh = (await index.get(inodeKey(ROOT_INO))) === undefined;
     const namespace = await createNamespace({
       index,
       storage,
-      clock: systemClock,
-      random: systemRandom,
+      clock,
+      random,
       log: this.#options.log,
       settings: {
         commitIntervalMs: settings.commitIntervalMs,
@@ -311,16 +291,11 @@ class Opening {
       readOnly,
       onInvalidate: this.#options.onInvalidate,
     });
-    const [uid, gid] = [process.geteuid?.() ?? 0, process.getegid?.() ?? 0];
+    const { uid, gid, pid } = owner;
     // Who mounts a pool first can write to it.
-    if (fresh && !readOnly && uid !== 0) await namespace.setattr(ROOT_INO, { uid, gid }, { uid: 0, gid: 0, pid: process.pid });
+    if (fresh && !readOnly && uid !== 0) await namespace.setattr(ROOT_INO, { uid, gid }, { uid: 0, gid: 0, pid });
     return namespace;
   }
-}
-
-/** As `openSharedJournal` names its file. */
-function journalName(poolId: string): string {
-  return `journal-${poolId}`;
 }
 
 /** What the log asks and tells while the floors above it are not there yet, and from then on. */
@@ -374,9 +349,9 @@ async function markCleanStop(services: Services | undefined, index: IndexStore):
 }
 
 /** The newest membership on the disks that are there. */
-async function findMembership(definition: PoolDefinition): Promise<Membership> {
+async function findMembership(opener: DiskOpener, definition: PoolDefinition): Promise<Membership> {
   const directories = definition.members.map(({ directory }) => directory);
-  const { pools, failures } = await findPools(nativeOpener(systemClock), directories);
+  const { pools, failures } = await findPools(opener, directories);
   const found = pools.find(({ membership }) => membership.poolId === definition.poolId);
   if (found !== undefined) return found.membership;
   throw new OperatingError('ENXIO', `none of the ${directories.length} disks of pool "${definition.name}" can be found`, {

@@ -2,15 +2,14 @@
  * Recovery's question to the data plane: is all data there that this entry of the log points to (I4)? Asked before the pool's epoch is won, so it uses a
  * data plane of its own that only reads.
  */
-import { systemClock, systemRandom } from '../base/clock.js';
 import { OperatingError } from '../base/errors.js';
 import type { DiskSet } from '../disk/disk-set.js';
-import type { StripeIo } from '../disk/stripe.js';
 import { visitWrites } from '../index/entry.js';
 import { pointedLocation } from '../index/schema/blob-rows.js';
 import type { LogEntry } from '../quorum/state-machine.js';
 import { createStorage } from '../storage/create-storage.js';
 import { decodeLocation } from '../storage/location-codec.js';
+import type { PoolEnvironment } from './environment.js';
 import type { Log } from './logger.js';
 
 /** An epoch for a data plane that makes nothing. */
@@ -21,7 +20,8 @@ export interface RecoveredData {
   close(): Promise<void>;
 }
 
-export async function openRecoveredData(diskSet: DiskSet, stripeIo: StripeIo, log: Log): Promise<RecoveredData> {
+export async function openRecoveredData(diskSet: DiskSet, environment: PoolEnvironment, log: Log): Promise<RecoveredData> {
+  const { clock, random, stripeIo } = environment;
   const refuse = async (): Promise<never> => {
     throw new OperatingError('EROFS', 'recovery changes no data');
   };
@@ -33,8 +33,8 @@ export async function openRecoveredData(diskSet: DiskSet, stripeIo: StripeIo, lo
     m,
     diskSet,
     stripeIo,
-    clock: systemClock,
-    random: systemRandom,
+    clock,
+    random,
     log,
     onDiskOut: refuse,
     onMoved: refuse,

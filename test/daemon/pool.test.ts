@@ -4,8 +4,10 @@ import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createPool } from '../../src/daemon/create-pool.js';
+import { nativeEnvironment } from '../../src/daemon/environment.js';
 import { journalFolder, type Folders } from '../../src/daemon/folders.js';
 import { importPool } from '../../src/daemon/import-pool.js';
+import type { Log } from '../../src/daemon/logger.js';
 import { pathsOf } from '../../src/daemon/inode-paths.js';
 import { openPool, type Pool } from '../../src/daemon/pool.js';
 import { readDefinition, writeDefinition } from '../../src/daemon/pool-definition.js';
@@ -43,13 +45,15 @@ class Rig {
   }
 
   async open(readOnly = false): Promise<Pool> {
+    const definition = await readDefinition(this.folders, 'p');
+    const log: Log = (level, message) => {
+      if (level !== 'info') this.warnings.push(message);
+    };
     const pool = await openPool({
-      folders: this.folders,
-      definition: await readDefinition(this.folders, 'p'),
+      environment: nativeEnvironment(this.folders, definition, log),
+      definition,
       readOnly,
-      log: (level, message) => {
-        if (level !== 'info') this.warnings.push(message);
-      },
+      log,
       progress: () => undefined,
       onInvalidate: () => undefined,
     });
