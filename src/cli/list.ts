@@ -8,6 +8,7 @@ import type { Context } from './context.js';
 interface Listed {
   readonly pool: string;
   readonly state: string;
+  readonly work: string | null;
   readonly code: string;
   readonly disks: number;
   readonly mountpoint: string | null;
@@ -24,8 +25,15 @@ export function addList(program: Command, { folders, output }: Context): void {
       for (const name of await definedPools(folders)) {
         try {
           const definition = await readDefinition(folders, name);
-          const { state, code, mountpoint } = await poolStatus(folders, definition);
-          listed.push({ pool: name, state, code, disks: definition.members.filter(({ role }) => role === 'data').length, mountpoint });
+          const { state, work, code, mountpoint } = await poolStatus(folders, definition);
+          listed.push({
+            pool: name,
+            state,
+            work,
+            code,
+            disks: definition.members.filter(({ role }) => role === 'data').length,
+            mountpoint,
+          });
         } catch (error) {
           const { message, path } = asOperatingError(error);
           output.warning(`${name}: ${message}${path === undefined ? '' : ` (${path})`}`);
@@ -37,7 +45,13 @@ export function addList(program: Command, { folders, output }: Context): void {
       else
         output.table(
           ['POOL', 'STATE', 'CODE', 'DISKS', 'MOUNTED AT'],
-          listed.map((pool) => [pool.pool, pool.state, pool.code, String(pool.disks), pool.mountpoint ?? '-']),
+          listed.map((pool) => [
+            pool.pool,
+            pool.work === null ? pool.state : `${pool.state} (${pool.work} running)`,
+            pool.code,
+            String(pool.disks),
+            pool.mountpoint ?? '-',
+          ]),
           [3],
         );
     });

@@ -35,6 +35,11 @@ export class Output {
     this.line(JSON.stringify(value, undefined, 2));
   }
 
+  /** What goes on meanwhile: beside the result, so that results can be piped. */
+  note(text: string): void {
+    this.errors.write(`${text}\n`);
+  }
+
   warning(text: string): void {
     this.errors.write(`${this.#errorColours.yellow('warning:')} ${text}\n`);
   }

@@ -77,5 +77,5 @@ function print(output: Output, report: StatusReport): void {
 function stateText(report: StatusReport): string {
   if (report.state === 'read-only') return `read-only, mounted at ${report.mountpoint ?? '?'}`;
   if (report.state === 'dead') return `its daemon died; the mount at ${report.mountpoint ?? '?'} is cleaned up by the next "ostraka mount"`;
-  return report.state;
+  return report.work === null ? report.state : `${report.state} (${report.work} running)`;
 }

@@ -20,6 +20,8 @@ export const requestSchema = z.discriminatedUnion('verb', [
   z.strictObject({ verb: z.literal('sync') }),
   /** Takes over changed settings. → { pending }: those that wait for the next mount. */
   z.strictObject({ verb: z.literal('settings'), settings: settingsSchema }),
+  /** Of a pool that is open without a mount: its starter needs it no more. → { stays }: others are connected; it ends when they are gone. */
+  z.strictObject({ verb: z.literal('release') }),
   /** Unmounts (`lazy`: also when busy), makes everything durable, ends. → {} just before the process exits. */
   z.strictObject({ verb: z.literal('stop'), lazy: z.boolean() }),
 ]);

@@ -30,6 +30,7 @@ export class ControlServer {
   /** Answers that are being worked on. */
   readonly #answering = new Set<Promise<void>>();
   readonly #handler: ControlHandler;
+  #onIdle: (() => void)[] = [];
 
   private constructor(handler: ControlHandler) {
     this.#handler = handler;
@@ -62,7 +63,10 @@ export class ControlServer {
 
   #serve(socket: Socket): void {
     this.#connections.add(socket);
-    socket.on('close', () => this.#connections.delete(socket));
+    socket.on('close', () => {
+      this.#connections.delete(socket);
+      if (this.#connections.size === 0) for (const resolve of this.#onIdle.splice(0)) resolve();
+    });
     // The other side went away: nobody is left to tell.
     socket.on('error', () => socket.destroy());
     socket.setEncoding('utf8');
@@ -101,6 +105,19 @@ export class ControlServer {
     } catch (error) {
       return { error: errorMessage(asOperatingError(error)) };
     }
+  }
+
+  /** Connections that are open. */
+  get connections(): number {
+    return this.#connections.size;
+  }
+
+  /** Resolves when no connection is open (any more). */
+  idle(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#connections.size === 0) resolve();
+      else this.#onIdle.push(resolve);
+    });
   }
 
   /** Takes no more requests. The socket's file goes. Connections that wait for an answer stay. */

@@ -6,6 +6,9 @@
  *                   ▲                    │ EBUSY (not lazy)
  *                   └────────────────────┘
  *   serving ──unmounted by somebody else──▶ closing
+ *
+ * Without a mount point it serves the control socket alone, for the command that started it (`ostraka check` of a pool that is not mounted), and closes when
+ * that command has gone and no other is connected.
  */
 import { rm, writeFile } from 'node:fs/promises';
 import { must } from '../base/assert.js';
@@ -33,8 +36,10 @@ const LAZY_LIMIT_MS = 10_000;
 export interface DaemonOptions {
   readonly folders: Folders;
   readonly definition: PoolDefinition;
-  /** Absolute. */
-  readonly mountpoint: string;
+  /** Absolute; undefined: the pool is opened without a mount. */
+  readonly mountpoint: string | undefined;
+  /** Without a mount: the verb of the command that it is opened for. */
+  readonly work?: string | undefined;
   readonly mountOptions: MountOptions;
   readonly log: Log;
   readonly progress: (text: string) => void;
@@ -53,6 +58,7 @@ export class Daemon {
   #control: ControlServer | undefined;
   #stopping: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
+  #released = false;
   #stoppedResolve: (closing: Promise<void>) => void = () => undefined;
 
   constructor(options: DaemonOptions) {
@@ -63,7 +69,7 @@ export class Daemon {
   }
 
   /**
-   * Opens the pool and mounts it.
+   * Opens the pool and, where there is a mount point, mounts it.
    * @throws OperatingError; nothing is left behind then.
    */
   async start(): Promise<void> {
@@ -77,7 +83,7 @@ export class Daemon {
 
   async #open(): Promise<void> {
     const { folders, definition, mountpoint, mountOptions, log, progress } = this.#options;
-    const { readOnly, allowOther, noExec, noAtime } = mountOptions;
+    const { readOnly } = mountOptions;
     const paths = poolPaths(folders, definition.name);
     await ensureFolder(folders.run, true);
     const pool = await openPool({
@@ -93,9 +99,17 @@ export class Daemon {
     this.#pool = pool;
     await writeFile(paths.pid, `${process.pid}\n`);
     // The disks are locked: mounts of a dead daemon of this pool, here or where it was mounted last, are nobody's.
-    for (const path of new Set([mountpoint, definition.lastMountpoint ?? mountpoint]))
-      if (await cleanStaleMount(path).catch(() => 0)) log('info', 'the mount of a dead daemon was removed', { path });
+    for (const path of new Set([mountpoint, definition.lastMountpoint]))
+      if (typeof path === 'string' && (await cleanStaleMount(path).catch(() => 0)) > 0)
+        log('info', 'the mount of a dead daemon was removed', { path });
     this.#control = await ControlServer.open(paths.socket, (request) => this.#handle(request));
+    if (mountpoint === undefined) log('info', `open without a mount, for "ostraka ${this.#work}"`, { epoch: pool.log.epoch });
+    else await this.#mountAt(mountpoint, pool);
+  }
+
+  async #mountAt(mountpoint: string, pool: Pool): Promise<void> {
+    const { folders, definition, mountOptions, log } = this.#options;
+    const { readOnly, allowOther, noExec, noAtime } = mountOptions;
     const mount = await mountFuse({
       mountpoint,
       namespace: pool.namespace,
@@ -123,7 +137,24 @@ export class Daemon {
   async status(): Promise<StatusReport> {
     const { definition, mountpoint, mountOptions } = this.#options;
     const pool = must(this.#pool, 'an open pool has a status');
-    return reportPool({ pool, name: definition.name, mountpoint, readOnly: mountOptions.readOnly });
+    return reportPool({
+      pool,
+      name: definition.name,
+      mountpoint,
+      ...(mountpoint === undefined && { work: this.#work }),
+      readOnly: mountOptions.readOnly,
+    });
+  }
+
+  get #work(): string {
+    return this.#options.work ?? 'something';
+  }
+
+  /** Without a mount: who started it needs it no more. It ends when the last connection has. */
+  release(): void {
+    if (this.#released || this.#options.mountpoint !== undefined) return;
+    this.#released = true;
+    void this.#control?.idle().then(() => this.#close().catch(() => undefined));
   }
 
   /**
@@ -196,15 +227,28 @@ export class Daemon {
       case 'status':
         return this.status();
       case 'writers':
-        return { mountpoint: this.#options.mountpoint, paths: await pathsOf(pool.index, systemClock, this.#writers()) };
+        return { mountpoint: this.#needMount(), paths: await pathsOf(pool.index, systemClock, this.#writers()) };
       case 'sync':
         await pool.namespace.syncAll();
         return {};
       case 'settings':
         return { pending: (await pool.changeSettings(request.settings)).map(({ key }) => key) };
+      case 'release':
+        this.release();
+        return { stays: (this.#control?.connections ?? 0) > 1 };
       case 'stop':
+        this.#needMount();
         await this.stop(request.lazy);
         return { pid: process.pid };
     }
+  }
+
+  #needMount(): string {
+    const { mountpoint, definition } = this.#options;
+    if (mountpoint !== undefined) return mountpoint;
+    throw new OperatingError(
+      'ENOTCONN',
+      `pool "${definition.name}" is not mounted: "ostraka ${this.#work}" works on it, process ${process.pid}`,
+    );
   }
 }

@@ -1,6 +1,7 @@
 /**
  * Starts the daemon of a pool as a process of its own and waits until its mount is usable. Called by the command. The two talk over Node's IPC
- * channel until then: the daemon says "ready" or what went wrong. In the foreground the channel stays open, so that each learns of the other's end.
+ * channel until then: the daemon says "ready" or what went wrong. In the foreground, and without a mount, the channel stays open, so that each learns of the
+ * other's end.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
@@ -34,8 +35,10 @@ export type LaunchMessage = z.infer<typeof launchMessageSchema>;
 export interface LaunchOptions {
   readonly folders: Folders;
   readonly pool: string;
-  /** Absolute. */
-  readonly mountpoint: string;
+  /** Absolute; undefined: the pool is opened without a mount, for as long as this command needs it. */
+  readonly mountpoint: string | undefined;
+  /** Without a mount: the verb of this command. */
+  readonly work?: string;
   /** As given by `-o`. */
   readonly mountOptions: string;
   readonly foreground: boolean;
@@ -49,7 +52,11 @@ export interface Launched {
   readonly messages: readonly string[];
   /** Foreground: asks the daemon to unmount and end. Again: also when busy. */
   stop(): void;
-  /** Foreground: resolves with the daemon's exit code, or its signal, when it ended. */
+  /** Without a mount: tells the daemon that this command needs it no more. */
+  disconnect(): void;
+  /** This process may end before the daemon does. */
+  unref(): void;
+  /** Foreground, or without a mount: resolves with the daemon's exit code, or its signal, when it ended. */
   readonly ended: Promise<number | NodeJS.Signals>;
 }
 
@@ -74,24 +81,28 @@ function endOf(child: ChildProcess): Promise<number | NodeJS.Signals> {
 }
 
 /**
- * Resolves when the mount is usable.
+ * Resolves when the mount is usable; without one, when the control socket is.
  * @throws OperatingError what the daemon says, or EIO when it died at the start.
  */
 export async function launchDaemon(options: LaunchOptions): Promise<Launched> {
-  const { folders, pool, foreground } = options;
+  const { folders, pool, foreground, mountpoint, work } = options;
   await ensureFolder(folders.state, false);
   const logPath = poolPaths(folders, pool).log;
   const log = foreground ? undefined : await openLog(logPath);
   // Before the daemon's threads exist: memory reclaim must not wait for the file system that it serves. Needs privilege; does without.
   nativeIo().setIoFlusher();
   const program = join(import.meta.dirname, 'main.js');
-  const child = spawn(process.execPath, [...DAEMON_FLAGS, program, pool, options.mountpoint, options.mountOptions], {
-    // A session of its own: Ctrl-C reaches the command, which asks the daemon to stop.
-    detached: true,
-    stdio: ['ignore', log?.fd ?? 'inherit', log?.fd ?? 'inherit', 'ipc'],
-    cwd: '/',
-    env: { ...process.env, ...DAEMON_ENVIRONMENT, ...(foreground && { OSTRAKA_FOREGROUND: '1' }) },
-  });
+  const child = spawn(
+    process.execPath,
+    [...DAEMON_FLAGS, program, pool, mountpoint ?? '', options.mountOptions, ...(work === undefined ? [] : [work])],
+    {
+      // A session of its own: Ctrl-C reaches the command, which asks the daemon to stop.
+      detached: true,
+      stdio: ['ignore', log?.fd ?? 'inherit', log?.fd ?? 'inherit', 'ipc'],
+      cwd: '/',
+      env: { ...process.env, ...DAEMON_ENVIRONMENT, ...(foreground && { OSTRAKA_FOREGROUND: '1' }) },
+    },
+  );
   const ended = endOf(child);
   await log?.close();
   const ready = await new Promise<Extract<LaunchMessage, { ready: unknown }>['ready']>((resolve, reject) => {
@@ -112,15 +123,23 @@ export async function launchDaemon(options: LaunchOptions): Promise<Launched> {
       );
     });
   });
-  if (!foreground) {
-    child.disconnect();
+  const disconnect = (): void => {
+    if (child.connected) child.disconnect();
+  };
+  const unref = (): void => {
     child.unref();
+  };
+  if (!foreground && mountpoint !== undefined) {
+    disconnect();
+    unref();
   }
   return {
     pid: must(child.pid, 'a process that was started has a pid'),
     readOnlyReason: ready.readOnlyReason ?? undefined,
     messages: ready.messages,
     stop: () => child.kill('SIGTERM'),
+    disconnect,
+    unref,
     ended,
   };
 }

@@ -1,5 +1,6 @@
 /**
- * The daemon's process: NAME MOUNTPOINT OPTIONS. `launch.ts` starts it and is told over the IPC channel when the mount is usable. Ends with 0 after a
+ * The daemon's process: NAME MOUNTPOINT OPTIONS, or NAME "" "" VERB to open the pool without a mount for the command VERB. `launch.ts` starts it and is
+ * told over the IPC channel when the mount, or the control socket, is usable. Ends with 0 after a
  * clean stop (SIGTERM, SIGINT, the control socket, an unmount from outside), 1 when something could not be made durable, 70 after a bug: then the
  * next mount recovers, which is safe, and going on would not be.
  */
@@ -56,9 +57,13 @@ function stopOnSignals(daemon: Daemon, log: Log): void {
     process.on('disconnect', () => {
       stop('the command has ended');
     });
+  // Opened for a command: others that are connected finish first.
+  process.on('disconnect', () => {
+    daemon.release();
+  });
 }
 
-async function main([name = '', mountpoint = '', options = '']: readonly string[]): Promise<number> {
+async function main([name = '', mountpoint = '', options = '', work]: readonly string[]): Promise<number> {
   process.title = `ostraka ${name}`;
   const log = stderrLog(name);
   dieOfBugs(log);
@@ -69,11 +74,11 @@ async function main([name = '', mountpoint = '', options = '']: readonly string[
     const definition = await readDefinition(folders, name);
     const mountOptions = parseMountOptions([options]);
     const progress = (text: string): void => void tell({ progress: text });
-    daemon = new Daemon({ folders, definition, mountpoint, mountOptions, log, progress });
+    daemon = new Daemon({ folders, definition, mountpoint: mountpoint === '' ? undefined : mountpoint, work, mountOptions, log, progress });
     await daemon.start();
   } catch (thrown) {
     const error = asOperatingError(thrown);
-    log('error', `not mounted: ${error.message}`, {
+    log('error', `${work === undefined ? 'not mounted' : 'not opened'}: ${error.message}`, {
       code: error.code,
       path: error.path,
       stack: thrown instanceof Error ? thrown.stack : undefined,

@@ -7,13 +7,15 @@ import type { DiskReport, PoolHealth, StatusReport, VoterReport } from './status
 export interface ReportOptions {
   readonly pool: Pool;
   readonly name: string;
-  readonly mountpoint: string;
+  readonly mountpoint: string | undefined;
+  /** Open without a mount for this verb. */
+  readonly work?: string | undefined;
   /** Mounted read-only because the operator wanted it so. */
   readonly readOnly: boolean;
 }
 
 export async function reportPool(options: ReportOptions): Promise<StatusReport> {
-  const { pool, name, mountpoint } = options;
+  const { pool, name, mountpoint, work } = options;
   const { membership } = pool.diskSet;
   const disks = await Promise.all(pool.diskSet.members().map(diskReport));
   const status = pool.namespace.status();
@@ -23,11 +25,12 @@ export async function reportPool(options: ReportOptions): Promise<StatusReport> 
   return {
     pool: name,
     pool_id: membership.poolId,
-    state: options.readOnly || !log.writable ? 'read-only' : 'mounted',
+    state: mountpoint === undefined ? 'unmounted' : options.readOnly || !log.writable ? 'read-only' : 'mounted',
     health: health(membership.m, disks, endangered),
     messages: messages(options, disks, endangered),
     code: formatCode(membership),
-    mountpoint,
+    mountpoint: mountpoint ?? null,
+    work: work ?? null,
     disks,
     voters: voterReports(pool),
     usable_bytes: capacity.usableBytes,

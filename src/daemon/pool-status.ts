@@ -28,9 +28,13 @@ export async function poolStatus(folders: Folders, definition: PoolDefinition): 
   return offlineStatus(definition);
 }
 
-/** @throws OperatingError EBUSY with the daemon's pid when the pool is mounted. */
+/** @throws OperatingError EBUSY with the daemon's pid when the pool is mounted, or open for another command. */
 export async function refuseMountedPool(folders: Folders, definition: PoolDefinition): Promise<void> {
-  const { daemon_pid: pid, mountpoint } = await poolStatus(folders, definition);
+  const { daemon_pid: pid, mountpoint, work } = await poolStatus(folders, definition);
+  if (pid !== null && work !== null)
+    throw new OperatingError('EBUSY', `pool "${definition.name}" is being worked on by "ostraka ${work}", process ${pid}`, {
+      hint: 'Wait until it is done, or end it with Ctrl-C; nothing is lost by that.',
+    });
   if (pid !== null)
     throw new OperatingError('EBUSY', `pool "${definition.name}" is mounted already at ${mountpoint ?? '?'}, by process ${pid}`, {
       hint: `Unmount it first: ostraka unmount ${definition.name}`,
@@ -81,6 +85,7 @@ async function offlineStatus(definition: PoolDefinition): Promise<StatusReport> 
     messages: offline === 0 ? [] : [`${offline} of ${disks.length} disks cannot be found: mount or connect them before mounting the pool.`],
     code: definition.code,
     mountpoint: dead ? lastMountpoint : null,
+    work: null,
     disks,
     voters,
     usable_bytes: 0,

@@ -49,6 +49,8 @@ export interface StatusReport {
   /** K+M */
   readonly code: string;
   readonly mountpoint: string | null;
+  /** While unmounted: the verb of a command that has the pool open, null where there is none. */
+  readonly work: string | null;
   readonly disks: readonly DiskReport[];
   readonly voters: readonly VoterReport[];
   /** Space for user data under the code: all of it, used, free. 0 while unmounted. */
