@@ -56,10 +56,10 @@ function print(output: Output, report: StatusReport): void {
     ['DISK', 'STATE', 'USED', 'FREE', 'ERRORS', 'VOTER', 'ZONE'],
     report.disks.map((disk) => {
       const voter = report.voters.find(({ path }) => path === disk.path);
-      const there = disk.state === 'online';
+      const there = disk.present;
       return [
         disk.role === 'witness' ? `${disk.path} (witness)` : disk.path,
-        mark(disk.state, there),
+        mark(disk.state, disk.state === 'online'),
         there && disk.role === 'data' && report.log !== null ? formatBytes(disk.used_bytes) : '-',
         there ? formatBytes(disk.free_bytes) : '-',
         disk.errors === 0 ? '0' : colours.red(String(disk.errors)),

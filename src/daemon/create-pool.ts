@@ -192,6 +192,7 @@ function formMembership(
     number: index + 1,
     id: newUuid(random),
     role,
+    state: 'active' as const,
     // Data disks come first, so their index here is that in the plan.
     voter: role === 'witness' || plan.data.includes(index),
     zone: zones.get(directory),
@@ -202,11 +203,12 @@ function formMembership(
       number: members.length + 1,
       id: newUuid(random),
       role: 'witness',
+      state: 'active',
       voter: true,
       zone: undefined,
       directory: ownWitness,
     });
-  return { version: 1, poolId: newUuid(random), poolName: name, k, m, members };
+  return { epoch: 0, version: 1, poolId: newUuid(random), poolName: name, k, m, lastNumber: members.length, members };
 }
 
 /** Writes superblocks, then the definition; takes back what it made when something fails. */

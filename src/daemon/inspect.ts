@@ -1,7 +1,7 @@
 /** Looks at directories that are or may be disks, without locking or changing anything. Called while the pool need not be open. */
 import { asOperatingError, type OperatingError } from '../base/errors.js';
 import type { Capacity } from '../disk/disk.js';
-import type { Membership } from '../disk/membership.js';
+import { isNewer, type Membership } from '../disk/membership.js';
 import { openNativeDirectory } from '../disk/native-disk.js';
 import { readSuperblock } from '../disk/superblock-file.js';
 import type { Superblock } from '../disk/superblock.js';
@@ -29,10 +29,9 @@ export async function inspectDisks(directories: readonly string[]): Promise<(Ins
   );
 }
 
-/** Of several copies the one with the highest version is right; undefined where there is none. */
+/** Of several copies the newest is right; undefined where there is none. */
 export function newestMembership(found: readonly Inspected[]): Membership | undefined {
   let newest: Membership | undefined;
-  for (const { superblock } of found)
-    if (newest === undefined || superblock.membership.version > newest.version) newest = superblock.membership;
+  for (const { superblock } of found) if (isNewer(superblock.membership, newest)) newest = superblock.membership;
   return newest;
 }

@@ -88,7 +88,7 @@ async function main([name = '', mountpoint = '', options = '', work]: readonly s
   }
   stopOnSignals(daemon, log);
   const { disks } = await daemon.status();
-  const out = disks.filter(({ state }) => state === 'offline');
+  const out = disks.filter(({ present }) => !present);
   await tell({
     ready: {
       readOnlyReason: daemon.readOnlyReason ?? null,

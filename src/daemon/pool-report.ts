@@ -2,7 +2,7 @@
 import { countEndangered } from '../durability/heal.js';
 import { formatCode } from './code.js';
 import type { Pool } from './pool.js';
-import type { DiskReport, PoolHealth, StatusReport, VoterReport } from './status-report.js';
+import { shownState, type DiskReport, type PoolHealth, type StatusReport, type VoterReport } from './status-report.js';
 
 export interface ReportOptions {
   readonly pool: Pool;
@@ -17,10 +17,10 @@ export interface ReportOptions {
 export async function reportPool(options: ReportOptions): Promise<StatusReport> {
   const { pool, name, mountpoint, work } = options;
   const { membership } = pool.diskSet;
-  const disks = await Promise.all(pool.diskSet.members().map(diskReport));
   const status = pool.namespace.status();
   const capacity = await pool.storage.capacity();
   const endangered = await countEndangered(pool.namespace.ledger);
+  const disks = await Promise.all(pool.diskSet.members().map((each) => diskReport(each, endangered > 0)));
   const { log } = pool;
   return {
     pool: name,
@@ -45,7 +45,7 @@ export async function reportPool(options: ReportOptions): Promise<StatusReport> 
 
 type Member = ReturnType<Pool['diskSet']['members']>[number];
 
-async function diskReport({ member, state, disk, reason, errors }: Member): Promise<DiskReport> {
+async function diskReport({ member, state, disk, reason, errors }: Member, healing: boolean): Promise<DiskReport> {
   // A disk that does not answer now is about to be taken out: its space is unknown.
   const capacity = await disk?.capacity().catch(() => undefined);
   return {
@@ -54,7 +54,8 @@ async function diskReport({ member, state, disk, reason, errors }: Member): Prom
     number: member.number,
     role: member.role,
     zone: member.zone ?? null,
-    state,
+    state: shownState(state, member.state, healing && member.role === 'data'),
+    present: disk !== undefined,
     reason: reason?.message ?? null,
     used_bytes: capacity === undefined ? 0 : capacity.totalBytes - capacity.freeBytes,
     free_bytes: capacity?.freeBytes ?? 0,
@@ -77,15 +78,15 @@ function voterReports(pool: Pool): VoterReport[] {
 }
 
 function health(m: number, disks: readonly DiskReport[], endangered: number): PoolHealth {
-  const out = disks.filter(({ role, state }) => role === 'data' && state === 'offline').length;
+  const out = disks.filter(({ role, present }) => role === 'data' && !present).length;
   if (out > m) return 'failing';
   if (endangered > 0) return 'endangered';
-  return disks.some(({ state }) => state === 'offline') ? 'degraded' : 'good';
+  return disks.some(({ present }) => !present) ? 'degraded' : 'good';
 }
 
 function messages({ pool, readOnly }: ReportOptions, disks: readonly DiskReport[], endangered: number): string[] {
   const { m } = pool.diskSet.membership;
-  const out = disks.filter(({ role, state }) => role === 'data' && state === 'offline').length;
+  const out = disks.filter(({ role, present }) => role === 'data' && !present).length;
   const found: string[] = [];
   if (!pool.log.writable) found.push(`The pool is read-only: ${pool.log.readOnlyReason ?? 'there is no majority of voters'}`);
   else if (readOnly) found.push('The pool was mounted read-only.');

@@ -9,7 +9,7 @@ import { ControlClient } from './control-client.js';
 import { poolPaths, type Folders } from './folders.js';
 import { inspectDisks, newestMembership, type Inspected } from './inspect.js';
 import type { PoolDefinition } from './pool-definition.js';
-import type { DiskReport, StatusReport, VoterReport } from './status-report.js';
+import { shownState, type DiskReport, type StatusReport, type VoterReport } from './status-report.js';
 
 const EXIT_POLL_MS = 20;
 
@@ -61,7 +61,8 @@ async function offlineStatus(definition: PoolDefinition): Promise<StatusReport> 
       number: member.number,
       role: member.role,
       zone: known?.zone ?? null,
-      state: there === undefined ? 'offline' : 'online',
+      state: shownState(there === undefined ? 'offline' : 'online', known?.state ?? 'active', false),
+      present: there !== undefined,
       reason: there !== undefined ? null : result instanceof OperatingError ? result.message : 'another disk is at this place',
       used_bytes: 0,
       free_bytes: there?.capacity.freeBytes ?? 0,
@@ -76,7 +77,7 @@ async function offlineStatus(definition: PoolDefinition): Promise<StatusReport> 
         replica_position: 0,
       });
   }
-  const offline = disks.filter(({ state }) => state === 'offline').length;
+  const offline = disks.filter(({ present }) => !present).length;
   return {
     pool: definition.name,
     pool_id: definition.poolId,

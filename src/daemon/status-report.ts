@@ -2,6 +2,8 @@
  * What `ostraka status --json` prints, for a pool that is mounted (the daemon fills it in) and for one that is not (superblocks tell). The names
  * are stable: scripts depend on them.
  */
+import type { DiskState } from '../disk/disk-set.js';
+import type { MemberState } from '../disk/membership.js';
 import type { VoterState } from '../quorum/quorum-log.js';
 
 /**
@@ -16,6 +18,12 @@ export type PoolState = 'mounted' | 'read-only' | 'unmounted' | 'dead';
  */
 export type PoolHealth = 'good' | 'degraded' | 'endangered' | 'failing' | 'unknown';
 
+/**
+ * online; suspect: it is in, but slow or failing now and then; offline; failed: given up by the operator; draining: what it holds is moved to others;
+ * healing: it is in and some blobs still lack shards. The diagram is in src/disk/README.md.
+ */
+export type ShownDiskState = 'online' | 'suspect' | 'offline' | 'failed' | 'draining' | 'healing';
+
 export interface DiskReport {
   readonly path: string;
   readonly id: string;
@@ -23,7 +31,9 @@ export interface DiskReport {
   readonly role: 'data' | 'witness';
   readonly zone: string | null;
   /** While unmounted, online means that the superblock can be read and names this pool. */
-  readonly state: 'online' | 'offline';
+  readonly state: ShownDiskState;
+  /** Can it be read now? */
+  readonly present: boolean;
   /** Why it is offline. */
   readonly reason: string | null;
   readonly used_bytes: number;
@@ -67,4 +77,13 @@ export interface StatusReport {
     readonly durable_position: number;
   } | null;
   readonly daemon_pid: number | null;
+}
+
+/** What users see of a disk: what the operator wants with it counts for more than how the device answers. */
+export function shownState(device: DiskState, member: MemberState, healing: boolean): ShownDiskState {
+  if (member === 'failed') return 'failed';
+  if (device === 'offline') return 'offline';
+  if (member === 'draining') return 'draining';
+  if (device === 'suspect') return 'suspect';
+  return healing ? 'healing' : 'online';
 }

@@ -10,12 +10,16 @@ import type { Member, Membership } from './membership.js';
 import type { OperatingError } from '../base/errors.js';
 import type { DiskNumber } from '../base/ids.js';
 
-export type DiskState = 'online' | 'offline';
+/**
+ * The device, as it answers: online; suspect: it is in, but a probe is late or calls failed lately, so reads go around it where they can; offline:
+ * it is out.
+ */
+export type DiskState = 'online' | 'suspect' | 'offline';
 
 export interface SetMember {
   readonly member: Member;
   readonly state: DiskState;
-  /** There while online; while offline undefined. */
+  /** There while online or suspect; while offline undefined. */
   readonly disk: Disk | undefined;
   /** Why it is offline. */
   readonly reason: OperatingError | undefined;
@@ -30,8 +34,10 @@ export interface DiskSet {
   readonly membership: Membership;
   /** All members in the order of their numbers. */
   members(): readonly SetMember[];
-  /** The disk while it is online. */
+  /** The disk while it is in. */
   disk(number: DiskNumber): Disk | undefined;
+  /** Offline too for a number that no member has. */
+  state(number: DiskNumber): DiskState;
   /** An I/O call on it failed or stalled in a way that a healthy disk's does not (EIO, ENODEV, ESTALE, ETIMEDOUT, EROFS…; not ENOSPC): takes it out until a probe, after a delay, finds it good. */
   reportFailure(number: DiskNumber, error: OperatingError): void;
   /** Counts an error that calls on the disk and stripe I/O have not counted in `health` themselves, without taking the disk out. */

@@ -2,7 +2,7 @@
 import { OperatingError, asOperatingError } from '../base/errors.js';
 import type { DiskNumber, Uuid } from '../base/ids.js';
 import { forEachBounded, withDirectory, type DiskOpener } from './disk-opener.js';
-import type { Member, Membership } from './membership.js';
+import { compareMemberships, type Member, type Membership } from './membership.js';
 import { readSuperblock } from './superblock-file.js';
 import type { PoolSettings, Superblock } from './superblock.js';
 
@@ -37,7 +37,7 @@ export async function findPools(opener: DiskOpener, directories: readonly string
   });
   const pools: FoundPool[] = [];
   for (const disks of byPool.values()) {
-    const [newest] = disks.toSorted((a, b) => b.superblock.membership.version - a.superblock.membership.version);
+    const [newest] = disks.toSorted((a, b) => compareMemberships(b.superblock.membership, a.superblock.membership));
     if (!newest) continue;
     const { membership, settings } = newest.superblock;
     const found = new Map<DiskNumber, string>();

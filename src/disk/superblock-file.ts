@@ -7,7 +7,7 @@
 import { assert } from '../base/assert.js';
 import { OperatingError } from '../base/errors.js';
 import type { Disk, DiskFile } from './disk.js';
-import type { Membership } from './membership.js';
+import { isNewer, type Membership } from './membership.js';
 import { SLOT_BYTES, SLOT_HEADER_BYTES, SUPERBLOCK_FILE, SUPERBLOCK_VERSION, decodeSlot, encodeSlot, slotLength } from './superblock.js';
 import type { Slot, Superblock } from './superblock.js';
 
@@ -144,5 +144,5 @@ export async function createSuperblock(directory: SuperblockDirectory, superbloc
 export async function updateSuperblock(directory: SuperblockDirectory, membership: Membership): Promise<void> {
   const { superblock, sequence } = await readFound(directory);
   assert(superblock.membership.poolId === membership.poolId, 'a disk stays in its pool');
-  if (superblock.membership.version < membership.version) await replaceFile(directory, { ...superblock, membership }, sequence + 1);
+  if (isNewer(membership, superblock.membership)) await replaceFile(directory, { ...superblock, membership }, sequence + 1);
 }

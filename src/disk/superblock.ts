@@ -7,7 +7,7 @@ import { assert } from '../base/assert.js';
 import { ByteReader, ByteWriter } from '../base/bytes.js';
 import { CHECKSUM_BYTES, checksum, sameBytes } from '../base/checksums.js';
 import { OperatingError } from '../base/errors.js';
-import { isUuid, type DiskNumber, type Uuid } from '../base/ids.js';
+import { EPOCH_MAX, isUuid, type DiskNumber, type Uuid } from '../base/ids.js';
 import { BLOB_SHARDS_MAX, KiB, POOL_DISKS_MAX } from '../base/limits.js';
 import type { Membership } from './membership.js';
 
@@ -17,8 +17,8 @@ export const SUPERBLOCK_FILE = 'ostraka.superblock';
 export const SLOT_BYTES = 256 * KiB;
 /** The header of every version, now and later: magic, version, body length, sequence, checksum, zeros. */
 export const SLOT_HEADER_BYTES = 64;
-/** What this program writes; it reads this and older ones. */
-export const SUPERBLOCK_VERSION = 1;
+/** What this program writes; it reads this and older ones. 2: members have a state, memberships an epoch and the last number given. */
+export const SUPERBLOCK_VERSION = 2;
 const SUPERBLOCK_MAGIC = Buffer.from('OSTRAKSB', 'latin1');
 const BODY_BYTES_MAX = SLOT_BYTES - SLOT_HEADER_BYTES;
 /** Bytes of the header that the checksum covers, before the body: magic, version, length, sequence. */
@@ -49,12 +49,14 @@ const member = z.object({
   number: diskNumber,
   id: uuid,
   role: z.enum(['data', 'witness']),
+  state: z.enum(['active', 'draining', 'failed']).default('active'),
   voter: z.boolean(),
   zone: z.string().min(1).max(255).optional(),
   directory: z.string().min(1).max(4096),
 });
 const membership = z
   .object({
+    epoch: z.number().int().min(0).max(EPOCH_MAX).default(0),
     version: z.number().int().min(1).max(Number.MAX_SAFE_INTEGER),
     poolId: uuid,
     poolName: z.string().min(1).max(255),
@@ -64,6 +66,7 @@ const membership = z
       .int()
       .min(0)
       .max(BLOB_SHARDS_MAX - 1),
+    lastNumber: diskNumber.optional(),
     members: z.array(member).min(1).max(POOL_DISKS_MAX),
   })
   .refine(({ k, m }) => k + m <= BLOB_SHARDS_MAX, 'k + m is too large')
@@ -124,7 +127,8 @@ export function decodeSlot(bytes: Uint8Array): Slot {
     if (!parsed.success) return { state: 'damaged', why: `its content is not valid: ${parsed.error.issues[0]?.message ?? ''}` };
     const { membership: found, ...rest } = parsed.data;
     const members = found.members.map((each) => ({ ...each, zone: each.zone }));
-    return { state: 'good', sequence, superblock: { ...rest, membership: { ...found, members } } };
+    const lastNumber = Math.max(found.lastNumber ?? 0, ...members.map(({ number }) => number));
+    return { state: 'good', sequence, superblock: { ...rest, membership: { ...found, lastNumber, members } } };
   } catch (error) {
     return { state: 'damaged', why: `its content is not valid: ${String(error)}` };
   }

@@ -11,9 +11,9 @@ import type { DiskNumber, Uuid } from '../base/ids.js';
 import { DISK_PROBE_INTERVAL_MS, DISK_SEARCH_INTERVAL_MS } from '../base/limits.js';
 import type { Disk } from './disk.js';
 import { forEachBounded, withDirectory, type DiskOpener } from './disk-opener.js';
-import type { DiskChange, DiskSet, SetMember } from './disk-set.js';
+import type { DiskChange, DiskSet, DiskState, SetMember } from './disk-set.js';
 import { DiskWatch, shortageCodes, type WatchHost } from './disk-watch.js';
-import type { Member, Membership } from './membership.js';
+import { isNewer, type Member, type Membership } from './membership.js';
 import { readSuperblock, updateSuperblock } from './superblock-file.js';
 import type { Superblock } from './superblock.js';
 
@@ -61,6 +61,10 @@ export class WatchedDiskSet implements DiskSet, WatchHost {
     return this.#watches.get(number)?.disk;
   }
 
+  state(number: DiskNumber): DiskState {
+    return this.#watches.get(number)?.state ?? 'offline';
+  }
+
   reportFailure(number: DiskNumber, error: OperatingError): void {
     const watch = this.#watches.get(number);
     // A file that is missing may mean that the whole directory was deleted: the probe tells.
@@ -91,7 +95,7 @@ export class WatchedDiskSet implements DiskSet, WatchHost {
   async start(): Promise<void> {
     const found = await this.#look(this.#candidates());
     for (const { superblock } of found.values())
-      if (superblock.membership.version > this.#membership.version) this.#membership = superblock.membership;
+      if (isNewer(superblock.membership, this.#membership)) this.#membership = superblock.membership;
     for (const member of this.#membership.members)
       this.#watches.set(member.number, new DiskWatch(this, member, found.get(member.id)?.directory ?? member.directory));
     const outcomes = await Promise.allSettled([...this.#watches.values()].map((watch) => watch.start()));
@@ -109,15 +113,15 @@ export class WatchedDiskSet implements DiskSet, WatchHost {
   // What the watches ask
 
   async open(member: Member, directory: string): Promise<Disk> {
-    let seenVersion = 0;
+    let seen: Membership | undefined;
     const disk = await this.#options.opener.openDisk(directory, async (opened) => {
       const superblock = await readSuperblock(opened);
       this.#checkIdentity(member, directory, superblock);
-      seenVersion = superblock.membership.version;
+      seen = superblock.membership;
       return superblock.diskId;
     });
     try {
-      if (seenVersion < this.#membership.version) await updateSuperblock(disk, this.#membership);
+      if (isNewer(this.#membership, seen)) await updateSuperblock(disk, this.#membership);
       return disk;
     } catch (error) {
       // A full disk can be read from; it gets the newer membership when there is room again.

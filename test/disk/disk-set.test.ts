@@ -21,11 +21,12 @@ function newMembership(machine: SimulatedMachine, poolName = 'photos', at: reado
     number: i + 1,
     id: machine.medium(directory).id,
     role: 'data' as const,
+    state: 'active' as const,
     voter: true,
     zone: undefined,
     directory,
   }));
-  return { version: 1, poolId: newUuid(machine.random), poolName, k: 2, m: 1, members };
+  return { epoch: 0, version: 1, poolId: newUuid(machine.random), poolName, k: 2, m: 1, lastNumber: members.length, members };
 }
 
 async function newPool(

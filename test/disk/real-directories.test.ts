@@ -40,12 +40,22 @@ async function newPool(t: Test, count = 3): Promise<{ folder: string; membership
     number: i + 1,
     id: newUuid(systemRandom),
     role: 'data' as const,
+    state: 'active' as const,
     voter: true,
     zone: undefined,
     directory: join(folder, `disk ${i + 1}`),
   }));
   for (const { directory } of members) await mkdir(directory);
-  const membership: Membership = { version: 1, poolId: newUuid(systemRandom), poolName: 'real', k: 2, m: 1, members };
+  const membership: Membership = {
+    epoch: 0,
+    version: 1,
+    poolId: newUuid(systemRandom),
+    poolName: 'real',
+    k: 2,
+    m: 1,
+    lastNumber: members.length,
+    members,
+  };
   await initialiseDisks({ opener, membership, settings: {}, created: new Date().toISOString() });
   return { folder, membership };
 }
@@ -127,11 +137,21 @@ void t.test('init refuses what is not an empty directory, and changes nothing', 
       number: i + 1,
       id: newUuid(systemRandom),
       role: 'data' as const,
+      state: 'active' as const,
       voter: true,
       zone: undefined,
       directory,
     }));
-    const membership: Membership = { version: 1, poolId: newUuid(systemRandom), poolName: 'real', k: 1, m: 1, members };
+    const membership: Membership = {
+      epoch: 0,
+      version: 1,
+      poolId: newUuid(systemRandom),
+      poolName: 'real',
+      k: 1,
+      m: 1,
+      lastNumber: members.length,
+      members,
+    };
     return initialiseDisks({ opener, membership, settings: {}, created: new Date().toISOString() });
   };
   const cases: [string, string, RegExp][] = [

@@ -6,7 +6,7 @@ import { seededRandom } from '../../src/base/clock.js';
 import { OperatingError } from '../../src/base/errors.js';
 import { newUuid, type Uuid } from '../../src/base/ids.js';
 import { packageRoot } from '../../src/base/package-root.js';
-import type { Membership } from '../../src/disk/membership.js';
+import { isNewer, type Membership } from '../../src/disk/membership.js';
 import { SimulatedMachine } from '../../src/disk/simulated-machine.js';
 import { checkUnused, createSuperblock, readSuperblock, updateSuperblock } from '../../src/disk/superblock-file.js';
 import { SLOT_BYTES, SUPERBLOCK_FILE, decodeSlot, encodeSlot, slotLength, type Superblock } from '../../src/disk/superblock.js';
@@ -25,15 +25,17 @@ const uuid = (digit: string): Uuid => digit.repeat(32) as Uuid;
 
 function example(): Superblock {
   const membership: Membership = {
+    epoch: 4,
     version: 3,
     poolId: uuid('a'),
     poolName: 'photos',
     k: 2,
     m: 1,
+    lastNumber: 6,
     members: [
-      { number: 1, id: uuid('1'), role: 'data', voter: true, zone: 'left', directory: '/mnt/disk1' },
-      { number: 2, id: uuid('2'), role: 'data', voter: true, zone: undefined, directory: '/mnt/Größe 2' },
-      { number: 5, id: uuid('5'), role: 'witness', voter: true, zone: undefined, directory: '/var/lib/witness' },
+      { number: 1, id: uuid('1'), role: 'data', state: 'draining', voter: true, zone: 'left', directory: '/mnt/disk1' },
+      { number: 2, id: uuid('2'), role: 'data', state: 'active', voter: true, zone: undefined, directory: '/mnt/Größe 2' },
+      { number: 5, id: uuid('5'), role: 'witness', state: 'active', voter: true, zone: undefined, directory: '/var/lib/witness' },
     ],
   };
   return {
@@ -45,8 +47,31 @@ function example(): Superblock {
   };
 }
 
+/** As version 1 had it: no states, no epoch, no last number. */
+function firstExample(): Superblock {
+  const superblock = example();
+  const members = superblock.membership.members.map((member) => ({ ...member, state: 'active' as const }));
+  return { ...superblock, membership: { ...superblock.membership, epoch: 0, lastNumber: 5, members } };
+}
+
+void t.test('what version 1 wrote is read', async (t) => {
+  const golden = readFileSync(join(packageRoot, 'test', 'golden', 'superblock-v1.hex'), 'latin1');
+  const slot = decodeSlot(Buffer.from(golden.replaceAll('\n', ''), 'hex'));
+  t.match(slot, { state: 'good', sequence: 7 });
+  t.same(slot.state === 'good' && slot.superblock, firstExample());
+});
+
+void t.test('memberships are ordered by epoch, then version', async (t) => {
+  const stamp = (epoch: number, version: number): { epoch: number; version: number } => ({ epoch, version });
+  t.ok(isNewer(stamp(2, 1), stamp(1, 9)), 'a later leader counts for more than a higher version');
+  t.ok(isNewer(stamp(2, 3), stamp(2, 2)));
+  t.notOk(isNewer(stamp(2, 3), stamp(2, 3)));
+  t.notOk(isNewer(stamp(1, 9), stamp(2, 1)));
+  t.ok(isNewer(stamp(0, 1), undefined));
+});
+
 void t.test('golden bytes', async (t) => {
-  const path = join(packageRoot, 'test', 'golden', 'superblock-v1.hex');
+  const path = join(packageRoot, 'test', 'golden', 'superblock-v2.hex');
   const bytes = encodeSlot(example(), 7);
   const hex = (bytes.toString('hex').match(/.{1,64}/g) ?? []).join('\n') + '\n';
   if (process.env.OSTRAKA_WRITE_GOLDEN === '1') writeFileSync(path, hex);
@@ -63,6 +88,7 @@ void t.test('a full pool fits', async (t) => {
     number: i + 1,
     id: newUuid(random),
     role: 'data' as const,
+    state: 'active' as const,
     voter: i < 5,
     zone: `enclosure ${i}`,
     directory: `/mnt/${'x'.repeat(700)}${i}`,
@@ -113,6 +139,8 @@ void t.test('content that is not valid is damage, even under a right checksum', 
     { ...example(), diskId: 'zz' },
     { ...example(), membership: { ...membership, k: 0 } },
     { ...example(), membership: { ...membership, k: 30, m: 3 } },
+    { ...example(), membership: { ...membership, epoch: -1 } },
+    { ...example(), membership: { ...membership, members: [{ ...first, state: 'gone' }] } },
     { ...example(), membership: { ...membership, members: [] } },
     { ...example(), membership: { ...membership, members: [first, first] } },
     { ...example(), membership: { ...membership, members: [{ ...first, role: 'spare' }] } },
@@ -188,12 +216,12 @@ void t.test('a superblock of a newer version is an error of its own', async (t) 
   const machine = disks();
   await createSuperblock(machine.open('/d', false), example());
   const newer = encodeSlot(example(), 9);
-  newer.writeUInt32LE(2, 8);
+  newer.writeUInt32LE(3, 8);
   checksum(newer.subarray(0, 24), newer.subarray(64)).copy(newer, 24);
   await scribble(machine, SLOT_BYTES, newer);
   const error = await failure(readSuperblock(machine.open('/d', false)));
   t.equal(error.code, 'ENOTSUP');
-  t.match(error.message, 'version 2');
+  t.match(error.message, 'version 3');
 });
 
 void t.test('directories that cannot become disks', async (t) => {

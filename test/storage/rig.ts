@@ -12,7 +12,7 @@ import { newUuid, type BlobId, type DiskNumber, type Uuid } from '../../src/base
 import { KiB, MiB } from '../../src/base/limits.js';
 import type { Location } from '../../src/base/location.js';
 import type { Disk } from '../../src/disk/disk.js';
-import type { DiskChange, DiskSet, SetMember } from '../../src/disk/disk-set.js';
+import type { DiskChange, DiskSet, DiskState, SetMember } from '../../src/disk/disk-set.js';
 import type { Membership } from '../../src/disk/membership.js';
 import { openNativeDisk } from '../../src/disk/native-disk.js';
 import { NativeStripeIo } from '../../src/disk/native-stripe.js';
@@ -71,6 +71,10 @@ export class ManualDiskSet implements DiskSet {
 
   disk(number: DiskNumber): Disk | undefined {
     return this.#disks.get(number);
+  }
+
+  state(number: DiskNumber): DiskState {
+    return this.#disks.has(number) ? 'online' : 'offline';
   }
 
   reportFailure(number: DiskNumber, error: OperatingError): void {
@@ -162,12 +166,22 @@ export class Rig {
       number: index + 1,
       id: newUuid(seededRandom(index + 1)),
       role: 'data' as const,
+      state: 'active' as const,
       voter: true,
       zone: this.shape.zones?.[index],
       directory,
     }));
     const { k, m } = this.shape;
-    return new ManualDiskSet(this.backend, { version: 1, poolId: this.poolId, poolName: 'test', k, m, members });
+    return new ManualDiskSet(this.backend, {
+      epoch: 0,
+      version: 1,
+      poolId: this.poolId,
+      poolName: 'test',
+      k,
+      m,
+      lastNumber: members.length,
+      members,
+    });
   }
 
   /** Opens the disks that are there and starts a new leadership. */
