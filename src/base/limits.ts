@@ -154,6 +154,12 @@ export const PACK_WAITING_BYTES_MIN = 2 * MiB;
 export const PACK_IDLE_MS = 2000;
 /** Pause between looks of the background services for work. */
 export const BACKGROUND_INTERVAL_MS = 500;
+/** Kinds of long-running jobs that rows may speak of; there are half as many. */
+export const JOB_KINDS_MAX = 16;
+/** Runs of each kind of job that are remembered: most of a year of monthly scrubs. */
+export const JOB_RUNS_KEPT = 10;
+/** A job's place is written down so often: what a crash makes it do again. One small row each time. */
+export const JOB_SAVE_INTERVAL_MS = 5000;
 /** Dropped locations handled in one step of the collector. */
 export const COLLECT_BLOBS_MAX = 64;
 

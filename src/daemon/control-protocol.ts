@@ -22,6 +22,13 @@ export const requestSchema = z.discriminatedUnion('verb', [
   z.strictObject({ verb: z.literal('settings'), settings: settingsSchema }),
   /** Of a pool that is open without a mount: its starter needs it no more. → { stays }: others are connected; it ends when they are gone. */
   z.strictObject({ verb: z.literal('release') }),
+  /** Long-running jobs: scrub, heal, drain and the like. → JobAnswer: how it stands after that. */
+  z.strictObject({
+    verb: z.literal('job'),
+    kind: z.string(),
+    action: z.enum(['start', 'pause', 'resume', 'cancel', 'status']),
+    options: z.record(z.string(), z.unknown()).optional(),
+  }),
   /** Unmounts (`lazy`: also when busy), makes everything durable, ends. → {} just before the process exits. */
   z.strictObject({ verb: z.literal('stop'), lazy: z.boolean() }),
 ]);

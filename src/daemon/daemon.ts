@@ -236,6 +236,8 @@ export class Daemon {
       case 'release':
         this.release();
         return { stays: (this.#control?.connections ?? 0) > 1 };
+      case 'job':
+        return pool.jobs.request(request.kind, request.action, request.options);
       case 'stop':
         this.#needMount();
         await this.stop(request.lazy);

@@ -2,7 +2,7 @@
 import { countEndangered } from '../durability/heal.js';
 import { formatCode } from './code.js';
 import type { Pool } from './pool.js';
-import { shownState, type DiskReport, type PoolHealth, type StatusReport, type VoterReport } from './status-report.js';
+import { jobReport, shownState, type DiskReport, type PoolHealth, type StatusReport, type VoterReport } from './status-report.js';
 
 export interface ReportOptions {
   readonly pool: Pool;
@@ -37,6 +37,10 @@ export async function reportPool(options: ReportOptions): Promise<StatusReport> 
     used_bytes: status.usedBytes,
     free_bytes: capacity.usableFreeBytes,
     endangered_blobs: endangered,
+    jobs: pool.jobs
+      .all()
+      .filter(({ state }) => state !== 'idle')
+      .map(jobReport),
     objects: status.inodes,
     log: { epoch: log.epoch, position: log.head.position, durable_position: log.durablePosition },
     daemon_pid: process.pid,

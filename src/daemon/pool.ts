@@ -27,6 +27,7 @@ import type { Journal, OpenedLog, QuorumLog, Voter } from '../quorum/quorum-log.
 import { createStorage } from '../storage/create-storage.js';
 import type { Storage, StoredBlob } from '../storage/storage.js';
 import type { PoolEnvironment } from './environment.js';
+import { JobRunner } from './jobs.js';
 import type { Log } from './logger.js';
 import { OutDisks } from './out-disks.js';
 import type { PoolDefinition } from './pool-definition.js';
@@ -61,16 +62,18 @@ export class Pool {
   readonly index: IndexStore;
   readonly storage: Storage;
   readonly namespace: PoolNamespace;
+  readonly jobs: JobRunner;
   /** In force now. */
   settings: Settings;
   readonly #closing: readonly Closing[];
 
-  constructor(parts: Pick<Pool, 'diskSet' | 'log' | 'index' | 'storage' | 'namespace' | 'settings'>, closing: readonly Closing[]) {
+  constructor(parts: Pick<Pool, 'diskSet' | 'log' | 'index' | 'storage' | 'namespace' | 'jobs' | 'settings'>, closing: readonly Closing[]) {
     this.diskSet = parts.diskSet;
     this.log = parts.log;
     this.index = parts.index;
     this.storage = parts.storage;
     this.namespace = parts.namespace;
+    this.jobs = parts.jobs;
     this.settings = parts.settings;
     this.#closing = closing;
   }
@@ -165,13 +168,17 @@ class Opening {
     // After the namespace has written its last: see `cleanStopKey`.
     this.#closing.push(() => markCleanStop(wires.services, index));
     this.#closing.push(() => namespace.close());
+    const jobs = new JobRunner({ index, clock, log, readOnly });
     if (!readOnly && quorum.writable) {
-      const services = new Services({ index, storage, namespace, diskSet, clock, log, strandedPossible: !cleanStop });
+      const services = new Services({ index, storage, namespace, diskSet, jobs, clock, log, strandedPossible: !cleanStop });
       wires.services = services;
       this.#closing.push(() => services.stop());
       services.start();
     }
-    wires.pool = new Pool({ diskSet, log: quorum, index, storage, namespace, settings }, this.#closing);
+    // They end before the services and the namespace do.
+    this.#closing.push(() => jobs.stop());
+    await jobs.begin();
+    wires.pool = new Pool({ diskSet, log: quorum, index, storage, namespace, jobs, settings }, this.#closing);
     return wires.pool;
   }
 

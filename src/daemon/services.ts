@@ -12,6 +12,7 @@ import { freeStranded } from '../durability/orphans.js';
 import type { IndexStore } from '../index/index-store.js';
 import type { PoolNamespace } from '../namespace/pool-namespace.js';
 import type { DamageReport, Storage } from '../storage/storage.js';
+import type { JobRunner } from './jobs.js';
 import type { Log } from './logger.js';
 
 /** Mounting and the first reads come first. */
@@ -31,6 +32,7 @@ export interface ServicesOptions {
   readonly storage: Storage;
   readonly namespace: PoolNamespace;
   readonly diskSet: DiskSet;
+  readonly jobs: JobRunner;
   readonly clock: Clock;
   readonly log: Log;
   /** The last session did not end cleanly. */

@@ -4,6 +4,7 @@
  */
 import type { DiskState } from '../disk/disk-set.js';
 import type { MemberState } from '../disk/membership.js';
+import type { Job, JobState } from '../durability/progress.js';
 import type { VoterState } from '../quorum/quorum-log.js';
 
 /**
@@ -49,6 +50,43 @@ export interface VoterReport {
   readonly replica_position: number;
 }
 
+/** A long-running job: what it does, or how its last run ended. Times are seconds since 1970. */
+export interface JobReport {
+  readonly kind: string;
+  readonly state: JobState;
+  readonly done_bytes: number;
+  /** 0: not known. */
+  readonly total_bytes: number;
+  readonly done_items: number;
+  readonly total_items: number;
+  /** Bytes; items where no bytes are counted. */
+  readonly rate_per_second: number;
+  readonly seconds_left: number | null;
+  readonly started_at: number | null;
+  readonly finished_at: number | null;
+  readonly message: string | null;
+  /** What the last run that ended found. */
+  readonly result: unknown;
+}
+
+/** A job as scripts see it. */
+export function jobReport(job: Job): JobReport {
+  return {
+    kind: job.kind,
+    state: job.state,
+    done_bytes: job.doneBytes,
+    total_bytes: job.totalBytes,
+    done_items: job.doneItems,
+    total_items: job.totalItems,
+    rate_per_second: Math.round(job.ratePerSecond),
+    seconds_left: job.secondsLeft,
+    started_at: job.startedAt,
+    finished_at: job.finishedAt,
+    message: job.message,
+    result: job.result,
+  };
+}
+
 export interface StatusReport {
   readonly pool: string;
   readonly pool_id: string;
@@ -68,6 +106,8 @@ export interface StatusReport {
   readonly used_bytes: number;
   readonly free_bytes: number;
   readonly endangered_blobs: number;
+  /** Long-running jobs that run, or ran; none while unmounted. */
+  readonly jobs: readonly JobReport[];
   /** Inodes. */
   readonly objects: number;
   /** Null while unmounted. */

@@ -9,6 +9,7 @@ import * as blob from '../../src/index/schema/blob-rows.js';
 import * as dirent from '../../src/index/schema/dirent-row.js';
 import { decodeExtent, encodeExtent, sliceExtent, type Extent } from '../../src/index/schema/extent-row.js';
 import { decodeInode, encodeInode, type InodeRow } from '../../src/index/schema/inode-row.js';
+import * as job from '../../src/index/schema/job-rows.js';
 import * as pool from '../../src/index/schema/pool-rows.js';
 import * as keys from '../../src/index/schema/tables.js';
 import * as work from '../../src/index/schema/work-rows.js';
@@ -45,6 +46,24 @@ const inline: Extent = { kind: 'inline', offset: 4096, bytes: 5, data: Buffer.fr
 const inBlob: Extent = { kind: 'blob', offset: 8192, bytes: 1_000_000, blob: 2 ** 32 + 17, blobOffset: 65_536 };
 const location = Buffer.from('0123456789abcdef', 'hex');
 
+const underWay: job.JobRow = {
+  paused: true,
+  startedAt: 1_700_000_000,
+  doneBytes: 2 ** 41,
+  doneItems: 3,
+  options: '{"rate":1}',
+  cursor: '',
+};
+const ended: job.JobRunRow = {
+  outcome: 'cancelled',
+  startedAt: 1_700_000_000,
+  finishedAt: 1_700_000_100,
+  doneBytes: 4096,
+  doneItems: 1,
+  message: 'by the operator',
+  result: '{"bad":0}',
+};
+
 /** One example of each table: key and value. */
 const rows: Record<string, [Buffer, Buffer]> = {
   counters: [keys.countersKey(), work.encodeCounters({ inodes: 3, usedBytes: 2 ** 41, nextIno: 301 })],
@@ -65,6 +84,8 @@ const rows: Record<string, [Buffer, Buffer]> = {
   orphan: [keys.orphanKey(300), work.encodeNumber(2)],
   garbage: [keys.garbageKey(300, 6), work.encodeNumber(8192)],
   packable: [keys.packableKey(300), work.encodeNumber(0)],
+  job: [job.jobKey('scrub'), job.encodeJob(underWay)],
+  jobRun: [job.jobKey('scrub', 7), job.encodeJobRun(ended)],
 };
 
 t.test('golden rows', async (test) => {
@@ -87,6 +108,8 @@ t.test('every row reads back', async (test) => {
   test.same(blob.decodeEndangered(value('endangered')), [1, 5]);
   test.same(work.decodeUpload(value('upload')), { session: 2, ino: 300 });
   test.equal(work.decodeNumber(value('garbage')), 8192);
+  test.same(job.decodeJob(value('job')), underWay);
+  test.same(job.decodeJobRun(value('jobRun')), ended);
   test.same(work.decodeCounters(value('counters')), { inodes: 3, usedBytes: 2 ** 41, nextIno: 301 });
 });
 
@@ -97,6 +120,7 @@ t.test('every key reads back, and lies in its ranges', async (test) => {
   test.same(keys.parsePartKey(keys.partKey(2 ** 33, 5)), { upload: 2 ** 33, blob: 5 });
   test.same(keys.parseFreeKey(keys.freeKey(5, 6)), { blob: 5, serial: 6 });
   test.same(keys.parseGarbageKey(keys.garbageKey(5, 6)), { ino: 5, generation: 6 });
+  test.same(job.parseJobKey(job.jobKey('scrub', 7)), { kind: 'scrub', run: 7 });
   test.equal(keys.parseNumberKey(keys.inodeKey(2 ** 50)), 2 ** 50);
   const within = ({ start, end }: { start: Uint8Array; end: Uint8Array }, key: Buffer): boolean =>
     Buffer.compare(start, key) <= 0 && Buffer.compare(key, end) < 0;
@@ -140,6 +164,9 @@ t.test('decoders throw DecodeError on bytes that are not theirs', async (test) =
     work.decodeUpload,
     work.decodeNumber,
     work.decodeCounters,
+    job.decodeJob,
+    job.decodeJobRun,
+    (value) => job.parseJobKey(value),
     (value) => keys.parseOrderKey(value),
     (value) => keys.parseExtentKey(value),
     (value) => keys.parsePartKey(value),

@@ -17,6 +17,7 @@ export const TABLES = {
   free: tag('f'),
   garbage: tag('g'),
   inode: tag('i'),
+  job: tag('j'),
   packable: tag('k'),
   symlink: tag('l'),
   endangered: tag('m'),
