@@ -82,6 +82,11 @@ export const DISK_RESERVE_BYTES_MIN = 64 * MiB;
 export const CAPACITY_AGE_MS = 1000;
 /** One read of a scan over segments; freed holes are crossed in steps of this. */
 export const SCAN_READ_BYTES_MAX = 1 * MiB;
+/** Records that a scan verifies at one time on its disk: enough that the next is queued when one is done. */
+export const SCAN_VERIFIES_IN_FLIGHT_MAX = 4;
+/** Corrupt records kept for inspection on each disk; beyond either the oldest go. Some hundred frames are more than anybody looks at. */
+export const DAMAGED_RECORDS_MAX = 256;
+export const DAMAGED_BYTES_MAX = 64 * MiB;
 /** (blob, shard) pairs whose damage was reported and is not reported again. A repeated report does no harm. */
 export const DAMAGE_REPORTS_MAX = 16_384;
 /** Blobs whose moves after failed syncs are remembered. UNSYNCED_BYTES_MAX of the smallest coded blobs is a quarter of this. */

@@ -303,7 +303,10 @@ class SimulatedDiskFile implements DiskFile {
   }
 
   read(offset: number, bytes: number): Promise<Buffer> {
-    return this.#submit('read', () => this.#file.read(offset, bytes));
+    return this.#submit('read', () => {
+      this.disk.medium.checkSectors(this.path, offset, bytes);
+      return this.#file.read(offset, bytes);
+    });
   }
 
   async sync(): Promise<void> {

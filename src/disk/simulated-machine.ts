@@ -9,6 +9,7 @@
  *   a directory is moved, or another file system lies over it: open handles work, `probe` and `open` tell
  *   EIO, EROFS, ENOSPC…     of any call; a sync that failed once, after which its pages count as clean
  *   silent damage           flipped bits, lost writes, misdirected writes
+ *   bad sectors             reads of a range of a file fail with EIO for good
  *   a stall                 calls do not complete until released
  *   any order               concurrent calls complete in the order that `schedule` chooses
  */

@@ -60,6 +60,7 @@ export class SimulatedMedium {
   readonly random: Random;
   #faults: Fault[] = [];
   #strays: StrayWrite[] = [];
+  #badSectors: { readonly path: string; readonly from: number; readonly to: number }[] = [];
 
   constructor(random: Random, options: MediumOptions) {
     this.random = random;
@@ -89,9 +90,21 @@ export class SimulatedMedium {
     this.file(path).flip(offset, bit);
   }
 
+  /** Reads of this range of a file fail with EIO from now on, each time. */
+  damageSectors(path: string, offset: number, bytes: number): void {
+    this.#badSectors.push({ path, from: offset, to: offset + bytes });
+  }
+
+  /** Throws if there are damaged sectors in the range. */
+  checkSectors(path: string, offset: number, bytes: number): void {
+    if (this.#badSectors.some((bad) => bad.path === path && bad.from < offset + bytes && bad.to > offset))
+      throw this.#error('EIO', 'a sector cannot be read', path);
+  }
+
   clearFaults(): void {
     this.#faults = [];
     this.#strays = [];
+    this.#badSectors = [];
   }
 
   /** Throws if a fault is due for this call. */

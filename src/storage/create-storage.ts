@@ -3,7 +3,7 @@
  */
 import { assert } from '../base/assert.js';
 import { OperatingError } from '../base/errors.js';
-import { makeBlobId } from '../base/ids.js';
+import { makeBlobId, type DiskNumber } from '../base/ids.js';
 import {
   BLOB_BYTES_MAX,
   BLOB_SHARDS_MAX,
@@ -13,13 +13,26 @@ import {
   UNSYNCED_BYTES_MAX,
 } from '../base/limits.js';
 import type { Location } from '../base/location.js';
+import { Damaged } from './damaged.js';
 import { Freeing } from './freeing.js';
+import { Inspector } from './inspector.js';
 import { MISSING } from './location-codec.js';
 import { Moves } from './moves.js';
 import { Pool, presentShards, type StorageOptions } from './pool.js';
 import { Reader } from './reader.js';
 import { Slots } from './slots.js';
-import type { FoundRecord, PoolCapacity, Storage, StoredBlob } from './storage.js';
+import type {
+  FoundRecord,
+  PoolCapacity,
+  RebuildOptions,
+  RecordCursor,
+  ScannedRecord,
+  ScanOptions,
+  SegmentUse,
+  ShardDamage,
+  Storage,
+  StoredBlob,
+} from './storage.js';
 import { missingShards, Syncer } from './sync.js';
 import { Writer } from './writer.js';
 
@@ -35,6 +48,8 @@ class BlobStorage implements Storage {
   readonly #writer: Writer;
   readonly #syncer: Syncer;
   readonly #freeing: Freeing;
+  readonly #inspector: Inspector;
+  readonly #damaged: Damaged;
   readonly #moves = new Moves();
   readonly #slots = new Slots(STORES_IN_FLIGHT_MAX);
   readonly #running = new Set<Promise<unknown>>();
@@ -54,6 +69,8 @@ class BlobStorage implements Storage {
       this.#syncer.writtenBytes += bytes;
     });
     this.#freeing = new Freeing(this.#pool);
+    this.#inspector = new Inspector(this.#pool);
+    this.#damaged = new Damaged(this.#pool);
     this.#syncer = new Syncer(this.#pool, this.#reader, this.#writer, this.#moves, this.#freeing);
   }
 
@@ -119,12 +136,12 @@ class BlobStorage implements Storage {
     });
   }
 
-  rebuild(location: Location, shards: readonly number[]): Promise<StoredBlob> {
+  rebuild(location: Location, shards: readonly number[], { avoid }: RebuildOptions = {}): Promise<StoredBlob> {
     return this.#run(() =>
       this.#slots.with(async () => {
         const data = await this.#reader.content(location, shards, 'report');
         const without = { ...location, shards: location.shards.map((place, shard) => (shards.includes(shard) ? MISSING : place)) };
-        const { blob, unplaced, reason } = await this.#writer.write({ purpose: 'heal', location: without, shards, data });
+        const { blob, unplaced, reason } = await this.#writer.write({ purpose: 'heal', location: without, shards, data, avoid });
         if (unplaced.length === shards.length && shards.length > 0)
           throw reason ?? new OperatingError('EIO', `no disk that is in can take a shard of blob ${location.blob}`);
         // What found no place keeps the one that it had, for its disk may come back with it; unless another shard is on that disk now.
@@ -138,6 +155,22 @@ class BlobStorage implements Storage {
         return { location: blob.location, missing: [...missing].sort((a, b) => a - b) };
       }),
     );
+  }
+
+  inspect(location: Location, depth: 'headers' | 'frames'): Promise<ShardDamage[]> {
+    return this.#run(() => this.#inspector.inspect(location, depth));
+  }
+
+  scanRecords(disk: DiskNumber, after?: RecordCursor, options?: ScanOptions): AsyncIterable<ScannedRecord> {
+    return this.#inspector.scan(disk, after, options);
+  }
+
+  setAside(record: Pick<FoundRecord, 'disk' | 'segment' | 'offset' | 'bytes'>): Promise<boolean> {
+    return this.#run(() => this.#damaged.setAside(record));
+  }
+
+  segments(disk: DiskNumber): SegmentUse[] {
+    return this.#freeing.segments(disk);
   }
 
   scan(): AsyncIterable<FoundRecord> {

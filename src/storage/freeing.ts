@@ -5,7 +5,6 @@
  * many records are left in a segment is a hint; before it is unlinked it is walked over once more, and by then nothing can be added to it.
  */
 import { assert } from '../base/assert.js';
-import { DecodeError } from '../base/bytes.js';
 import { asOperatingError } from '../base/errors.js';
 import { segmentEpoch, type DiskNumber, type SegmentId } from '../base/ids.js';
 import { RECORD_HEADER_BYTES } from '../base/limits.js';
@@ -14,15 +13,19 @@ import type { DiskFile } from '../disk/disk.js';
 import { type Pool } from './pool.js';
 import { recordBytesOf, type RecordHeader } from './record.js';
 import { recordAt, SegmentWalk } from './scanner.js';
-import { decodeSegmentHeader, parseSegmentName, SEGMENT_DIRECTORY, SEGMENT_HEADER_BYTES, segmentPath } from './segment-format.js';
+import { SEGMENT_HEADER_BYTES, segmentPath } from './segment-format.js';
+import { listSegments, readSegmentHeader } from './segment-list.js';
 import type { Segment } from './segment.js';
 import type { Shelf } from './shelf.js';
-import type { FoundRecord } from './storage.js';
+import type { FoundRecord, SegmentUse } from './storage.js';
 
 /** What a scan learned of a segment of an earlier epoch. Bounded by the number of segment files. */
 interface Sealed {
-  /** Records found and not freed since; may be too high, or too low while the scan goes on. */
+  /** Records found and not freed since, and their bytes; may be too high, or too low while the scan goes on. */
   records: number;
+  bytes: number;
+  /** Behind the last record. */
+  end: number;
   scanned: boolean;
 }
 
@@ -52,8 +55,11 @@ export class Freeing {
     if (!(await this.#punch(shelf, segment, offset, bytes))) return;
     this.#pool.space.take(disk, -bytes);
     const sealed = this.#sealed.get(`${disk}/${segment}`);
-    if (own) own.liveRecords--;
-    else if (sealed) sealed.records--;
+    if (own) own.freed(bytes);
+    else if (sealed) {
+      sealed.records--;
+      sealed.bytes -= bytes;
+    }
     if (own ? this.#looksEmpty(own) : sealed?.scanned === true && sealed.records <= 0) await this.#unlinkIfEmpty(shelf, segment);
   }
 
@@ -97,15 +103,16 @@ export class Freeing {
     if (!disk || this.#checking.has(key)) return;
     this.#checking.add(key);
     try {
-      let records = 0;
-      const walked = await this.#withFile(shelf, segment, 'read', async (file) => {
-        records = await this.#countRecords(shelf, segment, file);
+      let walk: SegmentWalk | undefined;
+      await this.#withFile(shelf, segment, 'read', async (file) => {
+        walk = await this.#countRecords(shelf, segment, file);
       });
       const own = shelf.own.get(segment);
-      if (!walked || records > 0) {
+      if (!walk || walk.recordCount > 0) {
         // The hint was wrong. This is the truth, and it can only become less.
-        if (own && walked) own.liveRecords = records;
-        if (!own && walked) this.#sealed.set(key, { records, scanned: true });
+        if (own && walk) own.counted(walk.recordCount, walk.recordBytes);
+        if (!own && walk)
+          this.#sealed.set(key, { records: walk.recordCount, bytes: walk.recordBytes, end: walk.contentEnd, scanned: true });
         return;
       }
       shelf.forget(segment);
@@ -119,11 +126,11 @@ export class Freeing {
   }
 
   /** Walks the file, and where there is something in it that is no record, once more: a bad read must not look like an empty segment. */
-  async #countRecords(shelf: Shelf, segment: SegmentId, file: DiskFile): Promise<number> {
+  async #countRecords(shelf: Shelf, segment: SegmentId, file: DiskFile): Promise<SegmentWalk> {
     for (let again = true; ; again = false) {
       const walk = new SegmentWalk(file, this.#identity(shelf, segment));
       for await (const record of walk.records()) assert(record.segment === segment, 'checked by the walk');
-      if (walk.recordCount > 0 || walk.strayBlocks === 0 || !again) return walk.recordCount;
+      if (walk.recordCount > 0 || walk.strayBlocks === 0 || !again) return walk;
     }
   }
 
@@ -143,14 +150,9 @@ export class Freeing {
     const disk = shelf.disk;
     if (!disk) return [];
     try {
-      const ids: SegmentId[] = [];
-      for (const name of await disk.list(SEGMENT_DIRECTORY)) {
-        const segment = parseSegmentName(name);
-        if (segment !== undefined && segmentEpoch(segment) < this.#pool.options.epoch) ids.push(segment);
-      }
-      return ids.sort((a, b) => a - b);
+      return (await listSegments(disk)).filter((segment) => segmentEpoch(segment) < this.#pool.options.epoch);
     } catch (thrown) {
-      if (asOperatingError(thrown).code !== 'ENOENT') this.#pool.ioFailed(shelf.number, disk, 'read', thrown);
+      this.#pool.ioFailed(shelf.number, disk, 'read', thrown);
       return [];
     }
   }
@@ -158,17 +160,19 @@ export class Freeing {
   async *#scanSegment(shelf: Shelf, segment: SegmentId): AsyncGenerator<FoundRecord, void, undefined> {
     const disk = shelf.disk;
     if (!disk) return;
-    const sealed: Sealed = { records: 0, scanned: false };
+    const sealed: Sealed = { records: 0, bytes: 0, end: SEGMENT_HEADER_BYTES, scanned: false };
     this.#sealed.set(`${shelf.number}/${segment}`, sealed);
     try {
       const held = await shelf.acquire(segment);
       try {
-        if (await this.#isForeign(shelf, segment, held.file)) return;
+        if ((await readSegmentHeader(this.#pool, shelf.number, segment, held.file)) === 'foreign') return;
         const walk = new SegmentWalk(held.file, this.#identity(shelf, segment));
         for await (const header of walk.records()) {
           sealed.records++;
+          sealed.bytes += RECORD_HEADER_BYTES + header.shardBytes;
           yield found(header);
         }
+        sealed.end = walk.contentEnd;
         sealed.scanned = true;
         // What was allocated for records that never came.
         if (walk.recordCount > 0 && walk.sizeBytes > walk.contentEnd)
@@ -182,18 +186,17 @@ export class Freeing {
     if (sealed.scanned && sealed.records <= 0) await this.#unlinkIfEmpty(shelf, segment);
   }
 
-  /** A header that is whole and names another pool or disk: somebody copied it here. It is left alone. */
-  async #isForeign(shelf: Shelf, segment: SegmentId, file: DiskFile): Promise<boolean> {
-    try {
-      const header = decodeSegmentHeader(await file.read(0, SEGMENT_HEADER_BYTES));
-      const foreign = header.pool !== this.#pool.options.poolId || header.disk !== shelf.number || header.segment !== segment;
-      if (foreign) this.#pool.options.log('warn', `${segmentPath(segment)} on disk ${shelf.number} belongs elsewhere: left alone`);
-      return foreign;
-    } catch (error) {
-      // A torn or damaged header: the records speak for themselves.
-      if (error instanceof DecodeError) return false;
-      throw error;
+  /** See `Storage.segments`. */
+  segments(disk: DiskNumber): SegmentUse[] {
+    const uses: SegmentUse[] = [];
+    for (const [key, { records, bytes, end, scanned }] of this.#sealed) {
+      const [number, segment] = key.split('/').map(Number);
+      if (number === disk && segment !== undefined && scanned)
+        uses.push({ disk, segment, bytes: end, liveBytes: bytes, liveRecords: records });
     }
+    for (const { id, retired, writing, end, liveBytes, liveRecords } of this.#pool.shelf(disk).own.values())
+      if (retired && writing === 0) uses.push({ disk, segment: id, bytes: end, liveBytes, liveRecords });
+    return uses.sort((a, b) => a.segment - b.segment);
   }
 
   /** See `Storage.freeRecord`. */

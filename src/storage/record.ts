@@ -133,6 +133,21 @@ export function encodePrefix(pool: Uuid, location: Location, shard: number): Buf
   return prefix;
 }
 
+/** The same for a record of which only the header is known. */
+export function prefixOf(pool: Uuid, header: RecordHeader): Buffer {
+  const { blob, codec, k, m, blobBytes, shard, disk, segment, offset } = header;
+  const nowhere = { disk: 0, segment: 0, offset: 0 };
+  const shards = Array.from({ length: k + m }, (_, each) => (each === shard ? { disk, segment, offset } : nowhere));
+  return encodePrefix(pool, { blob, codec, k, m, bytes: blobBytes, shards }, shard);
+}
+
+/** Why this block is not the header that begins with `prefix`. */
+export function headerDamage(block: Buffer, prefix: Uint8Array): 'ENODATA' | 'EBADMSG' | undefined {
+  if (block.length < RECORD_HEADER_BYTES) return 'ENODATA';
+  const good = headerCrc(block) === block.readUInt32LE(HEADER_CRC_OFFSET) && block.subarray(0, RECORD_PREFIX_BYTES).equals(prefix);
+  return good ? undefined : 'EBADMSG';
+}
+
 /** Could a record begin here? Cheap; `decodeHeader` decides. */
 export function looksLikeRecord(block: Buffer): boolean {
   return block.length >= RECORD_HEADER_BYTES && block.compare(RECORD_MAGIC, 0, RECORD_MAGIC.length, 0, RECORD_MAGIC.length) === 0;

@@ -12,7 +12,8 @@ export const SEGMENT_HEADER_BYTES = SHARD_ALIGN_BYTES;
 const MAGIC = Buffer.from('OSTKSEGM', 'latin1');
 const VERSION = 1;
 const CRC_OFFSET = SEGMENT_HEADER_BYTES - 4;
-const COUNTERS = 2 ** 20;
+/** Counters of one epoch's segments lie below this. */
+export const SEGMENT_COUNTERS = 2 ** 20;
 
 /** What a segment says of itself. */
 export interface SegmentHeader {
@@ -23,7 +24,7 @@ export interface SegmentHeader {
 
 /** Path of a segment below its disk's directory. */
 export function segmentPath(segment: SegmentId): string {
-  return `${SEGMENT_DIRECTORY}/${segmentEpoch(segment)}-${segment % COUNTERS}.seg`;
+  return `${SEGMENT_DIRECTORY}/${segmentEpoch(segment)}-${segment % SEGMENT_COUNTERS}.seg`;
 }
 
 /** The segment that a name in the segments' directory stands for; undefined: not ours. */
@@ -31,7 +32,7 @@ export function parseSegmentName(name: string): SegmentId | undefined {
   const match = /^([1-9][0-9]{0,6})-(0|[1-9][0-9]{0,6})\.seg$/.exec(name);
   const epoch = Number(match?.[1]);
   const counter = Number(match?.[2]);
-  return match && epoch <= EPOCH_MAX && counter < COUNTERS ? makeSegmentId(epoch, counter) : undefined;
+  return match && epoch <= EPOCH_MAX && counter < SEGMENT_COUNTERS ? makeSegmentId(epoch, counter) : undefined;
 }
 
 export function encodeSegmentHeader({ pool, disk, segment }: SegmentHeader): Buffer {
@@ -41,7 +42,7 @@ export function encodeSegmentHeader({ pool, disk, segment }: SegmentHeader): Buf
   block.writeUInt32LE(disk, 12);
   block.set(uuidBytes(pool), 16);
   block.writeUInt32LE(segmentEpoch(segment), 32);
-  block.writeUInt32LE(segment % COUNTERS, 36);
+  block.writeUInt32LE(segment % SEGMENT_COUNTERS, 36);
   block.writeUInt32LE(headerCrc(block), CRC_OFFSET);
   return block;
 }
@@ -55,7 +56,7 @@ export function decodeSegmentHeader(block: Buffer): SegmentHeader {
   const disk = block.readUInt32LE(12);
   const epoch = block.readUInt32LE(32);
   const counter = block.readUInt32LE(36);
-  if (disk === 0 || disk > 0xffff || epoch === 0 || epoch > EPOCH_MAX || counter >= COUNTERS)
+  if (disk === 0 || disk > 0xffff || epoch === 0 || epoch > EPOCH_MAX || counter >= SEGMENT_COUNTERS)
     throw new DecodeError(`segment ${epoch}-${counter} on disk ${disk}`);
   return { pool: block.toString('hex', 16, 32) as Uuid, disk, segment: makeSegmentId(epoch, counter) };
 }

@@ -47,11 +47,13 @@ export class Segment {
   readonly file: DiskFile;
   /** Records that were written or are being written, and not freed; a hint, see freeing.ts. */
   liveRecords = 0;
-  /** Stores that have taken space and not finished. */
-  writing = 0;
+  /** Of those records. */
+  liveBytes = 0;
   retired = false;
   /** By offset of the record. */
   readonly #unsynced = new Map<number, UnsyncedShard>();
+  /** Offsets that stores have taken and not finished with. */
+  readonly #writing = new Set<number>();
   readonly #tally: Tally;
   readonly #bytesMax: number;
   #distrusted = false;
@@ -89,6 +91,18 @@ export class Segment {
     return this.#end;
   }
 
+  /** Stores that have taken space and not finished. */
+  get writing(): number {
+    return this.#writing.size;
+  }
+
+  /** In front of it no record is being written. */
+  get writtenEnd(): number {
+    let end = this.#end;
+    for (const offset of this.#writing) end = Math.min(end, offset);
+    return end;
+  }
+
   /** Bytes allocated for records to come. */
   get unfilledBytes(): number {
     return this.retired || !this.trusted ? 0 : this.#allocatedEnd - this.#end;
@@ -109,7 +123,8 @@ export class Segment {
     const offset = this.#end;
     this.#end += bytes;
     this.liveRecords++;
-    this.writing++;
+    this.liveBytes += bytes;
+    this.#writing.add(offset);
     return offset;
   }
 
@@ -145,7 +160,7 @@ export class Segment {
     assert(this.trusted && offset < this.#end && !this.#unsynced.has(offset), `record at ${offset} of segment ${this.id}`);
     this.#unsynced.set(offset, shard);
     this.#tally.unsyncedBytes += shard.bytes;
-    this.writing--;
+    this.#writing.delete(offset);
   }
 
   /** What a sync that begins now covers: hand it to `synced` when it succeeded. */
@@ -173,8 +188,21 @@ export class Segment {
   }
 
   /** A store gave up a record that it had taken space for. */
-  gaveUp(): void {
-    this.writing--;
+  gaveUp(offset: number, bytes: number): void {
+    this.#writing.delete(offset);
+    this.freed(bytes);
+  }
+
+  /** What a walk over the file found. */
+  counted(records: number, bytes: number): void {
+    this.liveRecords = records;
+    this.liveBytes = bytes;
+  }
+
+  /** A record is no more. */
+  freed(bytes: number): void {
+    this.liveRecords--;
+    this.liveBytes -= bytes;
   }
 
   /** Takes no more records; gives back what is allocated behind the last one. */
@@ -187,7 +215,7 @@ export class Segment {
 
   /** Closes the handle if nothing needs it any more. */
   async closeIfDone(): Promise<void> {
-    if (this.#closed || !this.retired || this.writing > 0 || this.#unsynced.size > 0) return;
+    if (this.#closed || !this.retired || this.#writing.size > 0 || this.#unsynced.size > 0) return;
     this.#closed = true;
     await this.file.close().catch(() => undefined);
   }

@@ -1,5 +1,6 @@
 /** The data plane's public face: immutable blobs in, verified bytes out. README.md beside this file has the formats. */
 import type { BlobId, DiskNumber, SegmentId } from '../base/ids.js';
+import type { ErrnoName } from '../base/errors.js';
 import type { Location } from '../base/location.js';
 
 /** A stored blob. `missing`: shard numbers that did not land (recorded as disk 0 in the location); the caller records it as endangered. */
@@ -8,7 +9,7 @@ export interface StoredBlob {
   readonly missing: readonly number[];
 }
 
-/** A data shard's record as the background scan of segments sees it. */
+/** A shard's record as the background scan of segments sees it. */
 export interface FoundRecord {
   readonly blob: BlobId;
   readonly shard: number;
@@ -17,6 +18,82 @@ export interface FoundRecord {
   readonly offset: number;
   /** Header and frames. */
   readonly bytes: number;
+}
+
+/** How far a scan of one disk has come: everything in front of it was seen. Segments go by their numbers. */
+export interface RecordCursor {
+  readonly segment: SegmentId;
+  /** Where in the segment file the scan goes on. */
+  readonly offset: number;
+}
+
+/** A record whose header is whole. bad: a frame does not match its checksum, or cannot be read (`code` says which). */
+export interface ScannedShard extends FoundRecord {
+  readonly kind: 'record';
+  readonly state: 'good' | 'bad';
+  /** Why it is bad: EBADMSG, ENODATA (the file ends early) or the error of the read. */
+  readonly code: ErrnoName | undefined;
+  /** What the header says of its blob; enough to put locations together again without an index. */
+  readonly codec: number;
+  readonly k: number;
+  readonly m: number;
+  readonly blobBytes: number;
+  readonly cursor: RecordCursor;
+}
+
+/** Bytes that are neither zeros nor a record: a damaged header, a torn tail, something unreadable. What they were only the index can tell. */
+export interface ScannedStray {
+  readonly kind: 'stray';
+  readonly disk: DiskNumber;
+  readonly segment: SegmentId;
+  readonly offset: number;
+  readonly bytes: number;
+  /** EBADMSG, or the error of the read. */
+  readonly code: ErrnoName;
+  readonly cursor: RecordCursor;
+}
+
+/** A segment was seen to its end. */
+export interface ScannedSegment {
+  readonly kind: 'segment';
+  readonly disk: DiskNumber;
+  readonly segment: SegmentId;
+  /** This is the `index`th (from 0) of `count` segments of the disk. */
+  readonly index: number;
+  readonly count: number;
+  /** Length of the file. */
+  readonly bytes: number;
+  readonly cursor: RecordCursor;
+}
+
+/** What a scan of a disk yields. */
+export type ScannedRecord = ScannedShard | ScannedStray | ScannedSegment;
+
+export interface ScanOptions {
+  /** false: only headers are read and checked, and every record with a whole one is called good. Default true. */
+  readonly frames?: boolean;
+}
+
+/** A shard that is not as its location says. */
+export interface ShardDamage {
+  readonly shard: number;
+  readonly code: ErrnoName;
+}
+
+export interface RebuildOptions {
+  /** Disks that get none of the shards. Draining and failed ones never do. */
+  readonly avoid?: ReadonlySet<DiskNumber>;
+}
+
+/** One segment file of a disk. */
+export interface SegmentUse {
+  readonly disk: DiskNumber;
+  readonly segment: SegmentId;
+  /** From its start to behind its last record. */
+  readonly bytes: number;
+  /** Of records that were not freed. */
+  readonly liveBytes: number;
+  readonly liveRecords: number;
 }
 
 /** Pool space in bytes. */
@@ -73,9 +150,31 @@ export interface Storage {
   /**
    * Writes missing or bad shards anew (on other disks where needed), and resolves with the new location; the old one stays valid. `missing` names those
    * that found no place; one of them that had a place keeps it.
+   * A shard that is good where it is can be moved the same way: it is copied, and its old place stays valid until it is freed. A corrupt record
+   * is set aside (see `setAside`) on the way.
    * @throws OperatingError EIO: fewer than k shards are good, or no disk is there for any of them; ENOSPC: none has room.
    */
-  rebuild(location: Location, shards: readonly number[]): Promise<StoredBlob>;
+  rebuild(location: Location, shards: readonly number[], options?: RebuildOptions): Promise<StoredBlob>;
+  /**
+   * Which of the shards that have a place are not there, on disks that are in? `headers` looks whether each record is in its place; `frames` reads
+   * and verifies all of it. Reports nothing to `onDamage`.
+   */
+  inspect(location: Location, depth: 'headers' | 'frames'): Promise<ShardDamage[]>;
+  /**
+   * Everything on one disk that is in, in the order of the disk: segments of all epochs, those that grow as far as they were written when the scan
+   * came to them. Every frame is verified, off the main thread; what cannot be read is reported and stepped over. The reader sets the pace:
+   * little is read ahead of it. A record that is freed meanwhile is not damage.
+   * @param after goes on behind this
+   * @throws OperatingError ENODEV: the disk is out, or leaves; its own error when nothing on it can be read
+   */
+  scanRecords(disk: DiskNumber, after?: RecordCursor, options?: ScanOptions): AsyncIterable<ScannedRecord>;
+  /**
+   * Keeps a copy of a corrupt record (or of stray bytes) for inspection, in `damaged/` on its disk. Bounded; the oldest go. True when it is kept now,
+   * false when it could not be: the disk has no room, or is out.
+   */
+  setAside(record: Pick<FoundRecord, 'disk' | 'segment' | 'offset' | 'bytes'>): Promise<boolean>;
+  /** Segments of earlier epochs on a disk that were scanned since the start (see `scan`), and those of this epoch that take no more records. */
+  segments(disk: DiskNumber): SegmentUse[];
   /** All records of segments made before this leadership, disk by disk; for finding what nothing references. */
   scan(): AsyncIterable<FoundRecord>;
   /** Gives one unreferenced record's space back. */

@@ -35,6 +35,8 @@ export interface WriteRequest {
   readonly shards: readonly number[];
   /** The blob's whole content. */
   readonly data: Uint8Array;
+  /** Disks that get none of the shards. */
+  readonly avoid?: ReadonlySet<DiskNumber> | undefined;
   /** Where the blob has unsynced shards already: its location is brought up to date. */
   readonly blob?: LiveBlob;
 }
@@ -154,7 +156,8 @@ export class Writer {
     const limit = this.#pool.zoneLimit(k, m);
     const online = space
       .dataMembers()
-      .filter(({ member, disk }) => disk && !used.has(member.number) && write.failed.get(member.number) !== disk);
+      .filter(({ member, disk }) => disk && !used.has(member.number) && write.failed.get(member.number) !== disk)
+      .filter(({ member }) => !request.avoid?.has(member.number));
     const roomy = online.filter(({ member }) => !write.full.has(member.number));
     const candidates = space.withRoom(roomy, recordBytesOf(bytes, k), reserveLeft[request.purpose]);
     const zoned = online.map(({ member }) => ({ disk: member.number, zone: member.zone }));
@@ -228,10 +231,10 @@ export class Writer {
     const { segment, offset } = place;
     write.landed.delete(shard);
     write.shards[shard] = MISSING;
-    segment.gaveUp();
-    segment.liveRecords--;
     const { k, bytes } = write.request.location;
-    if (segment.trusted) segment.file.punch(offset, recordBytesOf(bytes, k)).catch(() => undefined);
+    const recordBytes = recordBytesOf(bytes, k);
+    segment.gaveUp(offset, recordBytes);
+    if (segment.trusted) segment.file.punch(offset, recordBytes).catch(() => undefined);
   }
 
   #checkEnough(write: Write): void {

@@ -7,7 +7,7 @@ import { assert, must } from '../../src/base/assert.js';
 import { OperatingError, type ErrnoName } from '../../src/base/errors.js';
 import { makeBlobId, makeSegmentId, segmentEpoch, type BlobId } from '../../src/base/ids.js';
 import type { Location, ShardPlace } from '../../src/base/location.js';
-import type { FoundRecord, PoolCapacity, Storage, StoredBlob } from '../../src/storage/storage.js';
+import type { FoundRecord, PoolCapacity, ScannedRecord, SegmentUse, ShardDamage, Storage, StoredBlob } from '../../src/storage/storage.js';
 
 interface Kept {
   readonly data: Buffer;
@@ -179,6 +179,32 @@ export class MemoryStorage implements Storage {
     const now = { ...location, shards: location.shards.map((place, shard) => (shards.includes(shard) ? this.#place(shard) : place)) };
     this.#keep(now);
     return { location: now, missing: now.shards.flatMap(({ disk }, shard) => (disk === 0 ? [shard] : [])) };
+  }
+
+  async inspect(location: Location): Promise<ShardDamage[]> {
+    const kept = this.blobs.get(location.blob);
+    return location.shards.flatMap((place, shard) =>
+      place.disk === 0 || kept?.places.has(placeName(place)) ? [] : [{ shard, code: 'EBADMSG' as const }],
+    );
+  }
+
+  async *scanRecords(disk: number): AsyncIterable<ScannedRecord> {
+    for (const [blob, { data, places }] of [...this.blobs])
+      for (const { shard, place } of [...places.values()])
+        if (place.disk === disk) {
+          const { k, m } = this;
+          const cursor = { segment: place.segment, offset: place.offset + 4096 };
+          const header = { codec: 0, k, m, blobBytes: data.length };
+          yield { kind: 'record', state: 'good', code: undefined, blob, shard, ...place, bytes: 4096, ...header, cursor };
+        }
+  }
+
+  async setAside(): Promise<boolean> {
+    return true;
+  }
+
+  segments(): SegmentUse[] {
+    return [];
   }
 
   async *scan(): AsyncIterable<FoundRecord> {
