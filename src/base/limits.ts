@@ -109,6 +109,8 @@ export const WORKING_COMMIT_MS = 100;
 /** Its write-ahead file is copied into the database in the background after so many of these, and starts over once it is so long. */
 export const WORKING_CHECKPOINT_COMMITS = 8;
 export const WORKING_WAL_BYTES = 32 * MiB;
+/** It cannot start over while a view is open (check, export). Past this the view is given up, so that the state folder does not fill. */
+export const WORKING_VIEW_WAL_BYTES_MAX = 1024 * MiB;
 /** Page cache of each durable replica; there are up to five and more of them. */
 export const REPLICA_CACHE_BYTES = 1 * MiB;
 /** A replica up to this size is verified row by row when it is opened (below a second); a larger one when it is copied from. */

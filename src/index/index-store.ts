@@ -34,6 +34,17 @@ export interface Committed<T> {
   readonly position: number;
 }
 
+/** The committed state as it was at one position of the log: what is committed later does not show. To be closed soon. */
+export interface IndexView {
+  /** Where in the log it stands. */
+  readonly position: number;
+  /** Epoch of the entry at that position. */
+  readonly epoch: number;
+  get(key: Uint8Array): Promise<Buffer | undefined>;
+  scan(range: Range): Promise<Row[]>;
+  close(): void;
+}
+
 export interface IndexStore {
   readonly writable: boolean;
   /**
@@ -46,6 +57,11 @@ export interface IndexStore {
   /** Reads of the committed state. */
   get(key: Uint8Array): Promise<Buffer | undefined>;
   scan(range: Range): Promise<Row[]>;
+  /**
+   * The state as of now, for whoever reads all of it (check, export). Commits go on meanwhile, and take room until it is closed.
+   * @throws OperatingError EBUSY from a read when too much was committed since; begin anew
+   */
+  view(): IndexView;
   /** Resolves when everything committed up to `position` (default: all so far) is durable. */
   durable(position?: number): Promise<void>;
   /** Position up to which everything is durable. */

@@ -16,7 +16,7 @@ import { assert } from '../base/assert.js';
 import { OperatingError } from '../base/errors.js';
 import type { QuorumLog } from '../quorum/quorum-log.js';
 import { WRITES_BYTES_MAX } from './entry.js';
-import type { Committed, IndexStore, Range, Row, Transaction } from './index-store.js';
+import type { Committed, IndexStore, IndexView, Range, Row, Transaction } from './index-store.js';
 import type { ReadableReplica } from './readable-replica.js';
 import { Turns } from './turns.js';
 import { WriteSet } from './write-set.js';
@@ -87,6 +87,20 @@ class LogIndex implements IndexStore {
 
   async scan(range: Range): Promise<Row[]> {
     return this.#working.scan(range);
+  }
+
+  view(): IndexView {
+    const view = this.#working.view();
+    const { position, epoch } = view.point;
+    return {
+      position,
+      epoch,
+      get: async (key) => view.get(key),
+      scan: async (range) => view.scan(range),
+      close: () => {
+        view.close();
+      },
+    };
   }
 
   durable(position?: number): Promise<void> {

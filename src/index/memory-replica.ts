@@ -10,7 +10,7 @@ import type { DurableReplica, LogEntry, LogPoint, ReplicaStore } from '../quorum
 import { visitWrites } from './entry.js';
 import type { Range, Row } from './index-store.js';
 import { emptyPoint, follows } from './point.js';
-import type { ReadableReplica } from './readable-replica.js';
+import type { ReadableReplica, ReplicaView } from './readable-replica.js';
 import { checkRange } from './readable-replica.js';
 import { SortedRows } from './sorted-rows.js';
 
@@ -35,6 +35,17 @@ class MemoryRows {
     for (const [key, value] of source?.rows.entries() ?? []) this.rows.set(key, value);
     this.point = source === undefined ? emptyPoint : source.point;
   }
+}
+
+function scanRows({ rows }: MemoryRows, range: Range): Row[] {
+  checkRange(range);
+  const { start, end, limit, reverse } = range;
+  const found: Row[] = [];
+  for (const [key, value] of reverse === true ? rows.entriesReverse(start, end) : rows.entries(start, end)) {
+    if (found.length === limit) break;
+    found.push({ key, value });
+  }
+  return found;
 }
 
 /** A working replica in memory. Starts unusable, as after a boot, unless `empty`. */
@@ -67,14 +78,20 @@ export class MemoryWorkingReplica implements ReadableReplica {
   }
 
   scan(range: Range): Row[] {
-    checkRange(range);
-    const { start, end, limit, reverse } = range;
-    const found: Row[] = [];
-    for (const [key, value] of reverse === true ? this.#state.rows.entriesReverse(start, end) : this.#state.rows.entries(start, end)) {
-      if (found.length === limit) break;
-      found.push({ key, value });
-    }
-    return found;
+    return scanRows(this.#state, range);
+  }
+
+  view(): ReplicaView {
+    const held = new MemoryRows();
+    held.become(this.#state);
+    return {
+      point: must(held.point, 'a replica that is read has a point'),
+      get: (key) => held.rows.get(key),
+      scan: (range) => scanRows(held, range),
+      close: () => {
+        held.rows.clear();
+      },
+    };
   }
 
   async close(): Promise<void> {

@@ -190,6 +190,12 @@ export class SqliteFile {
     this.#begin.run();
   }
 
+  /** Holds still what readers see, until `close`. */
+  beginReading(): void {
+    this.#db.exec('BEGIN');
+    this.meta();
+  }
+
   commit(): void {
     this.#commit.run();
   }

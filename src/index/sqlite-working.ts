@@ -21,13 +21,15 @@ import {
   WORKING_COMMIT_BYTES,
   WORKING_COMMIT_ENTRIES,
   WORKING_COMMIT_MS,
+  WORKING_VIEW_WAL_BYTES_MAX,
   WORKING_WAL_BYTES,
 } from '../base/limits.js';
 import type { DurableReplica, LogEntry, LogPoint } from '../quorum/state-machine.js';
 import { visitWrites } from './entry.js';
 import type { Range, Row } from './index-store.js';
 import { follows } from './point.js';
-import { checkRange, type ReadableReplica } from './readable-replica.js';
+import { checkRange, type ReadableReplica, type ReplicaView } from './readable-replica.js';
+import { SqliteView } from './sqlite-view.js';
 import { SqliteDurableReplica, type ReplicaLogger } from './sqlite-durable.js';
 import { asIndexError, isDamage } from './sqlite-error.js';
 import { SqliteFile } from './sqlite-file.js';
@@ -76,6 +78,8 @@ export class SqliteWorkingReplica implements ReadableReplica {
   #checkpointing = false;
   /** The write-ahead file is long: let it start over after the next commit. */
   #walIsLong = false;
+  /** Those that are open keep the write-ahead file from starting over. */
+  readonly #views = new Set<SqliteView>();
 
   /** Use `openWorkingReplica`. */
   constructor(options: WorkingReplicaOptions) {
@@ -155,6 +159,21 @@ export class SqliteWorkingReplica implements ReadableReplica {
     const file = this.#following();
     try {
       return file.scan(range.start, range.end, range.limit, range.reverse === true);
+    } catch (error) {
+      throw this.#fail(error);
+    }
+  }
+
+  view(): ReplicaView {
+    this.commit();
+    try {
+      const view = new SqliteView(this.#path, () => {
+        this.#views.delete(view);
+        // What was written meanwhile is copied by the thread first.
+        this.#walIsLong = false;
+      });
+      this.#views.add(view);
+      return view;
     } catch (error) {
       throw this.#fail(error);
     }
@@ -240,7 +259,8 @@ export class SqliteWorkingReplica implements ReadableReplica {
     this.#commitsSinceCheckpoint = 0;
     try {
       const walBytes = await this.#worker.request<'checkpoint'>({ kind: 'checkpoint', path: this.#path });
-      this.#walIsLong = walBytes >= WORKING_WAL_BYTES;
+      this.#walIsLong = walBytes >= WORKING_WAL_BYTES && this.#views.size === 0;
+      if (walBytes >= WORKING_VIEW_WAL_BYTES_MAX) for (const view of this.#views) view.giveUp();
     } catch (error) {
       // The write-ahead file grows until the next try; nothing is lost.
       if (this.#file !== undefined) this.#options.log('warn', 'checkpoint of the working replica failed', { error: String(error) });
@@ -266,6 +286,7 @@ export class SqliteWorkingReplica implements ReadableReplica {
     this.#openEntries = 0;
     this.#openBytes = 0;
     this.#walIsLong = false;
+    for (const view of this.#views) view.giveUp();
     // Closing rolls back what was not committed.
     this.#file?.close();
     this.#file = undefined;

@@ -102,6 +102,32 @@ for (const { name, make } of engines) {
     await working.close();
   });
 
+  t.test(`${name}: a view stays as it was while commits go on`, async (t) => {
+    const engine = await make();
+    t.teardown(() => engine.remove());
+    const random = seededRandom(23);
+    const working = await engine.working();
+    await working.rebuildFrom(undefined);
+    const log = new FakeLog(working);
+    const store = createIndexStore(log, working);
+    const model = new Model();
+    for (let i = 0; i < 100; i++) await randomTransaction(t, store, model, random);
+    const before = model.copy();
+    const view = store.view();
+    t.equal(view.position, store.headPosition);
+    t.equal(view.epoch, log.head.epoch);
+    // Far more than the thread's checkpoints and the write-ahead file's restarts need.
+    for (let i = 0; i < 2000; i++) await randomTransaction(t, store, model, random);
+    t.not(shown(model.scan(everything)).join(), shown(before.scan(everything)).join(), 'the store went on');
+    t.same(shown(await view.scan(everything)), shown(before.scan(everything)));
+    for (const [key, value] of before.rows) t.same(await view.get(Buffer.from(key, 'hex')), value);
+    view.close();
+    const next = store.view();
+    t.same(shown(await next.scan(everything)), shown(model.scan(everything)));
+    next.close();
+    await working.close();
+  });
+
   t.test(`${name}: durable replicas follow in batches, come back, and are copied`, async (t) => {
     const engine = await make();
     t.teardown(() => engine.remove());

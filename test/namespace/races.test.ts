@@ -61,6 +61,7 @@ t.test('a commit between two looks at the manifest', async (test) => {
     transact: (body) => index.transact(body),
     get: (key) => index.get(key),
     durable: (position) => index.durable(position),
+    view: () => index.view(),
     async scan(range) {
       const rows = await index.scan(range);
       if (hold !== undefined && range.start[0] === TABLES.extent && range.reverse === true) {
