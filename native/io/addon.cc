@@ -2,6 +2,7 @@
 // src/base/native-io.ts is the typed other side and documents each function.
 #include "arguments.h"
 #include "environment.h"
+#include "service.h"
 #include "shared-memory.h"
 
 #include <chrono>
@@ -18,24 +19,6 @@ constexpr int64_t kSafe = (int64_t{1} << 53) - 1;
 constexpr int64_t kTransferBytesMax = 64 * 1024 * 1024;
 constexpr size_t kTransferBuffersMax = 512;
 constexpr size_t kRecordColumns = 4;
-
-napi_value number(napi_env env, int64_t value) {
-  napi_value result;
-  check(napi_create_int64(env, value, &result));
-  return result;
-}
-
-napi_value boolean(napi_env env, bool value) {
-  napi_value result;
-  check(napi_get_boolean(env, value, &result));
-  return result;
-}
-
-napi_value undefined(napi_env env) {
-  napi_value result;
-  check(napi_get_undefined(env, &result));
-  return result;
-}
 
 // ── Codec ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -408,6 +391,10 @@ napi_value isTmpfsDirectory(const Arguments& args, Environment&) { return boolea
 
 napi_value becomeIoFlusher(const Arguments& args, Environment&) { return boolean(args.env, setIoFlusher()); }
 
+napi_value sendDatagramTo(const Arguments& args, Environment&) { return number(args.env, sendDatagram(args.text(0), args.text(1))); }
+
+napi_value becomeProgram(const Arguments& args, Environment&) { return number(args.env, become(args.text(0), args.texts(1), args.texts(2))); }
+
 // ── Registration ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 using Function = napi_value (*)(const Arguments&, Environment&);
@@ -475,6 +462,8 @@ void define(napi_env env, napi_value exports) {
       method<unmapSharedMemory>("unmapShared"),
       method<isTmpfsDirectory>("isTmpfs"),
       method<becomeIoFlusher>("setIoFlusher"),
+      method<sendDatagramTo>("sendDatagram"),
+      method<becomeProgram>("become"),
       {"busyWord", nullptr, nullptr, nullptr, nullptr, word, napi_enumerable, nullptr},
   };
   check(napi_define_properties(env, exports, std::size(properties), properties));

@@ -1,4 +1,4 @@
-// Taking JavaScript values apart. Whatever is not as it must be throws into JavaScript and unwinds with `Thrown`.
+// Taking JavaScript values apart, and making plain ones. Whatever is not as it must be throws into JavaScript and unwinds with `Thrown`.
 #ifndef OSTRAKA_IO_ARGUMENTS_H
 #define OSTRAKA_IO_ARGUMENTS_H
 
@@ -67,14 +67,12 @@ class Arguments {
   }
 
   // A string without NUL, shorter than PATH_MAX.
-  std::string text(size_t at) const {
-    size_t length;
-    if (napi_get_value_string_utf8(env, value(at), nullptr, 0, &length) != napi_ok || length >= 4096)
-      throwType(env, "argument " + std::to_string(at) + " is not a string or too long");
-    std::string result(length + 1, '\0');
-    check(napi_get_value_string_utf8(env, value(at), &result[0], length + 1, &length));
-    result.resize(length);
-    if (result.find('\0') != std::string::npos) throwType(env, "argument " + std::to_string(at) + " holds a NUL");
+  std::string text(size_t at) const { return textOf(value(at), 4095, "argument " + std::to_string(at)); }
+
+  // An array of strings without NUL, such as a program's arguments or environment.
+  std::vector<std::string> texts(size_t at) const {
+    std::vector<std::string> result;
+    for (napi_value element : elements(at, 65536)) result.push_back(textOf(element, 128 * 1024, "an element of argument " + std::to_string(at)));
     return result;
   }
 
@@ -115,6 +113,17 @@ class Arguments {
   }
 
  private:
+  std::string textOf(napi_value value, size_t most, const std::string& what) const {
+    size_t length;
+    if (napi_get_value_string_utf8(env, value, nullptr, 0, &length) != napi_ok || length > most)
+      throwType(env, what + " is not a string or too long");
+    std::string result(length + 1, '\0');
+    check(napi_get_value_string_utf8(env, value, &result[0], length + 1, &length));
+    result.resize(length);
+    if (result.find('\0') != std::string::npos) throwType(env, what + " holds a NUL");
+    return result;
+  }
+
   void* typed(napi_value array, napi_typedarray_type wanted, size_t* count, const std::string& what) const {
     bool isTyped = false;
     check(napi_is_typedarray(env, array, &isTyped));
@@ -128,6 +137,26 @@ class Arguments {
   napi_value values_[kMax];
   size_t count_;
 };
+
+// Making results.
+
+inline napi_value number(napi_env env, int64_t value) {
+  napi_value result;
+  check(napi_create_int64(env, value, &result));
+  return result;
+}
+
+inline napi_value boolean(napi_env env, bool value) {
+  napi_value result;
+  check(napi_get_boolean(env, value, &result));
+  return result;
+}
+
+inline napi_value undefined(napi_env env) {
+  napi_value result;
+  check(napi_get_undefined(env, &result));
+  return result;
+}
 
 }  // namespace ostraka
 

@@ -227,3 +227,10 @@ export const FUSE_READAHEAD_BYTES = 4 * MiB;
 export const MEMORY_CHECK_INTERVAL_MS = 100;
 /** So much of them may: a collection takes some 20 ms, and at full speed this much comes up a few times a second. */
 export const MEMORY_GARBAGE_BYTES_MAX = 8 * MiB;
+
+/** The service manager's watchdog gets so many signs of life in the time in which it wants one: three may come late. */
+export const SIGNS_OF_LIFE_PER_LIMIT = 4;
+/** The line that `systemctl status` shows is brought up to date this often. */
+export const SERVICE_STATUS_INTERVAL_MS = 10_000;
+/** … and is cut at this length: a screen's width or two. */
+export const SERVICE_STATUS_CHARACTERS_MAX = 300;

@@ -118,6 +118,17 @@ export interface NativeIo {
   isTmpfs(directory: string): boolean;
   /** PR_SET_IO_FLUSHER for the calling thread and those it starts. False where not permitted. */
   setIoFlusher(): boolean;
+  /**
+   * Sends one datagram to a Unix socket; a path that begins with "@" is in the abstract name space. Does not wait: -EAGAIN when the receiver's
+   * queue is full.
+   */
+  sendDatagram(path: string, text: string): Status;
+  /**
+   * execve(2): this process becomes another program, with nothing but its standard streams. Comes back only with a negative errno.
+   * @param args the first one is the program's own name
+   * @param environment NAME=VALUE each
+   */
+  become(program: string, args: readonly string[], environment: readonly string[]): Status;
 }
 
 const modulePath = join(packageRoot, 'native', 'io', 'build', 'Release', 'ostraka_io.node');

@@ -3,10 +3,12 @@ import { readdir, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { OperatingError, asOperatingError } from '../base/errors.js';
-import { launchDaemon, type Launched } from '../daemon/launch.js';
+import type { Folders } from '../daemon/folders.js';
+import { becomeDaemon, launchDaemon, type Launched } from '../daemon/launch.js';
 import { mountOptionNames, parseMountOptions } from '../daemon/mount-options.js';
 import { readDefinition } from '../daemon/pool-definition.js';
 import { refuseMountedPool } from '../daemon/pool-status.js';
+import { serviceManagerOf } from '../daemon/service-manager.js';
 import { mountsAt } from '../frontend/fuse/mount-table.js';
 import { isStaleMount } from '../frontend/fuse/stale-mount.js';
 import type { Context } from './context.js';
@@ -22,10 +24,12 @@ export function addMount(program: Command, context: Context): void {
     .description('mount a pool; returns when the mount is usable')
     .argument('<NAME>', 'the pool')
     .argument('<MOUNTPOINT>', 'an empty directory')
-    .option('--foreground', 'stay, log to standard error, unmount on Ctrl-C')
+    .option('--foreground', 'stay, log to standard error, unmount on Ctrl-C; what a service runs')
     .option('-o, --options <OPT,...>', `mount options: ${mountOptionNames}`, (value: string, before: string[]) => [...before, value], [])
     .addHelpText('after', '\nExample:\n  ostraka mount photos /srv/photos\n  ostraka mount photos /srv/photos -o ro,allow_other\n')
     .action(async (name: string, mountpoint: string, options: MountArguments) => {
+      if (options.foreground === true && serviceManagerOf(process.env, process.pid) !== undefined)
+        throw await mountAsService(context, name, mountpoint, options.options ?? []);
       const launched = await mountPool(context, name, mountpoint, options.options ?? [], options.foreground === true);
       if (options.foreground === true) await stayWith(launched);
       else
@@ -33,6 +37,32 @@ export function addMount(program: Command, context: Context): void {
           `Pool "${name}" is mounted at ${resolve(mountpoint)}${launched.readOnlyReason === undefined ? '' : ', read-only'}.`,
         );
     });
+}
+
+interface CheckedMount {
+  readonly folders: Folders;
+  readonly pool: string;
+  readonly mountpoint: string;
+  readonly mountOptions: string;
+}
+
+/** What can be checked before there is a daemon. */
+async function checkMount(folders: Folders, pool: string, mountpoint: string, optionLists: readonly string[]): Promise<CheckedMount> {
+  const { nonEmpty } = parseMountOptions(optionLists);
+  await refuseMountedPool(folders, await readDefinition(folders, pool));
+  const target = resolve(mountpoint);
+  await checkMountpoint(target, nonEmpty);
+  return { folders, pool, mountpoint: target, mountOptions: optionLists.join(',') };
+}
+
+/** Started by a service manager: this process becomes the daemon, which speaks to it. Comes back only with an error. */
+async function mountAsService(
+  { folders }: Context,
+  name: string,
+  mountpoint: string,
+  optionLists: readonly string[],
+): Promise<OperatingError> {
+  return becomeDaemon(await checkMount(folders, name, mountpoint, optionLists));
 }
 
 /** Checks what can be checked before a process is started, and starts the daemon. Warnings go to the output. */
@@ -43,17 +73,8 @@ export async function mountPool(
   optionLists: readonly string[],
   foreground: boolean,
 ): Promise<Launched> {
-  const mountOptions = optionLists.join(',');
-  const { nonEmpty } = parseMountOptions(optionLists);
-  const definition = await readDefinition(folders, name);
-  await refuseMountedPool(folders, definition);
-  const target = resolve(mountpoint);
-  await checkMountpoint(target, nonEmpty);
   const launched = await launchDaemon({
-    folders,
-    pool: name,
-    mountpoint: target,
-    mountOptions,
+    ...(await checkMount(folders, name, mountpoint, optionLists)),
     foreground,
     progress: (text) => {
       output.line(text);

@@ -14,6 +14,7 @@ import { rm, writeFile } from 'node:fs/promises';
 import { must } from '../base/assert.js';
 import { systemClock } from '../base/clock.js';
 import { asOperatingError, OperatingError } from '../base/errors.js';
+import { probePath } from '../base/native-fuse.js';
 import { nativeIo } from '../base/native-io.js';
 import { mountFuse, type FuseMount } from '../frontend/fuse/mount.js';
 import { cleanStaleMount } from '../frontend/fuse/stale-mount.js';
@@ -46,6 +47,8 @@ export interface DaemonOptions {
 }
 
 export class Daemon {
+  /** Resolves when nothing is served any more and the pool begins to close. */
+  readonly closing: Promise<void>;
   /** Resolves when the daemon has stopped; rejects when what was committed could not be made durable. */
   readonly stopped: Promise<void>;
   readonly #options: DaemonOptions;
@@ -59,10 +62,15 @@ export class Daemon {
   #stopping: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
   #released = false;
+  #probing: Promise<number> | undefined;
+  #closingResolve: () => void = () => undefined;
   #stoppedResolve: (closing: Promise<void>) => void = () => undefined;
 
   constructor(options: DaemonOptions) {
     this.#options = options;
+    this.closing = new Promise((resolve) => {
+      this.#closingResolve = resolve;
+    });
     this.stopped = new Promise((resolve) => {
       this.#stoppedResolve = resolve;
     });
@@ -146,6 +154,16 @@ export class Daemon {
     });
   }
 
+  /** Resolves when a request has gone through the mount and back; it hangs as long as that does. Without a mount, or where it has ended, at once. */
+  async probe(): Promise<void> {
+    const mount = this.#mount;
+    if (mount === undefined || this.#closing !== undefined || !(await mount.isMounted())) return;
+    this.#probing ??= probePath(mount.mountpoint).finally(() => {
+      this.#probing = undefined;
+    });
+    await this.#probing;
+  }
+
   get #work(): string {
     return this.#options.work ?? 'something';
   }
@@ -173,6 +191,8 @@ export class Daemon {
   async #unmount(lazy: boolean): Promise<void> {
     const mount = this.#mount;
     if (mount === undefined) return;
+    // While a request of ours is under way there, the mount is busy.
+    if (this.#probing !== undefined) await Promise.race([this.#probing, systemClock.sleep(LAZY_LIMIT_MS)]);
     try {
       await mount.unmount();
       return;
@@ -194,6 +214,7 @@ export class Daemon {
   /** Lets go of everything, once. */
   #close(): Promise<void> {
     this.#closing ??= this.#closeAll();
+    this.#closingResolve();
     this.#stoppedResolve(this.#closing);
     return this.#closing;
   }

@@ -8,7 +8,7 @@ import { open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { must } from '../base/assert.js';
-import { OperatingError } from '../base/errors.js';
+import { OperatingError, errnoName } from '../base/errors.js';
 import { MiB } from '../base/limits.js';
 import { nativeIo } from '../base/native-io.js';
 import { errorFrom, errorSchema } from './control-protocol.js';
@@ -80,29 +80,53 @@ function endOf(child: ChildProcess): Promise<number | NodeJS.Signals> {
   });
 }
 
+/** A service manager that started this command wants to hear of it, not of a daemon that it leaves behind. */
+function daemonEnvironment(): NodeJS.ProcessEnv {
+  const env = { ...process.env, ...DAEMON_ENVIRONMENT };
+  for (const name of ['NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID']) Reflect.deleteProperty(env, name);
+  return env;
+}
+
+function daemonArguments(options: Pick<LaunchOptions, 'pool' | 'mountpoint' | 'mountOptions' | 'work'>): string[] {
+  const { pool, mountpoint = '', mountOptions, work } = options;
+  return [...DAEMON_FLAGS, join(import.meta.dirname, 'main.js'), pool, mountpoint, mountOptions, ...(work === undefined ? [] : [work])];
+}
+
+/**
+ * Makes this very process the daemon, in the foreground: for a service manager, which then watches the daemon itself and not a command beside it. Standard
+ * streams and the environment stay. Comes back only with an error.
+ */
+export async function becomeDaemon(
+  options: Pick<LaunchOptions, 'folders' | 'pool' | 'mountOptions'> & { readonly mountpoint: string },
+): Promise<OperatingError> {
+  await ensureFolder(options.folders.state, false);
+  const io = nativeIo();
+  // Stays across execve; see `launchDaemon`.
+  io.setIoFlusher();
+  process.chdir('/');
+  const environment = Object.entries({ ...process.env, ...DAEMON_ENVIRONMENT }).map(([name, value]) => `${name}=${value ?? ''}`);
+  const status = io.become(process.execPath, [process.execPath, ...daemonArguments(options)], environment);
+  return new OperatingError(errnoName(-status), 'this process cannot become the daemon', { path: process.execPath });
+}
+
 /**
  * Resolves when the mount is usable; without one, when the control socket is.
  * @throws OperatingError what the daemon says, or EIO when it died at the start.
  */
 export async function launchDaemon(options: LaunchOptions): Promise<Launched> {
-  const { folders, pool, foreground, mountpoint, work } = options;
+  const { folders, pool, foreground, mountpoint } = options;
   await ensureFolder(folders.state, false);
   const logPath = poolPaths(folders, pool).log;
   const log = foreground ? undefined : await openLog(logPath);
   // Before the daemon's threads exist: memory reclaim must not wait for the file system that it serves. Needs privilege; does without.
   nativeIo().setIoFlusher();
-  const program = join(import.meta.dirname, 'main.js');
-  const child = spawn(
-    process.execPath,
-    [...DAEMON_FLAGS, program, pool, mountpoint ?? '', options.mountOptions, ...(work === undefined ? [] : [work])],
-    {
-      // A session of its own: Ctrl-C reaches the command, which asks the daemon to stop.
-      detached: true,
-      stdio: ['ignore', log?.fd ?? 'inherit', log?.fd ?? 'inherit', 'ipc'],
-      cwd: '/',
-      env: { ...process.env, ...DAEMON_ENVIRONMENT, ...(foreground && { OSTRAKA_FOREGROUND: '1' }) },
-    },
-  );
+  const child = spawn(process.execPath, daemonArguments(options), {
+    // A session of its own: Ctrl-C reaches the command, which asks the daemon to stop.
+    detached: true,
+    stdio: ['ignore', log?.fd ?? 'inherit', log?.fd ?? 'inherit', 'ipc'],
+    cwd: '/',
+    env: { ...daemonEnvironment(), ...(foreground && { OSTRAKA_FOREGROUND: '1' }) },
+  });
   const ended = endOf(child);
   await log?.close();
   const ready = await new Promise<Extract<LaunchMessage, { ready: unknown }>['ready']>((resolve, reject) => {

@@ -2,7 +2,7 @@
  * The daemon's process: NAME MOUNTPOINT OPTIONS, or NAME "" "" VERB to open the pool without a mount for the command VERB. `launch.ts` starts it and is
  * told over the IPC channel when the mount, or the control socket, is usable. Ends with 0 after a
  * clean stop (SIGTERM, SIGINT, the control socket, an unmount from outside), 1 when something could not be made durable, 70 after a bug: then the
- * next mount recovers, which is safe, and going on would not be.
+ * next mount recovers, which is safe, and going on would not be. As a service it speaks to systemd (`service-manager.ts`).
  */
 import { systemClock } from '../base/clock.js';
 import { asOperatingError } from '../base/errors.js';
@@ -10,14 +10,20 @@ import { errorMessage } from './control-protocol.js';
 import { Daemon } from './daemon.js';
 import { ownFolders } from './folders.js';
 import type { LaunchMessage } from './launch.js';
+import { showLife } from './liveness.js';
 import { stderrLog, type Log } from './logger.js';
 import { keepMemory } from './memory-keeper.js';
 import { parseMountOptions } from './mount-options.js';
 import { readDefinition } from './pool-definition.js';
+import { serviceManagerOf, type ServiceManager } from './service-manager.js';
+import { summaryOf } from './status-report.js';
 
 const EXIT_CLEAN = 0;
 const EXIT_NOT_DURABLE = 1;
 const EXIT_BUG = 70;
+
+/** A step of the start that says so may take this long. Reading a large index from slow disks takes minutes. */
+const START_STEP_LIMIT_MS = 10 * 60_000;
 
 /** Resolves when the message was handed over, or nobody listens any more. */
 function tell(message: LaunchMessage): Promise<void> {
@@ -63,17 +69,32 @@ function stopOnSignals(daemon: Daemon, log: Log): void {
   });
 }
 
+/** Tells the service manager how the pool is, until it stops. */
+async function serve(daemon: Daemon, manager: ServiceManager): Promise<void> {
+  const summary = async (): Promise<string> => summaryOf(await daemon.status());
+  await manager.ready(systemClock, await summary());
+  const end = showLife({ probe: () => daemon.probe(), summary }, manager, systemClock);
+  void daemon.closing.then(() => {
+    end();
+    manager.stopping();
+  });
+}
+
 async function main([name = '', mountpoint = '', options = '', work]: readonly string[]): Promise<number> {
   process.title = `ostraka ${name}`;
-  const log = stderrLog(name);
+  const log = await stderrLog(name);
   dieOfBugs(log);
   keepMemory(systemClock);
   const folders = ownFolders();
+  const manager = serviceManagerOf(process.env, process.pid);
   let daemon: Daemon;
   try {
     const definition = await readDefinition(folders, name);
     const mountOptions = parseMountOptions([options]);
-    const progress = (text: string): void => void tell({ progress: text });
+    const progress = (text: string): void => {
+      manager?.starting(text, START_STEP_LIMIT_MS);
+      void tell({ progress: text });
+    };
     daemon = new Daemon({ folders, definition, mountpoint: mountpoint === '' ? undefined : mountpoint, work, mountOptions, log, progress });
     await daemon.start();
   } catch (thrown) {
@@ -83,6 +104,7 @@ async function main([name = '', mountpoint = '', options = '', work]: readonly s
       path: error.path,
       stack: thrown instanceof Error ? thrown.stack : undefined,
     });
+    manager?.status(`Not mounted: ${error.message}`);
     await tell({ error: errorMessage(error) });
     return EXIT_NOT_DURABLE;
   }
@@ -95,6 +117,7 @@ async function main([name = '', mountpoint = '', options = '', work]: readonly s
       messages: out.map(({ path, reason }) => `disk ${path} is out${reason === null ? '' : `: ${reason}`}`),
     },
   });
+  if (manager !== undefined) await serve(daemon, manager);
   try {
     await daemon.stopped;
     return EXIT_CLEAN;

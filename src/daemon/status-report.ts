@@ -127,3 +127,10 @@ export function shownState(device: DiskState, member: MemberState, healing: bool
   if (device === 'suspect') return 'suspect';
   return healing ? 'healing' : 'online';
 }
+
+/** The pool in one line, for a service manager. */
+export function summaryOf({ state, mountpoint, health, disks, messages }: StatusReport): string {
+  const there = disks.filter(({ present }) => present).length;
+  const where = `${state === 'read-only' ? 'Read-only' : 'Mounted'} at ${mountpoint ?? '?'}`;
+  return [`${where}: health ${health}, ${there} of ${disks.length} disks.`, ...messages].join(' ');
+}
