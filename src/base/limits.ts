@@ -111,12 +111,14 @@ export const WORKING_CHECKPOINT_COMMITS = 8;
 export const WORKING_WAL_BYTES = 32 * MiB;
 /** It cannot start over while a view is open (check, export). Past this the view is given up, so that the state folder does not fill. */
 export const WORKING_VIEW_WAL_BYTES_MAX = 1024 * MiB;
-/** Page cache of each durable replica; there are up to five and more of them. */
-export const REPLICA_CACHE_BYTES = 1 * MiB;
+/** Page cache of the durable replica that is being written; one at a time. What does not fit is written before the end of a batch, with a sync more. */
+export const REPLICA_CACHE_BYTES = 4 * MiB;
 /** A replica up to this size is verified row by row when it is opened (below a second); a larger one when it is copied from. */
 export const REPLICA_CHECK_BYTES_MAX = 64 * MiB;
 /** Calls waiting for one replica; the log waits for each, so more is a bug. */
 export const REPLICA_CALLS_MAX = 16;
+/** A call on a replica that takes longer keeps its thread, and the other replicas get a new one: commits wait for them once LOG_AHEAD_BYTES_MAX are reached. */
+export const REPLICA_PATIENCE_MS = 2_000;
 /** A replica's thread that showed no progress for so long hangs in its disk. A sync of one large batch on a slow disk stays below it. */
 export const REPLICA_STALL_MS = 120_000;
 
@@ -188,7 +190,7 @@ export const LOG_BATCH_BYTES_MAX = 2 * MiB;
 /** Log files are allocated ahead in steps of this, so that most syncs change no allocation metadata. */
 export const LOG_PREALLOCATE_BYTES = 1 * MiB;
 /** One durable step of a voter's replica: large, so that rows that come and go cancel out. */
-export const REPLICA_APPLY_BYTES_MAX = 1 * MiB;
+export const REPLICA_APPLY_BYTES_MAX = 4 * MiB;
 /** … and this many entries. */
 export const REPLICA_APPLY_ENTRIES_MAX = 16_384;
 /** Durable replicas follow the barrier so late when nothing presses: what comes and goes within it is never written to them. */

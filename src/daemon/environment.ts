@@ -12,6 +12,7 @@ import { NativeStripeIo } from '../disk/native-stripe.js';
 import { nativeOpener } from '../disk/open-disk-set.js';
 import type { StripeIo } from '../disk/stripe.js';
 import type { ReadableReplica } from '../index/readable-replica.js';
+import { ReplicaThreads } from '../index/replica-threads.js';
 import { SqliteReplicaStore } from '../index/sqlite-durable.js';
 import { currentBootId, openWorkingReplica } from '../index/sqlite-working.js';
 import { openSharedJournal } from '../quorum/journal.js';
@@ -53,26 +54,27 @@ export interface PoolEnvironment {
 export type MakingEnvironment = Pick<PoolEnvironment, 'clock' | 'random' | 'opener' | 'replicas'>;
 
 /** This machine, for making a pool. */
-export function makingEnvironment(log: Log): MakingEnvironment {
+export function makingEnvironment(log: Log, threads = new ReplicaThreads(systemClock)): MakingEnvironment {
   return {
     clock: systemClock,
     random: systemRandom,
     opener: nativeOpener(systemClock),
-    replicas: new SqliteReplicaStore({ clock: systemClock, log }),
+    replicas: new SqliteReplicaStore({ clock: systemClock, log, threads }),
   };
 }
 
 /** This machine, for one pool. */
 export function nativeEnvironment(folders: Folders, { name, poolId }: PoolDefinition, log: Log): PoolEnvironment {
   const journalPath = async (): Promise<string> => join(await journalFolder(folders), journalName(poolId));
+  const threads = new ReplicaThreads(systemClock);
   return {
-    ...makingEnvironment(log),
+    ...makingEnvironment(log, threads),
     stripeIo: new NativeStripeIo(),
     owner: { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0, pid: process.pid },
     async openWorkingReplica() {
       await ensureFolder(folders.state, false);
       const directory = join(poolPaths(folders, name).working, poolId);
-      return openWorkingReplica({ directory, bootId: await currentBootId(), clock: systemClock, log });
+      return openWorkingReplica({ directory, bootId: await currentBootId(), clock: systemClock, log, threads });
     },
     async openJournal() {
       // A daemon of another version may have died with a journal of another size: what is in it counts.

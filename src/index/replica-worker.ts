@@ -1,11 +1,12 @@
 /**
- * The thread behind one replica: SQLite calls that may wait for a disk. Started by worker-client.ts, one for each durable replica and one for the working
- * replica; serves one request at a time. Says that it is alive while it works, so that a slow disk is told from a dead one.
+ * The thread behind the replicas: SQLite calls that may wait for a disk. Started by replica-thread.ts; serves one request at a time, for whichever replica it
+ * is. Says that it is alive while it works, so that a slow disk is told from a dead one. It has one file open at a time: where it hangs, it holds no
+ * other disk, and another thread can take the next request for any other replica.
  */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { parentPort } from 'node:worker_threads';
-import { assert, AssertionError, must } from '../base/assert.js';
+import { AssertionError, must } from '../base/assert.js';
 import { DecodeError } from '../base/bytes.js';
 import { REPLICA_CHECK_BYTES_MAX } from '../base/limits.js';
 import type { LogPoint } from '../quorum/state-machine.js';
@@ -15,12 +16,21 @@ import { DamagedFileError, DamagedSourceError, errnoOf, isDamage } from './sqlit
 import { addRow, removeRow, SqliteFile } from './sqlite-file.js';
 import { unpackEntries, type Job, type PackedEntries, type Reply, type Request } from './worker-jobs.js';
 
-/** The replica that is open: a durable one, or the working one for checkpoints. */
+/** The file that is open: a durable replica, or the working one for checkpoints. */
 let open: SqliteFile | undefined;
 
 function close(): void {
-  open?.close();
+  const file = open;
   open = undefined;
+  file?.close();
+}
+
+/** The file at `path`, which the last request has left open, or which is opened now. */
+function opened(path: string, use: 'working' | 'durable'): SqliteFile {
+  if (open?.path === path) return open;
+  close();
+  open = new SqliteFile(path, use, false);
+  return open;
 }
 
 /** Opens and verifies; undefined when the file is damaged. Other errors are thrown: they say nothing about the file. */
@@ -56,26 +66,31 @@ interface NetWrite {
   readonly value: Buffer | undefined;
 }
 
+/** The last batch: voters that follow in step are given the same one after the other. */
+let last: { batch: number; net: SortedRows<NetWrite> } | undefined;
+
 /** The last write to each key: rows that come and go within the batch never reach the disk. */
 function netEffect(entries: PackedEntries): SortedRows<NetWrite> {
+  if (last?.batch === entries.batch) return last.net;
+  if (last !== undefined) letGo();
   const net = new SortedRows<NetWrite>();
   unpackEntries(entries, (position, payload) => {
     visitWrites(payload, (key, value) => net.set(key, { position, value }));
   });
+  last = { batch: entries.batch, net };
   return net;
 }
 
-function apply(entries: PackedEntries, alive: () => void): void {
-  const file = must(open, 'no replica is open');
+function apply(path: string, entries: PackedEntries, alive: () => void): void {
+  const file = opened(path, 'durable');
   const net = netEffect(entries);
-  file.begin();
   try {
+    file.begin();
     const { point, contents } = file.meta();
     if (contents === undefined) throw new DamagedFileError(`${file.path} does not say what it holds`);
-    assert(
-      point.position === entries.from.position && Buffer.compare(point.chain, entries.from.chain) === 0,
-      'replica is not where it was',
-    );
+    // The file was opened anew perhaps, and may be an older one.
+    if (point.position !== entries.from.position || Buffer.compare(point.chain, entries.from.chain) !== 0)
+      throw new DamagedFileError(`${file.path} is not where it was`);
     let written = 0;
     for (const [key, { position, value }] of net.entries()) {
       const before = file.storedChecksum(key);
@@ -144,19 +159,16 @@ function check(path: string, alive: () => void): LogPoint | undefined {
 }
 
 function checkpoint(path: string): number {
-  if (open?.path !== path) {
-    close();
-    open = new SqliteFile(path, 'working', false);
-  }
-  return open.checkpoint().walBytes;
+  return opened(path, 'working').checkpoint().walBytes;
 }
 
 // A batch's shared memory stays as long as any thread that saw it has not collected its handle, and nothing tells V8 how large that is.
 setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc') as (options?: { type: 'minor' | 'major' }) => void;
 
-/** Lets go of the batch that was applied. */
+/** Lets go of the batch that was applied last. */
 function letGo(): void {
+  last = undefined;
   collect({ type: 'major' });
 }
 
@@ -165,11 +177,13 @@ function run(job: Job, alive: () => void): unknown {
     case 'open':
       return openDurable(job.path, job.create, alive);
     case 'apply':
-      apply(job.entries, alive);
-      letGo();
+      apply(job.path, job.entries, alive);
       return undefined;
     case 'close':
-      close();
+      if (job.path === undefined || open?.path === job.path) close();
+      return undefined;
+    case 'rest':
+      if (last !== undefined) letGo();
       return undefined;
     case 'copy':
       return copy(job.from, job.to, alive);

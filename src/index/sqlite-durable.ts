@@ -1,20 +1,22 @@
 /**
- * Durable replicas in SQLite: one file `replica.sqlite` in a directory of each voter's disk. The quorum log is the only caller. All SQLite calls run in a
- * thread of the replica's own, so that a disk that hangs holds up nobody else; names are made durable, renamed and removed by the disk.
+ * Durable replicas in SQLite: one file `replica.sqlite` in a directory of each voter's disk. The quorum log is the only caller. All SQLite calls run in
+ * `ReplicaThreads`, so that a disk that hangs holds up nobody else; names are made durable, renamed and removed by the disk.
  *
  *   open ──▶ standing at a point ──apply──▶ standing at a later point (one SQLite transaction)
  *     └────▶ without a point (damaged) ──rebuildFrom / reset──▶ standing
  *
  * A failed write or sync, damage, or a thread that hangs takes the point away: what nobody vouches for is not used (I4, I6). Without space it stays.
+ * A disk in which a thread hangs gets no other: it is refused until it comes back anew, as another `Disk`, or the call returns.
  */
 import { posix } from 'node:path';
 import { assert } from '../base/assert.js';
 import type { Clock } from '../base/clock.js';
-import { OperatingError } from '../base/errors.js';
+import { OperatingError, type ErrorDetail } from '../base/errors.js';
 import { REPLICA_CALLS_MAX } from '../base/limits.js';
 import type { Disk } from '../disk/disk.js';
 import type { DurableReplica, LogEntry, LogPoint, ReplicaStore } from '../quorum/state-machine.js';
-import { JobError, WorkerClient } from './worker-client.js';
+import { JobError } from './replica-thread.js';
+import { ReplicaThreads, type HangListener, type ReplicaClient } from './replica-threads.js';
 import { packEntries, type PackedEntries } from './worker-jobs.js';
 
 const FILE = 'replica.sqlite';
@@ -27,6 +29,8 @@ export type ReplicaLogger = (level: 'info' | 'warn' | 'error', message: string, 
 export interface ReplicaStoreOptions {
   readonly clock: Clock;
   readonly log: ReplicaLogger;
+  /** Shared with others; without it the store has its own. */
+  readonly threads?: ReplicaThreads;
 }
 
 /** Batches that were packed for one voter and will be asked for by the next. */
@@ -36,7 +40,7 @@ export class SqliteDurableReplica implements DurableReplica {
   readonly #voter: Disk;
   readonly #directory: string;
   readonly #log: ReplicaLogger;
-  readonly #worker: WorkerClient;
+  readonly #worker: ReplicaClient;
   /** Absolute path of the directory, for SQLite. */
   #base = '';
   #point: LogPoint | undefined;
@@ -45,17 +49,12 @@ export class SqliteDurableReplica implements DurableReplica {
   #calls = 0;
   #closed = false;
 
-  /** Use `createReplicaStore(…).open`. `stuck` is called if the replica's thread hangs. */
-  constructor(voter: Disk, directory: string, { clock, log }: ReplicaStoreOptions, stuck: () => void) {
+  /** Use `SqliteReplicaStore.open`. */
+  constructor(voter: Disk, directory: string, log: ReplicaLogger, threads: ReplicaThreads, listener: HangListener) {
     this.#voter = voter;
     this.#directory = directory;
     this.#log = log;
-    const detail = { disk: voter.directory, path: posix.join(directory, FILE), hint: 'the replica is made anew from another voter' };
-    this.#worker = new WorkerClient(clock, detail, () => {
-      voter.health.stalls++;
-      log('error', 'a replica hangs in its disk and is left behind', detail);
-      stuck();
-    });
+    this.#worker = threads.client(detailOf(voter, directory), listener);
   }
 
   get point(): LogPoint | undefined {
@@ -90,7 +89,7 @@ export class SqliteDurableReplica implements DurableReplica {
         packed.set(entries, batch);
       }
       try {
-        await this.#worker.request<'apply'>({ kind: 'apply', entries: batch });
+        await this.#worker.request<'apply'>({ kind: 'apply', path: this.#path(FILE), entries: batch });
         this.#point = batch.to;
       } catch (error) {
         if (error instanceof OperatingError && error.code !== 'ETIMEDOUT') this.#voter.health.writeErrors++;
@@ -105,7 +104,7 @@ export class SqliteDurableReplica implements DurableReplica {
     return this.#inTurn(async () => {
       const disk = this.#voter;
       this.#point = undefined;
-      await this.#worker.request<'close'>({ kind: 'close' });
+      await this.#letGo();
       await this.#removeAll([NEW_FILE, `${NEW_FILE}-journal`]);
       this.#base = await disk.externalPath(this.#directory);
       const point = await source.lend((from) => this.#worker.request<'copy'>({ kind: 'copy', from, to: this.#path(NEW_FILE) }));
@@ -123,7 +122,7 @@ export class SqliteDurableReplica implements DurableReplica {
   reset(): Promise<void> {
     return this.#inTurn(async () => {
       this.#point = undefined;
-      await this.#worker.request<'close'>({ kind: 'close' });
+      await this.#letGo();
       await this.#removeAll([FILE, JOURNAL]);
       this.#base = await this.#voter.externalPath(this.#directory);
       await this.#stand(true);
@@ -137,7 +136,7 @@ export class SqliteDurableReplica implements DurableReplica {
     await last;
     this.#point = undefined;
     try {
-      await this.#worker.request<'close'>({ kind: 'close' });
+      await this.#letGo();
     } catch (error) {
       // What was applied was durable before; a disk that fails now takes nothing away.
       this.#log('warn', 'a replica did not close', { disk: this.#voter.directory, error: String(error) });
@@ -182,6 +181,11 @@ export class SqliteDurableReplica implements DurableReplica {
     throw new OperatingError('EIO', 'the replica has no point', { disk: this.#voter.directory, path: posix.join(this.#directory, FILE) });
   }
 
+  /** No thread has the file open afterwards. */
+  async #letGo(): Promise<void> {
+    await this.#worker.request<'close'>({ kind: 'close', path: this.#path(FILE) });
+  }
+
   #path(name: string): string {
     return posix.join(this.#base, name);
   }
@@ -217,18 +221,41 @@ function parentOf(directory: string): string {
   return parent === '.' ? '' : parent;
 }
 
+function detailOf(voter: Disk, directory: string): ErrorDetail {
+  return { disk: voter.directory, path: posix.join(directory, FILE), hint: 'the replica is made anew from another voter' };
+}
+
 /** Opens durable replicas in SQLite. */
 export class SqliteReplicaStore implements ReplicaStore {
-  readonly #options: ReplicaStoreOptions;
-  /** Threads that hang in a dead disk; the process cannot end before their system calls return, unless it is killed. */
-  stuckThreads = 0;
+  readonly #log: ReplicaLogger;
+  readonly #threads: ReplicaThreads;
+  /** Disks in which a thread hangs now. */
+  readonly #hung = new WeakSet<Disk>();
 
-  constructor(options: ReplicaStoreOptions) {
-    this.#options = options;
+  constructor({ clock, log, threads }: ReplicaStoreOptions) {
+    this.#log = log;
+    this.#threads = threads ?? new ReplicaThreads(clock);
   }
 
+  /** @throws OperatingError ETIMEDOUT while an earlier call hangs in this disk. */
   async open(voter: Disk, directory: string): Promise<DurableReplica> {
-    const replica = new SqliteDurableReplica(voter, directory, this.#options, () => this.stuckThreads++);
+    const detail = detailOf(voter, directory);
+    if (this.#hung.has(voter))
+      throw new OperatingError('ETIMEDOUT', 'a call on its replica hangs in the disk', {
+        ...detail,
+        hint: 'the replica is used again when the call returns, or the disk is mounted anew',
+      });
+    const replica = new SqliteDurableReplica(voter, directory, this.#log, this.#threads, {
+      hung: () => {
+        voter.health.stalls++;
+        this.#hung.add(voter);
+        this.#log('error', 'a replica hangs in its disk; its thread is left behind', { ...detail, threads: this.#threads.stuck });
+      },
+      returned: () => {
+        this.#hung.delete(voter);
+        this.#log('info', 'a call on a replica that hung has returned', { ...detail, threads: this.#threads.stuck });
+      },
+    });
     try {
       await replica.open();
     } catch (error) {

@@ -33,7 +33,7 @@ import { SqliteView } from './sqlite-view.js';
 import { SqliteDurableReplica, type ReplicaLogger } from './sqlite-durable.js';
 import { asIndexError, isDamage } from './sqlite-error.js';
 import { SqliteFile } from './sqlite-file.js';
-import { WorkerClient } from './worker-client.js';
+import { ReplicaThreads, type ReplicaClient } from './replica-threads.js';
 
 export interface WorkingReplicaOptions {
   /** Absolute path of a directory that is this pool's own, on a disk of the machine. Created if it is not there. */
@@ -42,6 +42,8 @@ export interface WorkingReplicaOptions {
   readonly bootId: string;
   readonly clock: Clock;
   readonly log: ReplicaLogger;
+  /** Shared with the durable replicas; without it the working replica has its own. */
+  readonly threads?: ReplicaThreads;
 }
 
 const HINT = 'restart the daemon: it makes a new working replica from a voter';
@@ -66,7 +68,7 @@ export async function openWorkingReplica(options: WorkingReplicaOptions): Promis
 export class SqliteWorkingReplica implements ReadableReplica {
   readonly #options: WorkingReplicaOptions;
   readonly #path: string;
-  readonly #worker: WorkerClient;
+  readonly #worker: ReplicaClient;
   #file: SqliteFile | undefined;
   #point: LogPoint | undefined;
   /** Entries and bytes in the open SQLite transaction. */
@@ -86,8 +88,15 @@ export class SqliteWorkingReplica implements ReadableReplica {
     assert(/^[0-9a-zA-Z-]+$/.test(options.bootId), `not a boot id: ${options.bootId}`);
     this.#options = options;
     this.#path = join(options.directory, `working-${options.bootId}.sqlite`);
-    this.#worker = new WorkerClient(options.clock, { path: this.#path, hint: HINT }, () => {
-      options.log('error', 'the thread of the working replica hangs and is left behind', { path: this.#path });
+    const detail = { path: this.#path, hint: HINT };
+    const threads = options.threads ?? new ReplicaThreads(options.clock);
+    this.#worker = threads.client(detail, {
+      hung() {
+        options.log('error', 'the working replica hangs; its thread is left behind', detail);
+      },
+      returned() {
+        options.log('info', 'a call on the working replica that hung has returned', detail);
+      },
     });
   }
 
@@ -194,7 +203,7 @@ export class SqliteWorkingReplica implements ReadableReplica {
     const created = `${this.#path}.new`;
     try {
       this.#letGo();
-      await this.#worker.request<'close'>({ kind: 'close' });
+      await this.#worker.request<'close'>({ kind: 'close', path: this.#path });
       await this.#removeFiles();
       if (source !== undefined) {
         await source.lend((from) => this.#worker.request<'copy'>({ kind: 'copy', from, to: created }));
@@ -212,9 +221,13 @@ export class SqliteWorkingReplica implements ReadableReplica {
   }
 
   async close(): Promise<void> {
-    if (this.#point !== undefined && this.#file !== undefined) this.#commit(this.#file, false);
-    // The thread lets go last where it has the file open, so that the final checkpoint is its work.
+    if (this.#point !== undefined && this.#file !== undefined) {
+      this.#commit(this.#file, false);
+      // The copying is the thread's work; it lets go last, or copies nothing more.
+      if (!this.#checkpointing) await this.#checkpoint();
+    }
     this.#letGo();
+    await this.#worker.request<'close'>({ kind: 'close', path: this.#path }).catch(() => undefined);
     await this.#worker.end();
   }
 

@@ -5,6 +5,8 @@ import type { LogEntry, LogPoint } from '../quorum/state-machine.js';
 
 /** Entries as one run of shared memory: no copy at the border, and voters that follow in step share it. */
 export interface PackedEntries {
+  /** Names this batch within the process. */
+  readonly batch: number;
   /** For each data entry: position (f64), payload's length (u32), both little endian, then the payload. */
   readonly memory: SharedArrayBuffer;
   /** Where a replica stands before and behind these entries. */
@@ -12,14 +14,16 @@ export interface PackedEntries {
   readonly to: LogPoint;
 }
 
-/** One request. A thread serves one replica, one request at a time. */
+/** One request. A thread serves all replicas, one request at a time, and keeps the last file open. */
 export type Job =
   /** Opens the durable replica; `create`: a new one. Answers with its point, or undefined when it is damaged. */
   | { readonly kind: 'open'; readonly path: string; readonly create: boolean }
-  /** Applies entries to the open durable replica in one transaction. */
-  | { readonly kind: 'apply'; readonly entries: PackedEntries }
-  /** Lets go of the file, so that it can be removed or replaced. */
-  | { readonly kind: 'close' }
+  /** Applies entries to a durable replica in one transaction. */
+  | { readonly kind: 'apply'; readonly path: string; readonly entries: PackedEntries }
+  /** Lets go of the file, so that it can be removed or replaced; without a path of any. */
+  | { readonly kind: 'close'; readonly path?: string }
+  /** Nothing more comes for now: lets go of the last batch. */
+  | { readonly kind: 'rest' }
   /** Copies a durable replica's file and verifies the copy. Answers with its point. */
   | { readonly kind: 'copy'; readonly from: string; readonly to: string }
   /** Verifies a working replica's file that an earlier process left. Answers with its point, or undefined when it is damaged. */
@@ -31,6 +35,7 @@ export interface JobAnswers {
   open: LogPoint | undefined;
   apply: undefined;
   close: undefined;
+  rest: undefined;
   copy: LogPoint;
   check: LogPoint | undefined;
   checkpoint: number;
@@ -59,6 +64,8 @@ export type Reply =
 
 const ENTRY_HEADER_BYTES = 12;
 
+let batches = 0;
+
 /** Packs entries that follow `from`. */
 export function packEntries(from: LogPoint, entries: readonly LogEntry[]): PackedEntries {
   let bytes = 0;
@@ -79,7 +86,7 @@ export function packEntries(from: LogPoint, entries: readonly LogEntry[]): Packe
     packed.set(payload, at);
     at += payload.length;
   }
-  return { memory, from: clonePoint(from), to: clonePoint(to) };
+  return { batch: ++batches, memory, from: clonePoint(from), to: clonePoint(to) };
 }
 
 /** Calls `visit` for each data entry. Payloads are views. */

@@ -9,8 +9,10 @@ import t from 'tap';
 import { must } from '../../src/base/assert.js';
 import { seededRandom, systemClock, type Clock } from '../../src/base/clock.js';
 import { OperatingError } from '../../src/base/errors.js';
+import { REPLICA_PATIENCE_MS, REPLICA_STALL_MS } from '../../src/base/limits.js';
 import { encodeWrites, writeBytes, type Write } from '../../src/index/entry.js';
 import { emptyPoint } from '../../src/index/point.js';
+import { ReplicaThreads } from '../../src/index/replica-threads.js';
 import { SqliteReplicaStore } from '../../src/index/sqlite-durable.js';
 import { openWorkingReplica } from '../../src/index/sqlite-working.js';
 import type { LogEntry, LogPoint } from '../../src/quorum/state-machine.js';
@@ -61,6 +63,7 @@ function filling(rows: number): LogEntry[] {
 
 interface Place {
   readonly store: SqliteReplicaStore;
+  readonly threads: ReplicaThreads;
   readonly folder: string;
   readonly file: string;
   readonly disk: FolderDisk;
@@ -69,8 +72,10 @@ interface Place {
 async function place(t: { teardown: (action: () => Promise<void>) => void }, clock: Clock = systemClock): Promise<Place> {
   const folder = await temporaryFolder();
   t.teardown(() => rm(folder, { recursive: true }));
+  const threads = new ReplicaThreads(clock);
   return {
-    store: new SqliteReplicaStore({ clock, log: silent }),
+    store: new SqliteReplicaStore({ clock, log: silent, threads }),
+    threads,
     folder,
     disk: new FolderDisk(folder),
     file: join(folder, DIRECTORY, 'replica.sqlite'),
@@ -260,35 +265,94 @@ t.test('a source that turns out damaged loses its point, and the copy fails', as
   await Promise.all([source.close(), target.close(), working.close()]);
 });
 
-t.test('a thread that hangs is left behind: ETIMEDOUT, counted, others go on', async (t) => {
-  let fire = (): void => undefined;
+/** A clock whose timers fire when they are told to: those of `delayMs` that were not cancelled. */
+function handClock(): { clock: Clock; fire: (delayMs: number) => void } {
+  const timers = new Map<() => void, number>();
   const clock: Clock = {
     ...systemClock,
-    after(_delay, action) {
-      fire = action;
-      return () => (fire = () => undefined);
+    after(delay, action) {
+      const timer = (): void => {
+        timers.delete(timer);
+        action();
+      };
+      timers.set(timer, delay);
+      return () => timers.delete(timer);
     },
   };
-  const { store, disk, folder } = await place(t, clock);
-  const replica = await store.open(disk, DIRECTORY);
-  const other = await store.open(new FolderDisk(join(folder, 'other')), DIRECTORY);
-  // Another process holds the file: our thread waits inside SQLite, as it would for a disk.
+  const fire = (delayMs: number): void => {
+    for (const [timer, delay] of [...timers]) if (delay === delayMs) timer();
+  };
+  return { clock, fire };
+}
+
+/** Another connection holds the file: our thread waits inside SQLite, as it would for a disk. */
+function block(folder: string): Database.Database {
   const blocker = new Database(join(folder, DIRECTORY, 'replica.sqlite'));
   blocker.exec('BEGIN EXCLUSIVE');
-  const hanging = replica.apply(filling(20));
-  const failed = t.rejects(hanging, { code: 'ETIMEDOUT' });
-  await new Promise((resolve) => setImmediate(resolve));
-  fire();
+  return blocker;
+}
+
+const turn = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 20));
+
+t.test('a call that is slow keeps its thread; the other replicas get a new one', async (t) => {
+  const { clock, fire } = handClock();
+  const { store, threads, disk, folder } = await place(t, clock);
+  const replica = await store.open(disk, DIRECTORY);
+  const other = await store.open(new FolderDisk(join(folder, 'other')), DIRECTORY);
+  const blocker = block(folder);
+  const entries = filling(60);
+  const slow = replica.apply(entries);
+  const quick = other.apply(entries);
+  let done = false;
+  void quick.then(() => (done = true));
+  await turn();
+  t.notOk(done, 'one thread serves both');
+  fire(REPLICA_PATIENCE_MS);
+  await quick;
+  t.equal(other.point?.position, 3, 'the other one goes on');
+  await other.apply([data(must(entries.at(-1), 'entries').point, { key: key(1000), value: valueOf(1000) })]);
+  blocker.exec('COMMIT');
+  blocker.close();
+  await slow;
+  t.same(replica.point, must(entries.at(-1), 'entries').point, 'and the slow one has not failed');
+  t.equal(threads.stuck, 0);
+  t.equal(disk.health.stalls, 0);
+  await replica.apply([data(must(replica.point, 'it stands'), { key: key(1000), value: valueOf(1000) })]);
+  t.same(stored(join(folder, DIRECTORY, 'replica.sqlite')), stored(join(folder, 'other', DIRECTORY, 'replica.sqlite')));
+  await replica.close();
+  await other.close();
+});
+
+t.test('a call that hangs is left behind: ETIMEDOUT, counted, refused until the disk comes back or the call returns', async (t) => {
+  const { clock, fire } = handClock();
+  const { store, threads, disk, folder } = await place(t, clock);
+  const replica = await store.open(disk, DIRECTORY);
+  const other = await store.open(new FolderDisk(join(folder, 'other')), DIRECTORY);
+  const blocker = block(folder);
+  const failed = t.rejects(replica.apply(filling(20)), { code: 'ETIMEDOUT' });
+  await turn();
+  fire(REPLICA_STALL_MS);
   await failed;
   t.equal(replica.point, undefined);
-  t.equal(store.stuckThreads, 1);
+  t.equal(threads.stuck, 1);
   t.equal(disk.health.stalls, 1);
   await t.rejects(replica.apply(filling(20)), { code: 'EIO' });
   await other.apply(filling(20));
-  t.equal(other.point?.position, 1);
+  t.equal(other.point?.position, 1, 'others go on');
   await replica.close();
-  await other.close();
+  await t.rejects(store.open(disk, DIRECTORY), { code: 'ETIMEDOUT' }, 'no other thread goes into that disk');
+  t.equal(threads.stuck, 1);
+  const anew = store.open(new FolderDisk(folder), DIRECTORY);
+  blocker.exec('COMMIT');
   blocker.close();
+  const back = await anew;
+  t.match(String(back.point?.position), /^[01]$/, 'the disk came back anew');
+  await back.close();
+  while (threads.stuck > 0) await turn();
+  const again = await store.open(disk, DIRECTORY);
+  t.equal(again.point?.position, 1, 'the call has returned: the disk is used again, and stands where that call has left it');
+  await again.close();
+  await other.close();
 });
 
 t.test('killed in the middle of batches, it stands at the end of one and holds its rows', async (t) => {
