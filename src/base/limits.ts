@@ -84,6 +84,9 @@ export const CAPACITY_AGE_MS = 1000;
 export const SCAN_READ_BYTES_MAX = 1 * MiB;
 /** Records that a scan verifies at one time on its disk: enough that the next is queued when one is done. */
 export const SCAN_VERIFIES_IN_FLIGHT_MAX = 4;
+/** So many reads that fail with EIO within this time take a disk out; fewer are bad sectors, of which healthy disks have some. */
+export const BAD_SECTORS_MAX = 8;
+export const BAD_SECTORS_MS = 10_000;
 /** Corrupt records kept for inspection on each disk; beyond either the oldest go. Some hundred frames are more than anybody looks at. */
 export const DAMAGED_RECORDS_MAX = 256;
 export const DAMAGED_BYTES_MAX = 64 * MiB;

@@ -2,7 +2,6 @@
  * Makes the data plane out of its parts, and hands calls to them. Called by the daemon once the pool's leadership is won (the epoch is known).
  */
 import { assert } from '../base/assert.js';
-import { OperatingError } from '../base/errors.js';
 import { makeBlobId, type DiskNumber } from '../base/ids.js';
 import {
   BLOB_BYTES_MAX,
@@ -16,10 +15,11 @@ import type { Location } from '../base/location.js';
 import { Damaged } from './damaged.js';
 import { Freeing } from './freeing.js';
 import { Inspector } from './inspector.js';
-import { MISSING } from './location-codec.js';
+import { MISSING, missingShards } from './location-codec.js';
 import { Moves } from './moves.js';
 import { Pool, presentShards, type StorageOptions } from './pool.js';
 import { Reader } from './reader.js';
+import { Rebuilder } from './rebuilder.js';
 import { Slots } from './slots.js';
 import type {
   FoundRecord,
@@ -33,7 +33,7 @@ import type {
   Storage,
   StoredBlob,
 } from './storage.js';
-import { missingShards, Syncer } from './sync.js';
+import { Syncer } from './sync.js';
 import { Writer } from './writer.js';
 
 export type { StorageOptions } from './pool.js';
@@ -50,6 +50,7 @@ class BlobStorage implements Storage {
   readonly #freeing: Freeing;
   readonly #inspector: Inspector;
   readonly #damaged: Damaged;
+  readonly #rebuilder: Rebuilder;
   readonly #moves = new Moves();
   readonly #slots = new Slots(STORES_IN_FLIGHT_MAX);
   readonly #running = new Set<Promise<unknown>>();
@@ -71,6 +72,14 @@ class BlobStorage implements Storage {
     this.#freeing = new Freeing(this.#pool);
     this.#inspector = new Inspector(this.#pool);
     this.#damaged = new Damaged(this.#pool);
+    this.#rebuilder = new Rebuilder({
+      pool: this.#pool,
+      reader: this.#reader,
+      writer: this.#writer,
+      inspector: this.#inspector,
+      damaged: this.#damaged,
+      freeing: this.#freeing,
+    });
     this.#syncer = new Syncer(this.#pool, this.#reader, this.#writer, this.#moves, this.#freeing);
   }
 
@@ -136,29 +145,12 @@ class BlobStorage implements Storage {
     });
   }
 
-  rebuild(location: Location, shards: readonly number[], { avoid }: RebuildOptions = {}): Promise<StoredBlob> {
-    return this.#run(() =>
-      this.#slots.with(async () => {
-        const data = await this.#reader.content(location, shards, 'report');
-        const without = { ...location, shards: location.shards.map((place, shard) => (shards.includes(shard) ? MISSING : place)) };
-        const { blob, unplaced, reason } = await this.#writer.write({ purpose: 'heal', location: without, shards, data, avoid });
-        if (unplaced.length === shards.length && shards.length > 0)
-          throw reason ?? new OperatingError('EIO', `no disk that is in can take a shard of blob ${location.blob}`);
-        // What found no place keeps the one that it had, for its disk may come back with it; unless another shard is on that disk now.
-        const used = new Set(blob.location.shards.map(({ disk }) => disk));
-        const kept = blob.location.shards.map((place, shard) => {
-          const before = location.shards[shard] ?? MISSING;
-          return unplaced.includes(shard) && !used.has(before.disk) ? before : place;
-        });
-        blob.location = { ...blob.location, shards: kept };
-        const missing = new Set([...unplaced, ...missingShards(blob.location)]);
-        return { location: blob.location, missing: [...missing].sort((a, b) => a - b) };
-      }),
-    );
+  rebuild(location: Location, shards: readonly number[], options?: RebuildOptions): Promise<StoredBlob> {
+    return this.#run(() => this.#slots.with(() => this.#rebuilder.rebuild(location, shards, options)));
   }
 
-  inspect(location: Location, depth: 'headers' | 'frames'): Promise<ShardDamage[]> {
-    return this.#run(() => this.#inspector.inspect(location, depth));
+  inspect(location: Location, depth: 'headers' | 'frames', shards?: readonly number[]): Promise<ShardDamage[]> {
+    return this.#run(() => this.#inspector.inspect(location, depth, shards));
   }
 
   scanRecords(disk: DiskNumber, after?: RecordCursor, options?: ScanOptions): AsyncIterable<ScannedRecord> {

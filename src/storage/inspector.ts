@@ -157,14 +157,16 @@ export class Inspector {
   #readFailed(scan: Scan, error: OperatingError): void {
     this.#checkIn(scan);
     if (error.code === 'EIO' && ++scan.failedReads < FAILED_READS_MAX) return;
-    this.#pool.ioFailed(scan.shelf.number, scan.disk, 'read', error);
+    if (error.code === 'EIO') this.#pool.options.diskSet.reportFailure(scan.shelf.number, error);
+    else this.#pool.ioFailed(scan.shelf.number, scan.disk, 'read', error);
     throw error;
   }
 
   /** See `Storage.inspect`. */
-  async inspect(location: Location, depth: 'headers' | 'frames'): Promise<ShardDamage[]> {
+  async inspect(location: Location, depth: 'headers' | 'frames', shards: readonly number[] = presentShards(location)): Promise<ShardDamage[]> {
     return this.#pool.pins.with(location.blob, async () => {
-      const damage = await Promise.all(presentShards(location).map((shard) => this.#inspectShard(location, shard, depth)));
+      const present = shards.filter((shard) => placeOf(location, shard).disk !== 0);
+      const damage = await Promise.all(present.map((shard) => this.#inspectShard(location, shard, depth)));
       return damage.filter((each) => each !== undefined);
     });
   }

@@ -97,6 +97,11 @@ export function decodeLocation(bytes: Uint8Array): Location {
   return location;
 }
 
+/** Shards of a location that are nowhere. */
+export function missingShards(location: Location): number[] {
+  return location.shards.flatMap(({ disk }, shard) => (disk === 0 ? [shard] : []));
+}
+
 /** Is it the same record? */
 export function samePlace(a: ShardPlace, b: ShardPlace): boolean {
   return a.disk === b.disk && a.segment === b.segment && a.offset === b.offset;

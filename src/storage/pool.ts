@@ -6,9 +6,10 @@ import { AssertionError, must } from '../base/assert.js';
 import type { Clock, Random } from '../base/clock.js';
 import { asOperatingError, type ErrnoName, type OperatingError } from '../base/errors.js';
 import { makeSegmentId, type DiskNumber, type Uuid } from '../base/ids.js';
-import { SEGMENT_BYTES_MAX } from '../base/limits.js';
+import { BAD_SECTORS_MAX, BAD_SECTORS_MS, SEGMENT_BYTES_MAX } from '../base/limits.js';
 import type { Location } from '../base/location.js';
 import type { DiskSet } from '../disk/disk-set.js';
+import type { Member } from '../disk/membership.js';
 import type { StripeIo } from '../disk/stripe.js';
 import { zoneLimit, type Zoned } from './placement.js';
 import type { Tally } from './segment.js';
@@ -57,6 +58,8 @@ export class Pool {
   readonly tally: Tally = { unsyncedBytes: 0 };
   readonly #shelves = new Map<DiskNumber, Shelf>();
   readonly #declared = new Map<DiskNumber, Promise<void>>();
+  /** When reads of each disk failed lately. */
+  readonly #sectors = new Map<DiskNumber, number[]>();
   #segments = 0;
 
   constructor(options: StorageOptions) {
@@ -86,9 +89,27 @@ export class Pool {
     return [...this.#shelves.keys()].map((number) => this.shelf(number));
   }
 
-  /** The data members as placement sees them. */
+  /** Does the disk take new shards? Draining and failed ones do not. */
+  takesShards(number: DiskNumber): boolean {
+    return this.#member(number)?.state === 'active';
+  }
+
+  /** Will the disk never come back? */
+  failed(number: DiskNumber): boolean {
+    const member = this.#member(number);
+    return member === undefined || member.state === 'failed';
+  }
+
+  #member(number: DiskNumber): Member | undefined {
+    return this.options.diskSet.membership.members.find((member) => member.number === number);
+  }
+
+  /** The data members as placement sees them: those that will be there. */
   zoned(): Zoned[] {
-    return this.space.dataMembers().map(({ member }) => ({ disk: member.number, zone: member.zone }));
+    return this.space
+      .dataMembers()
+      .filter(({ member }) => member.state === 'active')
+      .map(({ member }) => ({ disk: member.number, zone: member.zone }));
   }
 
   /** Shards of one blob in one zone at most. */
@@ -114,9 +135,9 @@ export class Pool {
     }
   }
 
-  /** Declares all data members out that are not in. */
+  /** Declares all data members out that are not in; of the failed ones the index knows. */
   async declareAbsent(): Promise<void> {
-    const absent = this.space.dataMembers().filter(({ disk }) => !disk);
+    const absent = this.space.dataMembers().filter(({ member, disk }) => !disk && member.state !== 'failed');
     await Promise.all(absent.map(({ member }) => this.declareOut(member.number)));
   }
 
@@ -134,13 +155,25 @@ export class Pool {
       this.space.setFull(number);
       diskSet.countError(number, kind);
     } else if (kind === 'read' && badRecord.has(error.code)) diskSet.countError(number, 'checksum');
+    else if (kind === 'read' && error.code === 'EIO' && !this.#tooManySectors(number)) return error;
     else diskSet.reportFailure(number, error);
     return error;
   }
 
+  /** A read failed with EIO: that is a bad sector, and what is lost with it is healed. Many of them in a short time are a bad disk. */
+  #tooManySectors(number: DiskNumber): boolean {
+    const nowMs = this.options.clock.monotonicMs();
+    const recent = (this.#sectors.get(number) ?? []).filter((ms) => nowMs - ms < BAD_SECTORS_MS);
+    recent.push(nowMs);
+    this.#sectors.set(number, recent);
+    if (recent.length < BAD_SECTORS_MAX) return false;
+    this.#sectors.delete(number);
+    return true;
+  }
+
   /** The member's zone, also of one that is out. */
   zoneOf(number: DiskNumber): Zoned {
-    return this.zoned().find(({ disk }) => disk === number) ?? { disk: number, zone: undefined };
+    return { disk: number, zone: this.#member(number)?.zone };
   }
 }
 

@@ -6,14 +6,14 @@
  */
 import { LRUCache } from 'lru-cache';
 import { assert } from '../base/assert.js';
-import { OperatingError } from '../base/errors.js';
+import { OperatingError, type ErrnoName } from '../base/errors.js';
 import type { DiskNumber } from '../base/ids.js';
 import { DAMAGE_REPORTS_MAX } from '../base/limits.js';
 import type { Location } from '../base/location.js';
 import type { ShardFailure, ShardRecord } from '../disk/stripe.js';
 import type { HeldFile } from './file-cache.js';
 import { placeOf, presentShards, type Pool } from './pool.js';
-import { encodePrefix, geometryOf, recordSeed } from './record.js';
+import { aloneGeometry, encodePrefix, geometryOf, recordSeed } from './record.js';
 
 interface Opened {
   readonly shard: number;
@@ -68,6 +68,29 @@ export class Reader {
         this.#account(location, opened, failures);
         const bad = new Set(failures.map(({ shard }) => shard));
         return opened.map(({ shard }) => shard).filter((shard) => !bad.has(shard));
+      } finally {
+        for (const { held } of opened) held.release();
+      }
+    });
+  }
+
+  /** One shard's content, data or parity; or why it cannot be had from its place. */
+  async shardContent(location: Location, shard: number): Promise<Buffer | ErrnoName> {
+    const { stripeIo } = this.#pool.options;
+    const geometry = aloneGeometry(location);
+    return this.#pool.pins.with(location.blob, async () => {
+      const opened = await this.#open(location, [shard], 'quiet');
+      try {
+        const records = this.#records(location, opened).map((record) => ({ ...record, shard: 0 }));
+        if (records.length === 0) return 'ENODATA';
+        const out = Buffer.allocUnsafe(geometry.shardBytes);
+        try {
+          await stripeIo.fetch(geometry, records, 0, out);
+          return out;
+        } catch (thrown) {
+          if (!(thrown instanceof OperatingError)) throw thrown;
+          return (await stripeIo.verify(geometry, records))[0]?.error.code ?? thrown.code;
+        }
       } finally {
         for (const { held } of opened) held.release();
       }

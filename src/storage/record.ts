@@ -74,6 +74,11 @@ export function geometryOf({ k, m, bytes }: Pick<Location, 'k' | 'm' | 'bytes'>)
   return { k, m, shardBytes: shardBytesOf(bytes, k) };
 }
 
+/** A single shard seen as a blob of its own: what is read or written with this is the shard's content, data or parity. */
+export function aloneGeometry({ k, bytes }: Pick<Location, 'k' | 'bytes'>): StripeGeometry {
+  return { k: 1, m: 0, shardBytes: shardBytesOf(bytes, k) };
+}
+
 function mix(hash: number, word: number): number {
   let x = (hash ^ word) >>> 0;
   x = Math.imul(x ^ (x >>> 16), 0x85ebca6b) >>> 0;

@@ -118,10 +118,11 @@ export class Space {
     return candidates;
   }
 
-  /** The pool's space; of disks that are out the size that they had when last seen. */
+  /** The space of the disks that take shards; of those that are out the size that they had when last seen. */
   async capacity(k: number, m: number): Promise<PoolCapacity> {
     if (this.#clock.monotonicMs() - this.#askedMs >= CAPACITY_AGE_MS) await this.#ask();
-    const members = this.dataMembers();
+    // What will be there: a draining disk's data will need room on the others.
+    const members = this.dataMembers().filter(({ member }) => member.state === 'active');
     const zoned = members.map(({ member }) => ({ disk: member.number, zone: member.zone }));
     const limit = zoneLimit(zoned, k, m);
     const shardBytes = shardBytesOf(BLOB_BYTES_MAX, k);

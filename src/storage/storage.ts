@@ -83,6 +83,8 @@ export interface ShardDamage {
 export interface RebuildOptions {
   /** Disks that get none of the shards. Draining and failed ones never do. */
   readonly avoid?: ReadonlySet<DiskNumber>;
+  /** Shards that are good where they are are moved too, wherever they are: for compaction. */
+  readonly move?: boolean;
 }
 
 /** One segment file of a disk. */
@@ -148,18 +150,18 @@ export interface Storage {
   /** Gives a blob's space back now. The caller vouches for I5; waits for reads in flight on it itself. */
   free(location: Location): Promise<void>;
   /**
-   * Writes missing or bad shards anew (on other disks where needed), and resolves with the new location; the old one stays valid. `missing` names those
-   * that found no place; one of them that had a place keeps it.
-   * A shard that is good where it is can be moved the same way: it is copied, and its old place stays valid until it is freed. A corrupt record
-   * is set aside (see `setAside`) on the way.
+   * Writes those of the shards anew that are missing or bad, or on a disk that is out or failed, and resolves with the new location; the old one stays
+   * valid. `missing` names those that found no place; one of them that had a place keeps it. A corrupt record is set aside (see `setAside`).
+   * A shard that is good where it is stays, unless its disk is to be avoided, or drains: then it is copied, and keeps its place if there is no other.
    * @throws OperatingError EIO: fewer than k shards are good, or no disk is there for any of them; ENOSPC: none has room.
    */
   rebuild(location: Location, shards: readonly number[], options?: RebuildOptions): Promise<StoredBlob>;
   /**
    * Which of the shards that have a place are not there, on disks that are in? `headers` looks whether each record is in its place; `frames` reads
    * and verifies all of it. Reports nothing to `onDamage`.
+   * @param shards only these
    */
-  inspect(location: Location, depth: 'headers' | 'frames'): Promise<ShardDamage[]>;
+  inspect(location: Location, depth: 'headers' | 'frames', shards?: readonly number[]): Promise<ShardDamage[]>;
   /**
    * Everything on one disk that is in, in the order of the disk: segments of all epochs, those that grow as far as they were written when the scan
    * came to them. Every frame is verified, off the main thread; what cannot be read is reported and stepped over. The reader sets the pace:

@@ -11,7 +11,7 @@ import { OperatingError, asOperatingError } from '../base/errors.js';
 import type { BlobId } from '../base/ids.js';
 import { MOVES_IN_FLIGHT_MAX } from '../base/limits.js';
 import type { Location } from '../base/location.js';
-import { MISSING, replacedShards, samePlace } from './location-codec.js';
+import { MISSING, missingShards, replacedShards, samePlace } from './location-codec.js';
 import type { Freeing } from './freeing.js';
 import type { Moves } from './moves.js';
 import { placeOf, type Pool } from './pool.js';
@@ -21,11 +21,6 @@ import type { SuspectShard } from './shelf.js';
 import { Slots } from './slots.js';
 import type { StoredBlob } from './storage.js';
 import type { Writer } from './writer.js';
-
-/** Shards of a location that are nowhere. */
-export function missingShards(location: Location): number[] {
-  return location.shards.flatMap(({ disk }, shard) => (disk === 0 ? [shard] : []));
-}
 
 interface News {
   readonly old: Location;

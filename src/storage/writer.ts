@@ -11,11 +11,12 @@ import type { DiskNumber } from '../base/ids.js';
 import { POOL_DISKS_MAX } from '../base/limits.js';
 import type { Location, ShardPlace } from '../base/location.js';
 import type { Disk } from '../disk/disk.js';
+import type { SetMember } from '../disk/disk-set.js';
 import type { ShardRecord } from '../disk/stripe.js';
 import { MISSING } from './location-codec.js';
-import { choosePlaces, rotate, shardsThatFit } from './placement.js';
+import { choosePlaces, rotate, shardsThatFit, type Zoned } from './placement.js';
 import { isFull, type Pool } from './pool.js';
-import { encodePrefix, geometryOf, recordBytesOf, recordSeed } from './record.js';
+import { aloneGeometry, encodePrefix, geometryOf, recordBytesOf, recordSeed } from './record.js';
 import type { LiveBlob } from './segment.js';
 import type { Place } from './shelf.js';
 
@@ -35,6 +36,8 @@ export interface WriteRequest {
   readonly shards: readonly number[];
   /** The blob's whole content. */
   readonly data: Uint8Array;
+  /** `data` is the content of the one shard, which is written as it is. */
+  readonly alone?: boolean;
   /** Disks that get none of the shards. */
   readonly avoid?: ReadonlySet<DiskNumber> | undefined;
   /** Where the blob has unsynced shards already: its location is brought up to date. */
@@ -154,10 +157,11 @@ export class Writer {
     const used = new Set(write.shards.map(({ disk }) => disk));
     const taken = [...used].filter((disk) => disk !== 0).map((disk) => this.#pool.zoneOf(disk));
     const limit = this.#pool.zoneLimit(k, m);
-    const online = space
+    const all = space
       .dataMembers()
       .filter(({ member, disk }) => disk && !used.has(member.number) && write.failed.get(member.number) !== disk)
       .filter(({ member }) => !request.avoid?.has(member.number));
+    const online = this.#taking(all, pending.length, limit, taken);
     const roomy = online.filter(({ member }) => !write.full.has(member.number));
     const candidates = space.withRoom(roomy, recordBytesOf(bytes, k), reserveLeft[request.purpose]);
     const zoned = online.map(({ member }) => ({ disk: member.number, zone: member.zone }));
@@ -168,6 +172,14 @@ export class Writer {
     if (request.purpose === 'store' && possible + taken.length < k) return [];
     const disks = choosePlaces(candidates, pending.length, limit, taken, options.random);
     return rotate(disks, blob % 2 ** 32);
+  }
+
+  /** Those that take new shards: active members. Draining ones too where the others are too few, since a shard on one is better than none. */
+  #taking(members: readonly SetMember[], count: number, limit: number, taken: readonly Zoned[]): readonly SetMember[] {
+    const active = members.filter(({ member }) => member.state === 'active');
+    const zoned = active.map(({ member }) => ({ disk: member.number, zone: member.zone }));
+    if (shardsThatFit(zoned, limit, taken) >= count) return active;
+    return members.filter(({ member }) => member.state !== 'failed');
   }
 
   #noSpace(fit: number, wanted: number): OperatingError {
@@ -211,14 +223,16 @@ export class Writer {
     const { blob } = write.request.location;
     for (const { shard, disk, place } of places) write.shards[shard] = { disk, segment: place.segment.id, offset: place.offset };
     const location = write.location;
+    const { alone, data } = write.request;
     const records = places.map(({ shard, place }): ShardRecord => {
       const prefix = encodePrefix(poolId, location, shard);
-      return { shard, file: place.segment.file, offset: place.offset, prefix, seed: recordSeed(poolId, blob, shard) };
+      return { shard: alone ? 0 : shard, file: place.segment.file, offset: place.offset, prefix, seed: recordSeed(poolId, blob, shard) };
     });
     for (const landed of places) write.landed.set(landed.shard, landed);
-    const failures = await stripeIo.store(geometryOf(location), write.request.data, records);
+    const failures = await stripeIo.store(alone ? aloneGeometry(location) : geometryOf(location), data, records);
     for (const { shard, error } of failures) {
-      const landed = must(write.landed.get(shard), `no shard ${shard} was to be written`);
+      const failed = alone ? places[0]?.shard : shard;
+      const landed = must(failed === undefined ? undefined : write.landed.get(failed), `no shard ${shard} was to be written`);
       const { segment } = landed.place;
       // A segment whose sync failed meanwhile refuses writes: that was reported already, and the disk has another one.
       if (segment.trusted) this.#failed(write, landed.disk, segment.disk, error);

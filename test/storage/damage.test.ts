@@ -119,15 +119,22 @@ void t.test('a stale record, whole in itself, in the place of another', async (t
   t.equal(rig.damage.length, 2);
 });
 
-void t.test('read errors take the disk out and the read goes on', async (t) => {
+void t.test('a bad sector is damage, many are a bad disk; reads go on', async (t) => {
   const rig = await simulatedRig(shape);
   const data = rig.content(50_000);
   const location = await rig.put(data);
   const { disk } = must(location.shards[2], 'shard');
-  rig.backend.medium(disk).failNext('read', 'EIO', 1, 'segments/');
-  t.ok((await rig.get(location)).equals(data));
-  t.same(rig.diskSet.failures, [`${disk} EIO`]);
+  const medium = rig.backend.medium(disk);
+  for (let n = 0; n < 20; n++) {
+    medium.failNext('read', 'EIO', 1, 'segments/');
+    t.ok((await rig.get(location)).equals(data));
+    await rig.clock.advance(2_000);
+  }
+  t.same(rig.diskSet.failures, [], 'one now and then');
   t.same(rig.damage, [{ blob: location.blob, shard: 2, disk, code: 'EIO' }]);
+  medium.failNext('read', 'EIO', 1000, 'segments/');
+  for (let n = 0; n < 8; n++) t.ok((await rig.get(location)).equals(data));
+  t.same(rig.diskSet.failures, [`${disk} EIO`]);
   t.ok((await rig.get(location)).equals(data));
 });
 

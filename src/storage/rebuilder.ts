@@ -1,0 +1,146 @@
+/**
+ * Writes shards of a blob anew: what is missing or bad from the other shards, what is good but should be elsewhere by copying it. Heal, drain, rebalance and
+ * compaction are its callers; the old places stay valid until the caller frees them (I1, I5).
+ *
+ *   shard ──no place, disk out or failed──▶ made of k others ──▶ written elsewhere
+ *     ├────bad where it is──▶ set aside ──▶ made of k others ──▶ written elsewhere
+ *     └────good where it is──▶ stays, or, if its disk is to be avoided, drains, or the caller says so: copied
+ */
+import { OperatingError } from '../base/errors.js';
+import type { DiskNumber } from '../base/ids.js';
+import type { Location, ShardPlace } from '../base/location.js';
+import type { Damaged } from './damaged.js';
+import type { Freeing } from './freeing.js';
+import type { Inspector } from './inspector.js';
+import { MISSING, missingShards, replacedShards } from './location-codec.js';
+import { placeOf, type Pool } from './pool.js';
+import type { Reader } from './reader.js';
+import { recordBytesOf } from './record.js';
+import type { RebuildOptions, StoredBlob } from './storage.js';
+import type { WriteResult, Writer } from './writer.js';
+
+export interface RebuilderParts {
+  readonly pool: Pool;
+  readonly reader: Reader;
+  readonly writer: Writer;
+  readonly inspector: Inspector;
+  readonly damaged: Damaged;
+  readonly freeing: Freeing;
+}
+
+/** What has to be done for the shards that were asked for. */
+interface Plan {
+  /** Made of the others. */
+  readonly lost: number[];
+  /** Copied from where they are. */
+  readonly moving: number[];
+}
+
+interface Progress {
+  readonly before: Location;
+  /** With what has landed since. */
+  now: Location;
+  readonly unplaced: number[];
+  placed: number;
+  reason: OperatingError | undefined;
+}
+
+export class Rebuilder {
+  readonly #parts: RebuilderParts;
+
+  constructor(parts: RebuilderParts) {
+    this.#parts = parts;
+  }
+
+  /** See `Storage.rebuild`. */
+  async rebuild(location: Location, shards: readonly number[], options: RebuildOptions = {}): Promise<StoredBlob> {
+    const plan = await this.#plan(location, shards, options);
+    const progress: Progress = { before: location, now: location, unplaced: [], placed: 0, reason: undefined };
+    try {
+      // What is lost comes first: a place that it takes is no loss to what is only moving.
+      if (plan.lost.length > 0) await this.#remake(progress, plan.lost, options);
+      const bad: number[] = [];
+      for (const shard of plan.moving) if (!(await this.#copy(progress, shard, options))) bad.push(shard);
+      if (bad.length > 0) await this.#remake(progress, bad, options);
+    } catch (error) {
+      await this.#parts.freeing.free(replacedShards(progress.now, location));
+      throw error;
+    }
+    const { now, unplaced, placed, reason } = progress;
+    if (placed === 0 && plan.lost.length + plan.moving.length > 0)
+      throw reason ?? new OperatingError('EIO', `no disk that is in can take a shard of blob ${location.blob}`);
+    const missing = new Set([...unplaced, ...missingShards(now)]);
+    return { location: now, missing: [...missing].sort((a, b) => a - b) };
+  }
+
+  /** Makes shards of the others. */
+  async #remake(progress: Progress, shards: readonly number[], { avoid }: RebuildOptions): Promise<void> {
+    const { reader, writer } = this.#parts;
+    const data = await reader.content(progress.now, shards, 'report');
+    const location = without(progress.now, shards);
+    const result = await writer.write({ purpose: 'heal', location, shards, data, avoid });
+    progress.now = this.#keepPlaces(withPlaces(progress.now, result, shards), progress.before, result.unplaced);
+    progress.unplaced.push(...result.unplaced);
+    progress.placed += shards.length - result.unplaced.length;
+    progress.reason ??= result.reason;
+  }
+
+  async #plan(location: Location, shards: readonly number[], { avoid, move }: RebuildOptions): Promise<Plan> {
+    const { pool, inspector, damaged } = this.#parts;
+    const plan: Plan = { lost: [], moving: [] };
+    for (const shard of shards) {
+      const { disk } = placeOf(location, shard);
+      if (disk === 0 || !pool.options.diskSet.disk(disk)) plan.lost.push(shard);
+      else if (move === true || avoid?.has(disk) === true || !pool.takesShards(disk)) plan.moving.push(shard);
+      else {
+        const [damage] = await inspector.inspect(location, 'frames', [shard]);
+        if (damage && damage.code !== 'ENODATA') await damaged.setAside(recordOf(location, shard));
+        // A disk that went out in the meantime is as one that was.
+        if (damage || !pool.options.diskSet.disk(disk)) plan.lost.push(shard);
+      }
+    }
+    return plan;
+  }
+
+  /** Copies one shard from its place. False: it is not good there. Where no other disk takes it, it stays. */
+  async #copy(progress: Progress, shard: number, { avoid }: RebuildOptions): Promise<boolean> {
+    const { reader, writer, damaged } = this.#parts;
+    const data = await reader.shardContent(progress.now, shard);
+    if (!Buffer.isBuffer(data)) {
+      if (data !== 'ENODATA') await damaged.setAside(recordOf(progress.now, shard));
+      return false;
+    }
+    const location = without(progress.now, [shard]);
+    const result = await writer.write({ purpose: 'heal', location, shards: [shard], data, alone: true, avoid });
+    progress.reason ??= result.reason;
+    if (result.unplaced.length > 0) return true;
+    progress.now = withPlaces(progress.now, result, [shard]);
+    progress.placed++;
+    return true;
+  }
+
+  /** What found no place keeps the one that it had, for its disk may come back with it; unless another shard is on that disk now. */
+  #keepPlaces(now: Location, before: Location, unplaced: readonly number[]): Location {
+    const used = new Set(now.shards.map(({ disk }) => disk));
+    const keeps = (disk: DiskNumber): boolean => !used.has(disk) && !this.#parts.pool.failed(disk);
+    const shards = now.shards.map((place, shard) => {
+      const old = before.shards[shard] ?? MISSING;
+      return unplaced.includes(shard) && keeps(old.disk) ? old : place;
+    });
+    return { ...now, shards };
+  }
+}
+
+function without(location: Location, shards: readonly number[]): Location {
+  return { ...location, shards: location.shards.map((place, shard) => (shards.includes(shard) ? MISSING : place)) };
+}
+
+/** The location with the places that a write found for these shards. */
+function withPlaces(location: Location, { blob }: WriteResult, shards: readonly number[]): Location {
+  const place = (old: ShardPlace, shard: number): ShardPlace => (shards.includes(shard) ? (blob.location.shards[shard] ?? MISSING) : old);
+  return { ...location, shards: location.shards.map(place) };
+}
+
+function recordOf(location: Location, shard: number): { disk: DiskNumber; segment: number; offset: number; bytes: number } {
+  return { ...placeOf(location, shard), bytes: recordBytesOf(location.bytes, location.k) };
+}
