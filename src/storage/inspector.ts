@@ -163,7 +163,11 @@ export class Inspector {
   }
 
   /** See `Storage.inspect`. */
-  async inspect(location: Location, depth: 'headers' | 'frames', shards: readonly number[] = presentShards(location)): Promise<ShardDamage[]> {
+  async inspect(
+    location: Location,
+    depth: 'headers' | 'frames',
+    shards: readonly number[] = presentShards(location),
+  ): Promise<ShardDamage[]> {
     return this.#pool.pins.with(location.blob, async () => {
       const present = shards.filter((shard) => placeOf(location, shard).disk !== 0);
       const damage = await Promise.all(present.map((shard) => this.#inspectShard(location, shard, depth)));
