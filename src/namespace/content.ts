@@ -40,7 +40,7 @@ function dropExtent(change: Change, { ino, generation }: ContentId, extent: Exte
 }
 
 /** The extent that begins before `offset` and reaches beyond it. */
-async function straddling(change: Change, { ino, generation }: ContentId, offset: number): Promise<Extent | undefined> {
+export async function straddling(change: Change, { ino, generation }: ContentId, offset: number): Promise<Extent | undefined> {
   if (offset === 0) return undefined;
   const row = (await change.tx.scan(extentRange(ino, generation, 0, offset, 1, true)))[0];
   const extent = row === undefined ? undefined : extentOfRow(row);

@@ -9,7 +9,8 @@ import type { Committed } from '../index/index-store.js';
 import type { DirentRow } from '../index/schema/dirent-row.js';
 import { decodeBytes, decodeOrder, encodeBytes } from '../index/schema/dirent-row.js';
 import type { InodeRow } from '../index/schema/inode-row.js';
-import { direntRange, orderRange, parseOrderKey, symlinkKey } from '../index/schema/tables.js';
+import { direntRange, orderRange, orphanKey, parseOrderKey, symlinkKey } from '../index/schema/tables.js';
+import { encodeNumber } from '../index/schema/work-rows.js';
 import type { Change } from './change.js';
 import type { Ledger } from './ledger.js';
 import { fileType, isDirectory, S_IFDIR, S_IFLNK, S_ISGID } from './modes.js';
@@ -110,23 +111,11 @@ export class Directories {
       const above = await directory(change, parent);
       if ((await change.dirent(parent, name)) !== undefined) refuse('EEXIST', 'the name exists');
       const isDir = isDirectory(mode);
-      const inherits = (above.mode & S_ISGID) !== 0;
-      const row: InodeRow = {
-        ino: change.newIno(),
-        mode: isDir && inherits ? mode | S_ISGID : mode,
-        links: isDir ? 2 : 1,
-        uid: caller.uid,
-        gid: inherits ? above.gid : caller.gid,
+      const row = {
+        ...fresh(change, above, mode, caller, now),
+        parent: isDir ? parent : 0,
         rdev: options.rdev ?? 0,
         size: options.size ?? 0,
-        allocatedBytes: 0,
-        generation: 0,
-        flags: 0,
-        parent: isDir ? parent : 0,
-        nextCookie: isDir ? FIRST_COOKIE : 0,
-        atime: now,
-        mtime: now,
-        ctime: now,
       };
       change.putInode(row);
       change.count(1, 0);
@@ -136,6 +125,22 @@ export class Directories {
       change.afterwards(() => {
         this.#nodes.remember(row.ino);
         options.made?.(row);
+      });
+      return row;
+    });
+  }
+
+  /** Makes a file without a name: an orphan from the start, as long as it is open. `made` runs among the effects. @throws OperatingError ENOENT, ENOTDIR */
+  makeUnnamed(parent: Ino, mode: number, caller: Caller, session: number, made: (row: InodeRow) => void): Promise<Committed<InodeRow>> {
+    const now = this.#clock.now();
+    return this.#ledger.change(async (change) => {
+      const row = { ...fresh(change, await directory(change, parent), mode, caller, now), links: 0 };
+      change.putInode(row);
+      change.count(1, 0);
+      change.tx.put(orphanKey(row.ino), encodeNumber(session));
+      change.afterwards(() => {
+        this.#nodes.remember(row.ino);
+        made(row);
       });
       return row;
     });
@@ -163,16 +168,20 @@ export class Directories {
     const now = this.#clock.now();
     return this.#ledger.change(async (change) => {
       const row = await change.inode(ino);
-      if (row === undefined || row.links === 0) refuse('ENOENT', `inode ${ino} is gone`);
+      // One that lost its last name gets no other (linkat(2)).
+      if (row === undefined || (row.links === 0 && this.#nodes.get(ino)?.linkable !== true)) refuse('ENOENT', `inode ${ino} is gone`);
       if (isDirectory(row.mode)) refuse('EPERM', 'directories have one name only');
       if (row.links >= LINKS_MAX) refuse('EMLINK', `${row.links} links`);
       const above = await directory(change, parent);
       if ((await change.dirent(parent, name)) !== undefined) refuse('EEXIST', 'the name exists');
       const linked = { ...row, links: row.links + 1, ctime: now };
       change.putInode(linked);
+      if (row.links === 0) change.tx.delete(orphanKey(ino));
       change.putDirent(parent, name, { ino, type: fileType(row.mode), cookie: above.nextCookie });
       change.putInode({ ...grown(above, 1, 0, now), nextCookie: above.nextCookie + 1 });
       change.afterwards(() => {
+        const node = this.#nodes.get(ino);
+        if (node !== undefined) node.linkable = false;
         this.#nodes.remember(ino);
       });
       return linked;
@@ -244,4 +253,27 @@ export class Directories {
 /** A directory after it got (or lost) entries and subdirectories. */
 export function grown(row: InodeRow, entries: number, subdirectories: number, now: Time): InodeRow {
   return { ...row, size: row.size + entries, links: row.links + subdirectories, mtime: now, ctime: now };
+}
+
+/** A new inode's row; owner, group and set-gid bit as the directory `above` wants it. */
+function fresh(change: Change, above: InodeRow, mode: number, caller: Caller, now: Time): InodeRow {
+  const isDir = isDirectory(mode);
+  const inherits = (above.mode & S_ISGID) !== 0;
+  return {
+    ino: change.newIno(),
+    mode: isDir && inherits ? mode | S_ISGID : mode,
+    links: isDir ? 2 : 1,
+    uid: caller.uid,
+    gid: inherits ? above.gid : caller.gid,
+    rdev: 0,
+    size: 0,
+    allocatedBytes: 0,
+    generation: 0,
+    flags: 0,
+    parent: 0,
+    nextCookie: isDir ? FIRST_COOKIE : 0,
+    atime: now,
+    mtime: now,
+    ctime: now,
+  };
 }

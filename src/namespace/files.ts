@@ -8,7 +8,7 @@ import type { IndexStore } from '../index/index-store.js';
 import type { InodeRow } from '../index/schema/inode-row.js';
 import type { Committer } from './commits.js';
 import { refuse } from './directories.js';
-import { isDirectory, isRegular, opensForWrite, truncatesOnOpen, withoutPrivileges } from './modes.js';
+import { isDirectory, isRegular, opensForWrite, staysUnnamed, truncatesOnOpen, withoutPrivileges } from './modes.js';
 import type { Attributes, Caller, Handle, Ino } from './namespace.js';
 import { attributesOf, type Node, type OpenFile } from './node.js';
 import type { Nodes } from './nodes.js';
@@ -47,6 +47,11 @@ export class Files {
     return file;
   }
 
+  /** The inode behind an open handle. @throws OperatingError EBADF */
+  node(ino: Ino, handle: Handle): Node {
+    return this.#file(ino, handle).node;
+  }
+
   #add(node: Node, flags: number): OpenFile {
     const writes = opensForWrite(flags);
     const file: OpenFile = { handle: ++this.#lastHandle, node, writes, error: undefined, expectedOffset: 0, sequential: false };
@@ -71,7 +76,9 @@ export class Files {
 
   /** Opens an inode that was made in the transaction whose effects are running. */
   created(row: InodeRow, flags: number): Handle {
-    return this.#add(this.#options.nodes.adopt(row), flags).handle;
+    const node = this.#options.nodes.adopt(row);
+    node.linkable = row.links === 0 && !staysUnnamed(flags);
+    return this.#add(node, flags).handle;
   }
 
   /** Forgets a handle that its caller never got. */
@@ -187,7 +194,7 @@ export class Files {
   /** Commits what was written to an inode, before it gets a name that others look for. @throws what kept it from being committed. */
   async commitInode(ino: Ino): Promise<void> {
     const node = this.#options.nodes.get(ino);
-    if (node?.top === undefined || node.row.links === 0) return;
+    if (node?.top === undefined) return;
     const { poisons } = node;
     await this.#options.committer.commit(node);
     if (node.poisons !== poisons) throw node.lastError ?? new OperatingError('EIO', 'what was written is lost');

@@ -13,6 +13,7 @@ export const PERMISSION_BITS = 0o7777;
 const O_ACCMODE = 0o3;
 const O_RDONLY = 0;
 const O_TRUNC = 0o1000;
+const O_EXCL = 0o200;
 
 export const XATTR_CREATE = 1;
 export const XATTR_REPLACE = 2;
@@ -23,6 +24,9 @@ export const isRegular = (mode: number): boolean => fileType(mode) === S_IFREG;
 
 /** May a file opened with these flags be written? */
 export const opensForWrite = (flags: number): boolean => (flags & O_ACCMODE) !== O_RDONLY;
+/** With O_TMPFILE: it never gets a name. */
+export const staysUnnamed = (flags: number): boolean => (flags & O_EXCL) !== 0;
+
 export const truncatesOnOpen = (flags: number): boolean => (flags & O_TRUNC) !== 0;
 
 /** What remains of a mode when somebody without privileges writes to the file or its owner changes. */

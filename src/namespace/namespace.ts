@@ -70,6 +70,23 @@ export interface RenameFlags {
   readonly exchange: boolean;
 }
 
+/** fallocate(2). Neither `punch` nor `zero`: reserve. */
+export interface AllocateMode {
+  /** The file's length stays. */
+  readonly keepSize: boolean;
+  /** The range becomes a hole. */
+  readonly punch: boolean;
+  /** The range reads as zeros from then on. */
+  readonly zero: boolean;
+}
+
+/** A place in an open file. */
+export interface OpenPlace {
+  readonly ino: Ino;
+  readonly handle: Handle;
+  readonly offset: number;
+}
+
 export interface Namespace {
   lookup(parent: Ino, name: string, caller: Caller): Promise<Attributes>;
   getattr(ino: Ino): Promise<Attributes>;
@@ -92,6 +109,8 @@ export interface Namespace {
   /** `flags` as open(2). */
   open(ino: Ino, flags: number, caller: Caller): Promise<Handle>;
   create(parent: Ino, name: string, mode: number, flags: number, caller: Caller): Promise<{ attributes: Attributes; handle: Handle }>;
+  /** O_TMPFILE: a file without a name, which `link` can give it; it goes with its last handle otherwise. */
+  createUnnamed(parent: Ino, mode: number, flags: number, caller: Caller): Promise<{ attributes: Attributes; handle: Handle }>;
   /**
    * Pieces of the content, in order, verified; shorter in sum than `bytes` only at the end of the file. They are the namespace's memory: valid until `release` is
    * called, and not to be written to.
@@ -104,6 +123,13 @@ export interface Namespace {
   /** Commits and waits until durable. */
   fsync(ino: Ino, handle: Handle, dataOnly: boolean): Promise<void>;
   release(ino: Ino, handle: Handle): Promise<void>;
+
+  /** lseek(2) with SEEK_DATA or SEEK_HOLE. */
+  seek(ino: Ino, handle: Handle, offset: number, whence: 'data' | 'hole'): Promise<number>;
+  /** fallocate(2): makes room, holes or zeros. */
+  allocate(ino: Ino, handle: Handle, offset: number, bytes: number, mode: AllocateMode, caller: Caller): Promise<void>;
+  /** copy_file_range(2) as a matter of metadata. Resolves with the bytes copied, which may be fewer. */
+  copyRange(source: OpenPlace, target: OpenPlace, bytes: number, caller: Caller): Promise<number>;
 
   opendir(ino: Ino, caller: Caller): Promise<Handle>;
   /** Entries behind `offset` (0: from the start, with . and ..), as long as `room(entry)` says that there is room. */

@@ -26,6 +26,8 @@ export class Node {
   /** The committed row. */
   row: InodeRow;
   readonly handles = new Set<OpenFile>();
+  /** Made without a name, and has had none yet: it may be given one. */
+  linkable = false;
   /** Takes new writes. */
   current: Layer | undefined;
   /** Is becoming visible. */

@@ -22,6 +22,7 @@ import { Manifests } from './manifest.js';
 import { ChunkMemory } from './memory.js';
 import { fileType, isDirectory, opensForWrite, PERMISSION_BITS, S_IFDIR, S_IFREG } from './modes.js';
 import type {
+  AllocateMode,
   AttributeChange,
   Attributes,
   Caller,
@@ -30,13 +31,15 @@ import type {
   Handle,
   Ino,
   Namespace,
+  OpenPlace,
   RenameFlags,
 } from './namespace.js';
-import { attributesOf } from './node.js';
+import { attributesOf, type Node } from './node.js';
 import { Nodes } from './nodes.js';
 import type { NamespaceOptions } from './options.js';
 import { Packer } from './packer.js';
 import { Pins } from './pins.js';
+import { Ranges } from './ranges.js';
 import { Reader } from './reader.js';
 import { clearDeadSessions, finishCuts, initialiseNamespace } from './recovery.js';
 import { Renames } from './rename.js';
@@ -72,6 +75,7 @@ export class PoolNamespace implements Namespace {
   readonly #directories: Directories;
   readonly #renames: Renames;
   readonly #files: Files;
+  readonly #ranges: Ranges;
   readonly #attributes: AttributeChanges;
   readonly #xattrs: Xattrs;
   readonly #space: Space;
@@ -118,6 +122,15 @@ export class PoolNamespace implements Namespace {
       now: () => clock.now(),
       get durableClose() {
         return settings.durability === 'close';
+      },
+    });
+    this.#ranges = new Ranges({
+      ledger,
+      uploads: this.#uploads,
+      committer: this.#committer,
+      clock,
+      onPackable: (bytes) => {
+        this.packer.note(bytes);
       },
     });
     this.#directories = new Directories(ledger, this.#nodes, clock);
@@ -271,6 +284,22 @@ export class PoolNamespace implements Namespace {
     }
   }
 
+  async createUnnamed(parent: Ino, mode: number, flags: number, caller: Caller): Promise<{ attributes: Attributes; handle: Handle }> {
+    this.#checkWritable();
+    this.#uploads.checkSpace();
+    let handle = 0;
+    const { value } = await this.#directories.makeUnnamed(
+      parent,
+      S_IFREG | (mode & PERMISSION_BITS),
+      caller,
+      this.#options.epoch,
+      (row) => {
+        handle = this.#files.created(row, flags);
+      },
+    );
+    return { attributes: attributesOf(value, this.#nodes.get(value.ino)), handle };
+  }
+
   async read(ino: Ino, handle: Handle, offset: number, bytes: number): Promise<{ pieces: readonly Uint8Array[]; release(): void }> {
     return this.#files.read(ino, handle, offset, bytes);
   }
@@ -290,6 +319,21 @@ export class PoolNamespace implements Namespace {
 
   async release(ino: Ino, handle: Handle): Promise<void> {
     return this.#files.release(ino, handle);
+  }
+
+  async seek(ino: Ino, handle: Handle, offset: number, whence: 'data' | 'hole'): Promise<number> {
+    return this.#ranges.seek(this.#files.node(ino, handle), offset, whence);
+  }
+
+  async allocate(ino: Ino, handle: Handle, offset: number, bytes: number, mode: AllocateMode, caller: Caller): Promise<void> {
+    this.#checkWritable();
+    return this.#ranges.allocate(this.#files.node(ino, handle), offset, bytes, mode, caller);
+  }
+
+  async copyRange(source: OpenPlace, target: OpenPlace, bytes: number, caller: Caller): Promise<number> {
+    this.#checkWritable();
+    const place = ({ ino, handle, offset }: OpenPlace): { node: Node; offset: number } => ({ node: this.#files.node(ino, handle), offset });
+    return this.#ranges.copy(place(source), place(target), bytes, caller);
   }
 
   async opendir(ino: Ino): Promise<Handle> {

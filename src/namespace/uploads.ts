@@ -117,9 +117,9 @@ export class Uploads {
     return free >= pendingBytes;
   }
 
-  /** Is there any room at all? @throws OperatingError ENOSPC */
-  checkSpace(): void {
-    if (!this.#fits(1)) throw new OperatingError('ENOSPC', 'the pool is full', { hint: 'delete something or add a disk' });
+  /** Is there room for so much more, or for anything at all? @throws OperatingError ENOSPC */
+  checkSpace(bytes = 1): void {
+    if (!this.#fits(bytes)) throw new OperatingError('ENOSPC', 'the pool is full', { hint: 'delete something or add a disk' });
   }
 
   /** A full window goes to the disks while writing goes on. */

@@ -5,6 +5,7 @@
 import { systemClock, type Clock, type Time } from '../../src/base/clock.js';
 import { OperatingError } from '../../src/base/errors.js';
 import type {
+  AllocateMode,
   AttributeChange,
   Attributes,
   Caller,
@@ -13,6 +14,7 @@ import type {
   Handle,
   Ino,
   Namespace,
+  OpenPlace,
   RenameFlags,
 } from '../../src/namespace/namespace.js';
 
@@ -352,6 +354,33 @@ export class MemoryNamespace implements Namespace {
     node.size = Math.max(node.size, end);
     this.#touch(node, true);
     return data.length;
+  }
+
+  async createUnnamed(parent: Ino, mode: number, _flags: number, caller: Caller): Promise<{ attributes: Attributes; handle: Handle }> {
+    this.#directory(parent);
+    const node = this.#make(this.#nextIno++, S_IFREG | (mode & 0o7777), caller);
+    node.links = 0;
+    return { attributes: this.#known(node), handle: this.#handle(node) };
+  }
+
+  /** Keeps no holes: all is data. */
+  async seek(ino: Ino, _handle: Handle, offset: number, whence: 'data' | 'hole'): Promise<number> {
+    const { size } = this.#node(ino);
+    if (offset >= size) fail('ENXIO');
+    return whence === 'data' ? offset : size;
+  }
+
+  async allocate(ino: Ino, _handle: Handle, offset: number, bytes: number, mode: AllocateMode): Promise<void> {
+    const node = this.#node(ino);
+    const end = offset + bytes;
+    if ((mode.punch || mode.zero) && offset < node.data.length) node.data.fill(0, offset, Math.min(end, node.data.length));
+    if (!mode.keepSize && end > node.size) this.#resize(node, end);
+    this.#touch(node, true);
+  }
+
+  async copyRange(source: OpenPlace, target: OpenPlace, bytes: number): Promise<number> {
+    const { pieces } = await this.read(source.ino, source.handle, source.offset, bytes);
+    return this.write(target.ino, target.handle, target.offset, Buffer.concat(pieces));
   }
 
   async flush(): Promise<void> {}

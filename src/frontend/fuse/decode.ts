@@ -293,6 +293,12 @@ export function decodeCreate(request: Request): CreateIn {
   };
 }
 
+/** TMPFILE has CREATE's layout; what stands in the place of the name says nothing. */
+export function decodeTmpfile(request: Request): Pick<CreateIn, 'flags' | 'mode'> {
+  request.exactly(request.end(16));
+  return { flags: request.u32(0), mode: request.u32(4) };
+}
+
 export interface ReadIn {
   readonly handle: number;
   readonly offset: number;
@@ -334,6 +340,51 @@ export interface FsyncIn {
 export function decodeFsync(request: Request): FsyncIn {
   request.exactly(16);
   return { handle: request.u64(0), flags: request.u32(8) };
+}
+
+export interface LseekIn {
+  readonly handle: number;
+  readonly offset: number;
+  readonly whence: number;
+}
+
+export function decodeLseek(request: Request): LseekIn {
+  request.exactly(24);
+  return { handle: request.u64(0), offset: request.u64(8), whence: request.u32(16) };
+}
+
+export interface FallocateIn {
+  readonly handle: number;
+  readonly offset: number;
+  readonly bytes: number;
+  readonly mode: number;
+}
+
+export function decodeFallocate(request: Request): FallocateIn {
+  request.exactly(32);
+  return { handle: request.u64(0), offset: request.u64(8), bytes: request.u64(16), mode: request.u32(24) };
+}
+
+export interface CopyRangeIn {
+  readonly handle: number;
+  readonly offset: number;
+  readonly targetIno: Ino;
+  readonly targetHandle: number;
+  readonly targetOffset: number;
+  readonly bytes: number;
+}
+
+/** COPY_FILE_RANGE and COPY_FILE_RANGE_64. */
+export function decodeCopyRange(request: Request): CopyRangeIn {
+  request.exactly(56);
+  return {
+    handle: request.u64(0),
+    offset: request.u64(8),
+    targetIno: request.u64(16),
+    targetHandle: request.u64(24),
+    targetOffset: request.u64(32),
+    bytes: request.u64(40),
+  };
 }
 
 export interface SetxattrIn {

@@ -10,6 +10,7 @@ import {
   DIRENT_BYTES,
   ENTRY_OUT_BYTES,
   INIT_OUT_BYTES,
+  LSEEK_OUT_BYTES,
   OPEN_OUT_BYTES,
   Notify,
   OUT_HEADER_BYTES,
@@ -108,6 +109,12 @@ export function encodeSize(out: Buffer, at: number, bytes: number): number {
   put32(out, at, bytes);
   put32(out, at + 4, 0);
   return at + WRITE_OUT_BYTES;
+}
+
+/** LSEEK's offset and COPY_FILE_RANGE_64's length. */
+export function encodeLong(out: Buffer, at: number, value: number): number {
+  put64(out, at, value);
+  return at + LSEEK_OUT_BYTES;
 }
 
 export function encodeStatfs(out: Buffer, at: number, status: FileSystemStatus): number {

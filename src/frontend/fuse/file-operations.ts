@@ -1,9 +1,10 @@
 /** Operations on open files. */
 import { OperatingError } from '../../base/errors.js';
 import { FUSE_IO_BYTES_MAX, NAME_BYTES_MAX } from '../../base/limits.js';
+import type { Attributes, Handle } from '../../namespace/namespace.js';
 import { modeWithoutPrivileges } from './attribute-operations.js';
 import type { Context, Operation } from './context.js';
-import { decodeClose, decodeCreate, decodeFsync, decodeOpen, decodeRead, decodeWrite, type Request } from './decode.js';
+import { decodeClose, decodeCreate, decodeFsync, decodeOpen, decodeRead, decodeTmpfile, decodeWrite, type Request } from './decode.js';
 import { encodeEntry, encodeOpen, encodeSize } from './encode.js';
 import {
   ENTRY_OUT_BYTES,
@@ -16,17 +17,18 @@ import {
   WriteFlag,
 } from './protocol.js';
 
-export function fileOperations(context: Context): Map<number, Operation> {
-  const { namespace, outbox, validity, files } = context;
+async function clearPrivileges({ namespace }: Context, request: Request): Promise<void> {
+  const mode = await modeWithoutPrivileges(namespace, request.ino);
+  if (mode !== undefined) await namespace.setattr(request.ino, { mode }, request);
+}
 
-  async function clearPrivileges(request: Request): Promise<void> {
-    const mode = await modeWithoutPrivileges(namespace, request.ino);
-    if (mode !== undefined) await namespace.setattr(request.ino, { mode }, request);
-  }
+/** Where handles come from, and where they go. */
+export function openOperations(context: Context): Map<number, Operation> {
+  const { namespace, outbox, validity, files } = context;
 
   async function open(request: Request): Promise<void> {
     const { flags, openFlags } = decodeOpen(request);
-    if ((openFlags & OPEN_KILL_SUIDGID) !== 0) await clearPrivileges(request);
+    if ((openFlags & OPEN_KILL_SUIDGID) !== 0) await clearPrivileges(context, request);
     const handle = await namespace.open(request.ino, flags, request);
     files.set(handle, request.ino);
     // Nobody writes behind the kernel's back: what it has cached stays good.
@@ -36,11 +38,38 @@ export function fileOperations(context: Context): Map<number, Operation> {
   async function create(request: Request): Promise<void> {
     const { name, mode, flags } = decodeCreate(request);
     if (name.length > NAME_BYTES_MAX) throw new OperatingError('ENAMETOOLONG', `name of ${name.length} bytes`);
-    const { attributes, handle } = await namespace.create(request.ino, name, mode, flags, request);
+    opened(request, await namespace.create(request.ino, name, mode, flags, request));
+  }
+
+  /** O_TMPFILE. */
+  async function createUnnamed(request: Request): Promise<void> {
+    const { mode, flags } = decodeTmpfile(request);
+    opened(request, await namespace.createUnnamed(request.ino, mode, flags, request));
+  }
+
+  function opened(request: Request, { attributes, handle }: { attributes: Attributes; handle: Handle }): void {
     files.set(handle, attributes.ino);
     const at = outbox.reserve(request, ENTRY_OUT_BYTES + OPEN_OUT_BYTES);
     encodeOpen(outbox.memory, encodeEntry(outbox.memory, at, attributes, validity), handle, OpenReplyFlag.KEEP_CACHE);
   }
+
+  async function release(request: Request): Promise<void> {
+    const handle = decodeClose(request);
+    files.delete(handle);
+    await namespace.release(request.ino, handle);
+    outbox.done(request);
+  }
+
+  return new Map<number, Operation>([
+    [Opcode.OPEN, open],
+    [Opcode.CREATE, create],
+    [Opcode.TMPFILE, createUnnamed],
+    [Opcode.RELEASE, release],
+  ]);
+}
+
+export function fileOperations(context: Context): Map<number, Operation> {
+  const { namespace, outbox } = context;
 
   async function read(request: Request): Promise<void> {
     const { handle, offset, bytes } = decodeRead(request);
@@ -60,7 +89,7 @@ export function fileOperations(context: Context): Map<number, Operation> {
     let bytes: Uint8Array = data;
     if ((flags & WriteFlag.KILL_SUIDGID) !== 0) {
       bytes = Buffer.from(data); // the batch's memory does not outlive an await
-      await clearPrivileges(request);
+      await clearPrivileges(context, request);
     }
     const length = bytes.length;
     context.writing(length);
@@ -86,20 +115,10 @@ export function fileOperations(context: Context): Map<number, Operation> {
     outbox.done(request);
   }
 
-  async function release(request: Request): Promise<void> {
-    const handle = decodeClose(request);
-    files.delete(handle);
-    await namespace.release(request.ino, handle);
-    outbox.done(request);
-  }
-
   return new Map<number, Operation>([
-    [Opcode.OPEN, open],
-    [Opcode.CREATE, create],
     [Opcode.READ, read],
     [Opcode.WRITE, write],
     [Opcode.FLUSH, flush],
     [Opcode.FSYNC, fsync],
-    [Opcode.RELEASE, release],
   ]);
 }

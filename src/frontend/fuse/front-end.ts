@@ -20,10 +20,11 @@ import { decodeBatchForget, decodeForget, decodeInit, decodeInterrupt, Request }
 import { directoryOperations } from './directory-operations.js';
 import { encodeInit, type Validity } from './encode.js';
 import { failureOf } from './errors.js';
-import { fileOperations } from './file-operations.js';
+import { fileOperations, openOperations } from './file-operations.js';
 import { nameOperations } from './name-operations.js';
 import { negotiate, type Negotiated } from './negotiate.js';
 import { Outbox, type ReplyChannel } from './outbox.js';
+import { rangeOperations } from './range-operations.js';
 import { FUSE_MAJOR, INIT_OUT_BYTES, Opcode, opcodeName } from './protocol.js';
 
 /** What the front end needs of a channel. */
@@ -112,7 +113,7 @@ export class FuseFrontEnd {
       },
       writebackFailed: options.invalidate,
     };
-    for (const group of [nameOperations, attributeOperations, fileOperations, directoryOperations])
+    for (const group of [nameOperations, attributeOperations, openOperations, fileOperations, rangeOperations, directoryOperations])
       for (const [opcode, operation] of group(context)) this.#operations[opcode] = operation;
   }
 

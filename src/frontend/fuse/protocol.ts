@@ -44,8 +44,13 @@ export const Opcode = {
   DESTROY: 38,
   NOTIFY_REPLY: 41,
   BATCH_FORGET: 42,
+  FALLOCATE: 43,
   READDIRPLUS: 44,
   RENAME2: 45,
+  LSEEK: 46,
+  COPY_FILE_RANGE: 47,
+  TMPFILE: 51,
+  COPY_FILE_RANGE_64: 53,
 } as const;
 
 /** Bits of INIT's `flags`. */
@@ -92,6 +97,11 @@ export const FSYNC_DATA_ONLY = 1 << 0;
 /** renameat2(2). */
 export const RenameBit = { NOREPLACE: 1 << 0, EXCHANGE: 1 << 1 } as const;
 
+/** lseek(2). */
+export const Whence = { DATA: 3, HOLE: 4 } as const;
+/** fallocate(2). */
+export const FallocateBit = { KEEP_SIZE: 1 << 0, PUNCH_HOLE: 1 << 1, ZERO_RANGE: 1 << 4 } as const;
+
 /** Notifications to the kernel; they stand where a reply has its error. */
 export const Notify = { INVAL_INODE: 2, INVAL_ENTRY: 3 } as const;
 
@@ -103,6 +113,7 @@ export const ENTRY_OUT_BYTES = 40 + ATTR_BYTES;
 export const ATTR_OUT_BYTES = 16 + ATTR_BYTES;
 export const OPEN_OUT_BYTES = 16;
 export const WRITE_OUT_BYTES = 8;
+export const LSEEK_OUT_BYTES = 8;
 export const STATFS_OUT_BYTES = 80;
 export const INIT_OUT_BYTES = 64;
 export const GETXATTR_OUT_BYTES = 8;
