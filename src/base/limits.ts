@@ -166,6 +166,22 @@ export const PACK_WAITING_BYTES_MIN = 2 * MiB;
 export const PACK_IDLE_MS = 2000;
 /** Pause between looks of the background services for work. */
 export const BACKGROUND_INTERVAL_MS = 500;
+/** A pool counts as used so long after the last request ended: longer than the pauses within one program's work. */
+export const PACE_IDLE_MS = 200;
+/** A background job that gives way looks this often whether the pool is idle again. */
+export const PACE_SLEEP_MS = 50;
+/** The part of the time that scrub, drain and rebalance take while the pool is used: p99 of everybody else stays what it is (durability/pace.ts). */
+export const PACE_SHARE = 0.01;
+/** … and heal, which closes a gap in the protection. Blobs with no redundancy left at all are rebuilt at full speed. */
+export const HEAL_SHARE = 0.2;
+/** Blobs that are rebuilt or moved at one time, each with its content in memory: one is read while another one is written. */
+export const REBUILDS_IN_FLIGHT_MAX = 2;
+/** Heal and the movers wait for a flush past this, so that a crash costs them little and writers find room. */
+export const REBUILT_UNSYNCED_BYTES_MAX = 64 * MiB;
+/** Rows of blobs that one step of a walk over all of them reads: a millisecond or two of the event loop. */
+export const SURVEY_ROWS = 256;
+/** Heal looks at all blobs and rebuilds so often in one run: each time something new was found. */
+export const HEAL_ROUNDS_MAX = 16;
 /** Kinds of long-running jobs that rows may speak of; there are half as many. */
 export const JOB_KINDS_MAX = 16;
 /** Runs of each kind of job that are remembered: most of a year of monthly scrubs. */

@@ -8,6 +8,7 @@ import { ownFolders } from '../daemon/folders.js';
 import type { Context } from './context.js';
 import { addDemo } from './demo.js';
 import { exitCodeHelp, exitCodeOf } from './exit-codes.js';
+import { addHeal } from './heal.js';
 import { addImport } from './import.js';
 import { addInit } from './init.js';
 import { addList } from './list.js';
@@ -29,7 +30,8 @@ function program(context: Context): Command {
     .exitOverride()
     .showSuggestionAfterError()
     .addHelpText('after', () => exitCodeHelp());
-  for (const add of [addInit, addMount, addUnmount, addStatus, addList, addImport, addSync, addSettings, addDemo]) add(command, context);
+  for (const add of [addInit, addMount, addUnmount, addStatus, addList, addImport, addSync, addHeal, addSettings, addDemo])
+    add(command, context);
   return command;
 }
 

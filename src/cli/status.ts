@@ -2,9 +2,12 @@
 import type { Command } from 'commander';
 import { definedPools, readDefinition } from '../daemon/pool-definition.js';
 import { poolStatus } from '../daemon/pool-status.js';
-import type { StatusReport } from '../daemon/status-report.js';
+import { jobOf, type JobReport, type StatusReport } from '../daemon/status-report.js';
+import { isActive } from '../durability/progress.js';
 import type { Context } from './context.js';
+import { countText } from './heal.js';
 import { formatBytes, type Output } from './output.js';
+import { describeJob, lastRunText } from './watch-job.js';
 
 export function addStatus(program: Command, { folders, output }: Context): void {
   program
@@ -45,11 +48,13 @@ function print(output: Output, report: StatusReport): void {
       ],
       ['objects', String(report.objects)],
       ['endangered', report.endangered_blobs === 0 ? 'nothing' : colours.red(`${report.endangered_blobs} blobs lack shards`)],
+      ['counted', report.last_count === null ? 'not yet ("ostraka heal" counts all blobs)' : lastCountText(report.last_count)],
       ['log', `position ${report.log.position}, durable to ${report.log.durable_position}, epoch ${report.log.epoch}`],
       ['daemon', `process ${report.daemon_pid ?? '?'}`],
     );
   }
   for (const [label, text] of fields) output.line(`${label.padStart(10)}  ${text}`);
+  printJobs(output, report.jobs);
   for (const message of report.messages) output.line(`${' '.repeat(12)}${colours.yellow(message)}`);
   output.line();
   output.table(
@@ -72,6 +77,21 @@ function print(output: Output, report: StatusReport): void {
   const reasons = report.disks.filter((disk) => disk.reason !== null);
   if (reasons.length > 0) output.line();
   for (const disk of reasons) output.line(`${disk.path}: ${disk.reason ?? ''}`);
+}
+
+function lastCountText(count: NonNullable<StatusReport['last_count']>): string {
+  const { whole, blobs, endangered_blobs: endangeredBlobs, out_blobs: outBlobs, counted_at: countedAt } = count;
+  return countText({ whole, blobs, endangeredBlobs, outBlobs, countedAt });
+}
+
+/** Jobs under way, and how the last scrub ended. */
+function printJobs(output: Output, jobs: readonly JobReport[]): void {
+  for (const job of jobs) {
+    const active = isActive(job);
+    if (active) output.line(`${job.kind.padStart(10)}  ${describeJob(jobOf(job))}`);
+    else if (job.kind === 'scrub') output.line(`${job.kind.padStart(10)}  ${lastRunText(job)}`);
+    else if (job.state === 'failed') output.line(`${job.kind.padStart(10)}  ${output.colours.yellow(`failed: ${job.message ?? ''}`)}`);
+  }
 }
 
 function stateText(report: StatusReport): string {

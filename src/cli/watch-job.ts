@@ -3,9 +3,11 @@
  * call it. The job belongs to the daemon: who stops watching (Ctrl-C) does not stop it.
  */
 import { SingleBar } from 'cli-progress';
+import { systemClock } from '../base/clock.js';
 import { OperatingError } from '../base/errors.js';
 import type { ControlClient } from '../daemon/control-client.js';
 import type { JobAction, JobAnswer } from '../daemon/jobs.js';
+import type { JobReport } from '../daemon/status-report.js';
 import { isActive, type Job } from '../durability/progress.js';
 import { formatBytes } from './output.js';
 
@@ -31,10 +33,13 @@ export async function requestJob(
   return (await client.request({ verb: 'job', kind, action, ...(options !== undefined && { options }) })) as JobAnswer;
 }
 
-/**
- * Shows how a job gets on until it ends. Returns how it ended; a job that waits or is paused is watched on.
- * @throws OperatingError EIO with the job's message when it failed, ECANCELED when somebody cancelled it
- */
+/** @throws OperatingError EIO with the job's message when it failed, ECANCELED when somebody cancelled it */
+export function refuseFailed({ job }: JobAnswer): void {
+  if (job.state === 'failed') throw new OperatingError('EIO', `${job.kind} failed: ${job.message ?? 'no reason given'}`);
+  if (job.state === 'cancelled') throw new OperatingError('ECANCELED', `${job.kind} was cancelled`);
+}
+
+/** Shows how a job gets on until it ends, one way or the other; one that waits or is paused is watched on. */
 export async function watchJob(client: ControlClient, kind: string, sink: ProgressSink = process.stderr): Promise<JobAnswer> {
   const view = sink.isTTY === true ? new BarView() : new LineView(sink);
   try {
@@ -42,9 +47,6 @@ export async function watchJob(client: ControlClient, kind: string, sink: Progre
       const answer = await requestJob(client, kind, 'status');
       const { job } = answer;
       if (!isActive(job)) {
-        view.end();
-        if (job.state === 'failed') throw new OperatingError('EIO', `${kind} failed: ${job.message ?? 'no reason given'}`);
-        if (job.state === 'cancelled') throw new OperatingError('ECANCELED', `${kind} was cancelled`);
         return answer;
       }
       view.show(job);
@@ -88,11 +90,22 @@ export function formatDuration(seconds: number): string {
   return minutes > 0 ? `${minutes} min ${whole % 60} s` : `${whole} s`;
 }
 
+export function nowSeconds(): number {
+  return systemClock.now().seconds;
+}
+
 /** 90 seconds ago → "1 min 30 s ago"; longer ago than a week, the date. */
 export function formatSince(seconds: number, nowSeconds: number): string {
   const ago = nowSeconds - seconds;
   if (ago > 7 * 86_400) return `on ${new Date(seconds * 1000).toISOString().slice(0, 10)}`;
   return ago < 2 ? 'just now' : `${formatDuration(ago < 60 ? ago : ago - (ago % 60)).replace(/ 0 (s|min|h)$/, '')} ago`;
+}
+
+/** "done 3 h ago, took 12 min" */
+export function lastRunText({ state, started_at: startedAt, finished_at: finishedAt, message }: JobReport): string {
+  if (startedAt === null || finishedAt === null) return state;
+  const took = `${state} ${formatSince(finishedAt, nowSeconds())}, took ${formatDuration(finishedAt - startedAt)}`;
+  return message === null ? took : `${took}: ${message}`;
 }
 
 interface View {

@@ -16,7 +16,7 @@ import { AssertionError } from '../base/assert.js';
 import type { Clock } from '../base/clock.js';
 import { OperatingError, asOperatingError } from '../base/errors.js';
 import { JOB_SAVE_INTERVAL_MS } from '../base/limits.js';
-import { JobEnded, type JobContext, type JobKind, type JobOptions } from '../durability/job.js';
+import { JobEnded, JobUnfinished, type JobContext, type JobKind, type JobOptions } from '../durability/job.js';
 import { Progress, type Job, type JobRun } from '../durability/progress.js';
 import type { IndexStore } from '../index/index-store.js';
 import { JobStore } from './job-store.js';
@@ -246,7 +246,7 @@ export class JobRunner {
       if (thrown instanceof AssertionError) throw thrown;
       const { code, message } = asOperatingError(thrown);
       if (thrown instanceof JobEnded) ended = { outcome: 'cancelled', message: null, result: null };
-      else ended = { outcome: 'failed', message, result: null };
+      else ended = { outcome: 'failed', message, result: thrown instanceof JobUnfinished ? thrown.result : null };
       if (ended.outcome === 'failed') log('warn', `${kind} failed: ${message}`, { code });
     }
     await this.#finish(run, ended);

@@ -1,8 +1,17 @@
 /** Fills in the status of an open pool. */
-import { countEndangered } from '../durability/heal.js';
+import type { HealResult } from '../durability/heal.js';
+import { countEndangered } from '../durability/survey.js';
 import { formatCode } from './code.js';
 import type { Pool } from './pool.js';
-import { jobReport, shownState, type DiskReport, type PoolHealth, type StatusReport, type VoterReport } from './status-report.js';
+import {
+  jobReport,
+  shownState,
+  type CountReport,
+  type DiskReport,
+  type PoolHealth,
+  type StatusReport,
+  type VoterReport,
+} from './status-report.js';
 
 export interface ReportOptions {
   readonly pool: Pool;
@@ -19,7 +28,7 @@ export async function reportPool(options: ReportOptions): Promise<StatusReport> 
   const { membership } = pool.diskSet;
   const status = pool.namespace.status();
   const capacity = await pool.storage.capacity();
-  const endangered = await countEndangered(pool.namespace.ledger);
+  const endangered = await countEndangered(pool.index);
   const disks = await Promise.all(pool.diskSet.members().map((each) => diskReport(each, endangered > 0)));
   const { log } = pool;
   return {
@@ -37,6 +46,7 @@ export async function reportPool(options: ReportOptions): Promise<StatusReport> 
     used_bytes: status.usedBytes,
     free_bytes: capacity.usableFreeBytes,
     endangered_blobs: endangered,
+    last_count: lastCount(pool),
     jobs: pool.jobs
       .all()
       .filter(({ state }) => state !== 'idle')
@@ -65,6 +75,13 @@ async function diskReport({ member, state, disk, reason, errors }: Member, heali
     free_bytes: capacity?.freeBytes ?? 0,
     errors,
   };
+}
+
+function lastCount({ jobs }: Pool): CountReport | null {
+  const found = jobs.lastResult('heal')?.result as HealResult | undefined;
+  if (found === undefined) return null;
+  const { whole, blobs, endangeredBlobs, outBlobs, countedAt } = found;
+  return { whole, blobs, endangered_blobs: endangeredBlobs, out_blobs: outBlobs, counted_at: countedAt };
 }
 
 function voterReports(pool: Pool): VoterReport[] {

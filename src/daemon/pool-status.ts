@@ -93,6 +93,7 @@ async function offlineStatus(definition: PoolDefinition): Promise<StatusReport> 
     used_bytes: 0,
     free_bytes: 0,
     endangered_blobs: 0,
+    last_count: null,
     jobs: [],
     objects: 0,
     log: null,

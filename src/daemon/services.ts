@@ -1,14 +1,17 @@
 /**
- * What goes on in the background of a writable pool, one thing after the other: once after an unclean stop the search for stranded records (I10); healing
- * when shards are missing and disks are there to take them; and always the collector. Started when the pool is open, stopped before it closes.
+ * What goes on in the background of a writable pool: once after an unclean stop the search for stranded records (I10); recording the damage that readers
+ * find; starting heal, drain and the like when there is something for them to do (they run as jobs, see jobs.ts); and always the collector. A disk that
+ * comes or goes, a change of the membership and found damage wake it. Started when the pool is open, stopped before it closes.
  */
 import type { Cancel, Clock } from '../base/clock.js';
 import { asOperatingError } from '../base/errors.js';
 import type { BlobId } from '../base/ids.js';
 import type { DiskSet } from '../disk/disk-set.js';
+import type { Membership } from '../disk/membership.js';
 import { Collector } from '../durability/collector.js';
-import { countEndangered, heal, recordEndangered } from '../durability/heal.js';
+import { Heal } from '../durability/heal.js';
 import { freeStranded } from '../durability/orphans.js';
+import { recordEndangered } from '../durability/survey.js';
 import type { IndexStore } from '../index/index-store.js';
 import type { PoolNamespace } from '../namespace/pool-namespace.js';
 import type { DamageReport, Storage } from '../storage/storage.js';
@@ -19,7 +22,9 @@ import type { Log } from './logger.js';
 const FIRST_PAUSE_MS = 3000;
 /** What came meanwhile is handled together. */
 const GATHER_MS = 1000;
-/** Endangered blobs are tried again so often when no disk came or went. */
+/** How often a look is taken when nothing wakes it: changes of the membership have no listeners of ours. */
+const LOOK_MS = 5000;
+/** Endangered blobs that could be rebuilt are tried again so often when no disk came or went. */
 const HEAL_RETRY_MS = 600_000;
 /** Damaged blobs that wait for being recorded. What does not fit is found by the next reader. */
 const DAMAGED_BLOBS_MAX = 4096;
@@ -42,18 +47,28 @@ export interface ServicesOptions {
 export class Services {
   readonly #options: ServicesOptions;
   readonly #collector: Collector;
+  readonly #heal: Heal;
   readonly #damaged = new Map<BlobId, Set<number>>();
+  #membership: Membership;
   #strandedPossible: boolean;
   #healWanted = true;
+  /** Also where the table of endangered blobs does not ask for it: all blobs have to be looked at. */
+  #countWanted: boolean;
+  #healTriedMs = -Infinity;
   #stopped = false;
   #loop: Promise<void> = Promise.resolve();
   #wake: () => void = () => undefined;
 
   constructor(options: ServicesOptions) {
+    const { diskSet, namespace, jobs } = options;
     this.#options = options;
     this.#strandedPossible = options.strandedPossible;
+    this.#membership = diskSet.membership;
+    this.#countWanted = this.#membership.members.some(({ state }) => state === 'failed');
     this.#collector = new Collector(options);
-    options.diskSet.onChange((_, disk) => {
+    this.#heal = new Heal({ ...options, disks: diskSet, usage: namespace.activity });
+    jobs.register(this.#heal);
+    diskSet.onChange((_, disk) => {
       // What was freed while a disk was out still lies on it.
       this.#strandedPossible = true;
       if (disk === undefined) return;
@@ -67,8 +82,8 @@ export class Services {
     this.#loop = this.#run();
   }
 
-  /** A reader found a bad shard. */
-  damaged({ blob, shard, code }: DamageReport): void {
+  /** A reader or scrub found a bad shard. */
+  damaged({ blob, shard, code }: Pick<DamageReport, 'blob' | 'shard' | 'code'>): void {
     if (!BAD_RECORD.has(code)) return;
     const shards = this.#damaged.get(blob);
     if (shards !== undefined) shards.add(shard);
@@ -76,10 +91,11 @@ export class Services {
     this.#wake();
   }
 
-  /** Stops after the steps under way. */
+  /** Stops after the steps under way; jobs go on with the next process. */
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#wake();
+    await this.#options.jobs.stop();
     await this.#collector.stop();
     await this.#loop;
   }
@@ -98,12 +114,11 @@ export class Services {
     if (this.#strandedPossible) await this.#attempt('the search for stranded records', () => this.#sweep());
     while (!this.#stopped) {
       await this.#attempt('recording damage', () => this.#recordDamage());
-      if (this.#healWanted) await this.#attempt('healing', () => this.#heal());
-      const idle = this.#damaged.size === 0 && !this.#healWanted;
-      if (idle) await this.#pause(HEAL_RETRY_MS);
+      this.#lookAtMembership();
+      await this.#attempt('starting heal', () => this.#startHeal());
+      if (this.#damaged.size === 0) await this.#pause(LOOK_MS);
       // Reports and disks come in bursts.
       await this.#pause(GATHER_MS);
-      this.#healWanted ||= this.#damaged.size === 0;
     }
   }
 
@@ -141,22 +156,33 @@ export class Services {
   }
 
   async #recordDamage(): Promise<void> {
-    const { ledger } = this.#options.namespace;
-    for (const [blob, shards] of [...this.#damaged]) {
-      this.#damaged.delete(blob);
-      await recordEndangered(ledger, blob, [...shards]);
-      this.#healWanted = true;
-    }
+    if (this.#damaged.size === 0) return;
+    const found = new Map(this.#damaged);
+    this.#damaged.clear();
+    await recordEndangered(this.#options.index, found);
+    this.#healWanted = true;
   }
 
-  async #heal(): Promise<void> {
-    const { namespace, storage, log } = this.#options;
+  /** Disks that were declared failed, or removed, take shards with them that no row speaks of yet. */
+  #lookAtMembership(): void {
+    const { membership } = this.#options.diskSet;
+    if (membership === this.#membership) return;
+    const staying = (number: number): boolean => membership.members.some((now) => now.number === number && now.state !== 'failed');
+    this.#countWanted ||= this.#membership.members.some(
+      ({ number, role, state }) => role === 'data' && state !== 'failed' && !staying(number),
+    );
+    this.#healWanted = true;
+    this.#membership = membership;
+  }
+
+  async #startHeal(): Promise<void> {
+    const { jobs, clock } = this.#options;
+    const late = clock.monotonicMs() - this.#healTriedMs >= HEAL_RETRY_MS;
+    if (jobs.isActive('heal') || !(this.#healWanted || this.#countWanted || late)) return;
+    this.#healTriedMs = clock.monotonicMs();
+    const wanted = this.#countWanted || (await this.#heal.canHelp());
     this.#healWanted = false;
-    const { members } = this.#options.diskSet.membership;
-    const online = members.filter(({ role }) => role === 'data').length - this.#offline();
-    if (online < storage.k + storage.m || (await countEndangered(namespace.ledger)) === 0) return;
-    const { healedBlobs, endangeredBlobs } = await heal({ ...this.#options, stopped: () => this.#stopped });
-    if (healedBlobs + endangeredBlobs > 0)
-      log('info', `healed ${healedBlobs} blobs, ${endangeredBlobs} are left`, { healedBlobs, endangeredBlobs });
+    this.#countWanted = false;
+    if (wanted && !this.#stopped) await jobs.start('heal');
   }
 }

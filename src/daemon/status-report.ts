@@ -87,6 +87,36 @@ export function jobReport(job: Job): JobReport {
   };
 }
 
+/** … and back. */
+export function jobOf(report: JobReport): Job {
+  return {
+    kind: report.kind,
+    state: report.state,
+    doneBytes: report.done_bytes,
+    totalBytes: report.total_bytes,
+    doneItems: report.done_items,
+    totalItems: report.total_items,
+    ratePerSecond: report.rate_per_second,
+    secondsLeft: report.seconds_left,
+    startedAt: report.started_at,
+    finishedAt: report.finished_at,
+    message: report.message,
+    result: report.result,
+  };
+}
+
+/** The last time that all blobs of the pool were counted. */
+export interface CountReport {
+  /** Every blob had all its shards, each on a disk that was in. */
+  readonly whole: boolean;
+  readonly blobs: number;
+  readonly endangered_blobs: number;
+  /** Whole but for shards on disks that were out. */
+  readonly out_blobs: number;
+  /** Seconds since 1970. */
+  readonly counted_at: number;
+}
+
 export interface StatusReport {
   readonly pool: string;
   readonly pool_id: string;
@@ -106,6 +136,8 @@ export interface StatusReport {
   readonly used_bytes: number;
   readonly free_bytes: number;
   readonly endangered_blobs: number;
+  /** Null: not counted yet, or not mounted. */
+  readonly last_count: CountReport | null;
   /** Long-running jobs that run, or ran; none while unmounted. */
   readonly jobs: readonly JobReport[];
   /** Inodes. */

@@ -13,6 +13,18 @@ export class JobEnded extends Error {
   }
 }
 
+/** A run that came to its end and did not reach what it is for: it counts as failed, with this message, and what it found is its result. */
+export class JobUnfinished extends Error {
+  override readonly name = 'JobUnfinished';
+
+  constructor(
+    message: string,
+    readonly result: unknown,
+  ) {
+    super(message);
+  }
+}
+
 /** Options of a start as they came from the operator: checked by the kind that they are for. */
 export type JobOptions = Readonly<Record<string, unknown>>;
 

@@ -9,7 +9,7 @@ import type { BlobId } from '../base/ids.js';
 import { LOCATION_CACHE_MAX } from '../base/limits.js';
 import type { Location } from '../base/location.js';
 import type { IndexStore } from '../index/index-store.js';
-import { decodeLocationRow, encodeEndangered, encodeLocationRow } from '../index/schema/blob-rows.js';
+import { decodeEndangered, decodeLocationRow, encodeEndangered, encodeLocationRow } from '../index/schema/blob-rows.js';
 import { blobKey, endangeredKey, freeKey, freeRangeOfBlob, parseFreeKey } from '../index/schema/tables.js';
 import { decodeLocation, encodeLocation, MISSING, replacedShards, samePlace } from '../storage/location-codec.js';
 import type { StoredBlob } from '../storage/storage.js';
@@ -93,7 +93,11 @@ export class Locations {
       const before = decodeLocation(decodeLocationRow(row));
       const after = merge(before);
       const replaced = replacedShards(before, after);
-      const missing = missingShards(after);
+      // What was recorded as bad stays so until it is somewhere else, whoever moved what meanwhile.
+      const endangered = await tx.get(endangeredKey(blob));
+      const recorded = endangered === undefined ? [] : decodeEndangered(endangered);
+      const still = recorded.filter((shard) => samePlace(before.shards[shard] ?? MISSING, after.shards[shard] ?? MISSING));
+      const missing = [...new Set([...missingShards(after), ...still])].sort((a, b) => a - b);
       tx.put(blobKey(blob), encodeLocationRow(encodeLocation(after)));
       if (missing.length > 0) tx.put(endangeredKey(blob), encodeEndangered(missing));
       else tx.delete(endangeredKey(blob));

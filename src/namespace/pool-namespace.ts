@@ -8,6 +8,7 @@ import type { Committed } from '../index/index-store.js';
 import type { InodeRow } from '../index/schema/inode-row.js';
 import type { Counters } from '../index/schema/work-rows.js';
 import type { StoredBlob } from '../storage/storage.js';
+import { Activity } from './activity.js';
 import { AttributeChanges } from './attributes.js';
 import { Background } from './background.js';
 import { BlobWriter } from './blob-writer.js';
@@ -67,6 +68,8 @@ export class PoolNamespace implements Namespace {
   readonly ledger: Ledger;
   readonly pins = new Pins();
   readonly packer: Packer;
+  /** For the durability services: who uses the pool just now. */
+  readonly activity: Activity;
   readonly #options: NamespaceOptions;
   readonly #nodes: Nodes;
   readonly #uploads: Uploads;
@@ -86,6 +89,7 @@ export class PoolNamespace implements Namespace {
   constructor(options: NamespaceOptions) {
     const { index, storage, clock, log, settings, epoch } = options;
     this.#options = options;
+    this.activity = new Activity(clock);
     this.ledger = new Ledger(index, storage, log);
     const { ledger, pins } = this;
     this.#background = new Background(log);
@@ -163,9 +167,11 @@ export class PoolNamespace implements Namespace {
 
   /** With `durability=close`, what was committed must be durable before the caller hears of it. */
   async #settled<T>(committed: Promise<Committed<T>>): Promise<T> {
-    const { value, position } = await committed;
-    if (this.#options.settings.durability === 'close' && position > 0) await this.#options.index.durable(position);
-    return value;
+    return this.activity.during(async () => {
+      const { value, position } = await committed;
+      if (this.#options.settings.durability === 'close' && position > 0) await this.#options.index.durable(position);
+      return value;
+    });
   }
 
   async #made(committed: Promise<Committed<InodeRow>>): Promise<Attributes> {
@@ -301,20 +307,20 @@ export class PoolNamespace implements Namespace {
   }
 
   async read(ino: Ino, handle: Handle, offset: number, bytes: number): Promise<{ pieces: readonly Uint8Array[]; release(): void }> {
-    return this.#files.read(ino, handle, offset, bytes);
+    return this.activity.during(() => this.#files.read(ino, handle, offset, bytes));
   }
 
   async write(ino: Ino, handle: Handle, offset: number, data: Uint8Array, caller: Caller): Promise<number> {
     this.#checkWritable();
-    return this.#files.write(ino, handle, offset, data, caller);
+    return this.activity.during(() => this.#files.write(ino, handle, offset, data, caller));
   }
 
   async flush(ino: Ino, handle: Handle): Promise<void> {
-    return this.#files.flush(ino, handle);
+    return this.activity.during(() => this.#files.flush(ino, handle));
   }
 
   async fsync(ino: Ino, handle: Handle): Promise<void> {
-    return this.#files.fsync(ino, handle);
+    return this.activity.during(() => this.#files.fsync(ino, handle));
   }
 
   async release(ino: Ino, handle: Handle): Promise<void> {
@@ -351,7 +357,7 @@ export class PoolNamespace implements Namespace {
 
   async fsyncdir(ino: Ino, handle: Handle): Promise<void> {
     this.#files.checkDirectory(ino, handle);
-    await this.#options.index.durable();
+    await this.activity.during(() => this.#options.index.durable());
   }
 
   async setxattr(ino: Ino, name: string, value: Uint8Array, flags: number): Promise<void> {

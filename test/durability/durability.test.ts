@@ -4,11 +4,13 @@ import { must } from '../../src/base/assert.js';
 import { systemClock } from '../../src/base/clock.js';
 import { OperatingError } from '../../src/base/errors.js';
 import { Collector } from '../../src/durability/collector.js';
-import { countEndangered, heal, recordEndangered } from '../../src/durability/heal.js';
+import { Heal } from '../../src/durability/heal.js';
+import { countEndangered, recordEndangered } from '../../src/durability/survey.js';
 import { freeStranded } from '../../src/durability/orphans.js';
 import type { IndexStore } from '../../src/index/index-store.js';
 import { decodeEndangered } from '../../src/index/schema/blob-rows.js';
 import { endangeredKey, parseFreeKey } from '../../src/index/schema/tables.js';
+import { FakeDisks, TestContext, unused } from './job-context.js';
 import { checkRows } from '../namespace/check.js';
 import { contentOf, O_RDWR, openPool, pattern, root, ROOT, rowsByTable, writeFile, type Pool, type Test } from '../namespace/fixture.js';
 import { MemoryStorage } from '../namespace/memory-storage.js';
@@ -16,6 +18,9 @@ import { MemoryStorage } from '../namespace/memory-storage.js';
 const quiet = { clock: systemClock, log: () => undefined };
 
 const collectorOf = ({ namespace, storage }: Pool): Collector => new Collector({ namespace, storage, ...quiet });
+
+const healOf = ({ namespace, storage }: Pool, disks = new FakeDisks()): Heal =>
+  new Heal({ namespace, storage, disks, usage: unused, ...quiet });
 
 /** A file of `pieces` separate small extents. */
 async function scattered(pool: Pool, name: string, pieces: number): Promise<number> {
@@ -157,9 +162,9 @@ t.test('I2: what is missing is recorded with the commit, and healed', async (tes
   const rows = (await rowsByTable(index)).get('m') ?? [];
   test.ok(rows.length >= 3);
   for (const { value } of rows) test.same(decodeEndangered(value), [1, 4]);
-  test.equal(await countEndangered(namespace.ledger), rows.length);
-  const report = await heal({ namespace, storage, ...quiet, stopped: () => false });
-  test.same(report, { healedBlobs: rows.length, endangeredBlobs: 0 });
+  test.equal(await countEndangered(index), rows.length);
+  const report = await healOf(pool).run(new TestContext());
+  test.match(report, { whole: true, healedBlobs: rows.length, endangeredBlobs: 0, blobs: rows.length });
   test.equal((await rowsByTable(index)).get('m'), undefined);
   await checkRows(index);
   test.ok((await contentOf(namespace, ino)).equals(data));
@@ -174,11 +179,16 @@ t.test('a shard that rots is recorded, rebuilt, and its old place freed', async 
   const { namespace, storage, index } = pool;
   await writeFile(namespace, ROOT, 'f', pattern(50_000, 1));
   const blob = must([...storage.blobs.keys()][0], 'a blob');
-  await recordEndangered(namespace.ledger, blob, [3]);
-  await recordEndangered(namespace.ledger, blob, [0]);
-  await recordEndangered(namespace.ledger, 999, [0]);
+  await recordEndangered(index, new Map([[blob, [3]]]));
+  await recordEndangered(
+    index,
+    new Map([
+      [blob, [0]],
+      [999, [0]],
+    ]),
+  );
   test.same(decodeEndangered(must(await index.get(endangeredKey(blob)), 'a row')), [0, 3]);
-  test.equal((await heal({ namespace, storage, ...quiet, stopped: () => false })).healedBlobs, 1);
+  test.equal((await healOf(pool).run(new TestContext())).healedBlobs, 1);
   const free = (await rowsByTable(index)).get('f') ?? [];
   test.same(
     free.map(({ key }) => parseFreeKey(key)),
