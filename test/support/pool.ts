@@ -2,7 +2,7 @@
  * A pool for end-to-end tests: directories (or loop devices) as disks, its own configuration, state and run folders, and the
  * real command in child processes. Whatever happens, its mounts, loop devices, processes and files are gone after the test.
  */
-import { mkdtemp, mkdir, rm, readFile, writeFile, stat } from 'node:fs/promises';
+import { mkdtemp, mkdir, rm, readFile, writeFile, stat, statfs } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -41,12 +41,15 @@ export interface PoolOptions {
   readonly name?: string;
   /** More arguments for init. */
   readonly initArguments?: readonly string[];
-  /** Each disk a loop device with a file system of its own, of this size. */
-  readonly loopBytes?: number;
+  /** Each disk a loop device with a file system of its own, of this size; or a size for each. */
+  readonly loopBytes?: number | readonly number[];
   readonly fileSystem?: 'ext4' | 'xfs';
   /** Do not init. */
   readonly raw?: boolean;
 }
+
+/** Of the shared memory, so much is left to others. */
+const MEMORY_LEFT_BYTES = 1024 ** 3;
 
 /** What a test object must offer (tap's does). */
 export interface Teardown {
@@ -59,6 +62,10 @@ export class TestPool {
   readonly disks: string[] = [];
   readonly env: NodeJS.ProcessEnv;
   readonly loops: string[] = [];
+  /** Backing files of the loop devices. */
+  readonly images: string[] = [];
+  #memory: string | undefined;
+  #memoryBytes = 0;
 
   private constructor(
     /** Folder of everything this pool has on the machine. */
@@ -86,16 +93,25 @@ export class TestPool {
       const directory = join(root, `disk${i}`);
       await mkdir(directory);
       pool.disks.push(directory);
-      if (options.loopBytes !== undefined) await pool.attach(i, options.loopBytes, options.fileSystem ?? 'ext4');
+      const bytes = typeof options.loopBytes === 'object' ? options.loopBytes[i] : options.loopBytes;
+      if (bytes !== undefined) await pool.attach(i, bytes, options.fileSystem ?? 'ext4');
     }
     if (options.raw !== true) await pool.init(options.initArguments ?? []);
     return pool;
   }
 
-  /** Makes disk `i` a file system of its own on a loop device. */
-  private async attach(i: number, bytes: number, fileSystem: string): Promise<void> {
-    const image = join(this.root, `disk${i}.img`);
+  /** Makes disk `i` a file system of its own on a loop device, in memory where there is room: so a test does not wait for this machine's disk. */
+  async attach(i: number, bytes: number, fileSystem = 'ext4'): Promise<void> {
+    const memory = await statfs('/dev/shm').catch(() => undefined);
+    const inMemory = memory !== undefined && memory.bavail * memory.bsize > MEMORY_LEFT_BYTES + 2 * (bytes + this.#memoryBytes);
+    if (inMemory) {
+      this.#memoryBytes += bytes;
+      this.#memory ??= await mkdtemp('/dev/shm/ostraka-test-');
+    }
+    const image = join((inMemory ? this.#memory : undefined) ?? this.root, `disk${i}.img`);
+    await rm(image, { force: true });
     await run('truncate', ['-s', String(bytes), image]);
+    this.images[i] = image;
     const device = (await run('losetup', ['-f', '--show', image])).stdout.trim();
     this.loops[i] = device;
     await run(`mkfs.${fileSystem}`, [fileSystem === 'ext4' ? '-qF' : '-qf', device]);
@@ -140,9 +156,29 @@ export class TestPool {
 
   /** kill -9 of the daemon, and waits until it is gone. */
   async kill9(): Promise<void> {
-    const pid = (await this.status()).daemon_pid;
-    if (pid === null) throw new Error('no daemon to kill');
-    await this.killPid(pid);
+    await this.killPid(await this.pid());
+  }
+
+  /** The daemon's, as it wrote it down. */
+  async pid(): Promise<number> {
+    return Number(await readFile(join(this.root, 'run', `${this.name}.pid`), 'utf8'));
+  }
+
+  /** Mounts, and kills the daemon while it starts, after so long. */
+  async killAtMount(afterMs: number): Promise<void> {
+    const mounting = this.ostraka(['mount', this.name, this.mountpoint], { mayFail: true });
+    await until('the daemon starts', async () => (await this.starting()).length > 0, 60_000, 40);
+    await sleep(afterMs);
+    for (const pid of await this.starting()) await this.killPid(pid);
+    await mounting;
+  }
+
+  /** Daemons of this pool that live. */
+  private async starting(): Promise<number[]> {
+    const found: number[] = [];
+    for (const pid of await daemonPids(this.root))
+      if (/daemon\/main\.js|^ostraka /.test(await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => ''))) found.push(pid);
+    return found;
   }
 
   async killPid(pid: number): Promise<void> {
@@ -157,7 +193,7 @@ export class TestPool {
         () => true,
       );
       if (gone) return;
-      await sleep(20);
+      await sleep(i < 20 ? 2 : 20);
     }
     throw new Error(`process ${pid} does not die`);
   }
@@ -200,6 +236,7 @@ export class TestPool {
     const definition = await readFile(join(this.root, 'config', `${this.name}.json`), 'utf8').catch(() => '{}');
     const { poolId } = JSON.parse(definition) as { poolId?: string };
     if (poolId !== undefined) await rm(`/dev/shm/ostraka-${process.geteuid?.() ?? 0}/journal-${poolId}`, { force: true });
+    if (this.#memory !== undefined) await rm(this.#memory, { recursive: true, force: true });
     await rm(this.root, { recursive: true, force: true, maxRetries: 5 });
   }
 }
@@ -222,12 +259,12 @@ export function sleep(ms: number): Promise<void> {
 }
 
 /** Polls until `condition` holds; throws after `limitMs`. */
-export async function until(what: string, condition: () => Promise<boolean>, limitMs = 30_000): Promise<void> {
+export async function until(what: string, condition: () => Promise<boolean>, limitMs = 30_000, everyMs = 100): Promise<void> {
   const end = performance.now() + limitMs;
   for (;;) {
     if (await condition().catch(() => false)) return;
     if (performance.now() > end) throw new Error(`did not come true within ${limitMs} ms: ${what}`);
-    await sleep(100);
+    await sleep(everyMs);
   }
 }
 
