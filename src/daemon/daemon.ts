@@ -23,7 +23,6 @@ import { ControlServer } from './control-server.js';
 import { nativeEnvironment } from './environment.js';
 import { ensureFolder, poolPaths, type Folders } from './folders.js';
 import { pathsOf } from './inode-paths.js';
-import { Invalidations } from './invalidations.js';
 import type { Log } from './logger.js';
 import type { MountOptions } from './mount-options.js';
 import { openPool, type Pool } from './pool.js';
@@ -52,10 +51,6 @@ export class Daemon {
   /** Resolves when the daemon has stopped; rejects when what was committed could not be made durable. */
   readonly stopped: Promise<void>;
   readonly #options: DaemonOptions;
-  readonly #invalidations = new Invalidations(async (ino) => {
-    // A mount that has ended has nothing cached.
-    await this.#mount?.invalidateInode(ino, true).catch(() => undefined);
-  });
   #pool: Pool | undefined;
   #mount: FuseMount | undefined;
   #control: ControlServer | undefined;
@@ -101,7 +96,7 @@ export class Daemon {
       log,
       progress,
       onInvalidate: (ino) => {
-        this.#mount?.dropPages(ino);
+        this.#mount?.forget(ino);
       },
     });
     this.#pool = pool;
@@ -204,8 +199,8 @@ export class Daemon {
     const late = systemClock.sleep(LAZY_LIMIT_MS).then(() => 'late' as const);
     if ((await Promise.race([ended, late])) !== 'late') return;
     // What the kernel holds of files that stay open is asked for before the connection ends.
-    for (const ino of this.#writers()) this.#invalidations.add(ino);
-    await Promise.race([this.#invalidations.idle(), systemClock.sleep(LAZY_LIMIT_MS)]);
+    for (const ino of this.#writers()) mount.forget(ino);
+    await Promise.race([mount.forgotten(), systemClock.sleep(LAZY_LIMIT_MS)]);
     this.#options.log('warn', 'files stay open: the connection is cut', { mountpoint: mount.mountpoint });
     mount.abort();
     await mount.closed;

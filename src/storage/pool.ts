@@ -14,7 +14,7 @@ import type { StripeIo } from '../disk/stripe.js';
 import { zoneLimit, type Zoned } from './placement.js';
 import type { Tally } from './segment.js';
 import { Shelf } from './shelf.js';
-import { Pins } from './slots.js';
+import { Pins } from './pins.js';
 import { Space } from './space.js';
 import type { DamageReport, StoredBlob } from './storage.js';
 
