@@ -255,3 +255,12 @@ export const SIGNS_OF_LIFE_PER_LIMIT = 4;
 export const SERVICE_STATUS_INTERVAL_MS = 10_000;
 /** … and is cut at this length: a screen's width or two. */
 export const SERVICE_STATUS_CHARACTERS_MAX = 300;
+
+/** Check: inodes whose links are counted in one pass over all names; nine bytes each. */
+export const CHECK_INODES_MAX = 512 * KiB;
+/** Check: blobs whose references are counted in one pass over all extents; twenty bytes each. */
+export const CHECK_BLOBS_MAX = 128 * KiB;
+/** Check: findings that are kept and shown, and repaired in one round; more are counted. */
+export const CHECK_FINDINGS_MAX = 2000;
+/** Check: rounds of repair. Each looks at everything again; a repair that makes new work needs two or three. */
+export const CHECK_ROUNDS_MAX = 16;

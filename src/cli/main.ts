@@ -6,20 +6,18 @@ import { Command, CommanderError } from 'commander';
 import { packageRoot } from '../base/package-root.js';
 import { ownFolders } from '../daemon/folders.js';
 import type { Context } from './context.js';
+import { addCheck } from './check.js';
 import { addDemo } from './demo.js';
 import { exitCodeHelp, exitCodeOf } from './exit-codes.js';
 import { addHeal } from './heal.js';
 import { addImport } from './import.js';
 import { addInit } from './init.js';
-import { addInstallHelper } from './install-helper.js';
 import { addList } from './list.js';
 import { addMount } from './mount.js';
-import { addMountHelpers } from './mount-helper.js';
 import { Output } from './output.js';
 import { addSettings } from './settings.js';
 import { addStatus } from './status.js';
 import { addSync } from './sync.js';
-import { addSystemd } from './systemd.js';
 import { addUnmount } from './unmount.js';
 
 function version(): string {
@@ -33,21 +31,7 @@ function program(context: Context): Command {
     .exitOverride()
     .showSuggestionAfterError()
     .addHelpText('after', () => exitCodeHelp());
-  for (const add of [
-    addInit,
-    addMount,
-    addUnmount,
-    addStatus,
-    addList,
-    addImport,
-    addSync,
-    addHeal,
-    addSettings,
-    addSystemd,
-    addInstallHelper,
-    addMountHelpers,
-    addDemo,
-  ])
+  for (const add of [addInit, addMount, addUnmount, addStatus, addList, addImport, addSync, addHeal, addSettings, addCheck, addDemo])
     add(command, context);
   return command;
 }

@@ -29,6 +29,8 @@ export const requestSchema = z.discriminatedUnion('verb', [
     action: z.enum(['start', 'pause', 'resume', 'cancel', 'status']),
     options: z.record(z.string(), z.unknown()).optional(),
   }),
+  /** What the last check found. → { findings, total }: a page of the list from there on. */
+  z.strictObject({ verb: z.literal('findings'), list: z.enum(['found', 'repaired', 'left']), from: z.number().int().min(0) }),
   /** Unmounts (`lazy`: also when busy), makes everything durable, ends. → {} just before the process exits. */
   z.strictObject({ verb: z.literal('stop'), lazy: z.boolean() }),
 ]);

@@ -254,6 +254,8 @@ export class Daemon {
         return { stays: (this.#control?.connections ?? 0) > 1 };
       case 'job':
         return pool.jobs.request(request.kind, request.action, request.options);
+      case 'findings':
+        return pool.check.findings(request.list, request.from);
       case 'stop':
         this.#needMount();
         await this.stop(request.lazy);

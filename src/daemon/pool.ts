@@ -27,6 +27,7 @@ import type { Journal, OpenedLog, QuorumLog, Voter } from '../quorum/quorum-log.
 import { createStorage } from '../storage/create-storage.js';
 import type { Storage, StoredBlob } from '../storage/storage.js';
 import type { PoolEnvironment } from './environment.js';
+import { CheckJob } from './check-job.js';
 import { JobRunner } from './jobs.js';
 import type { Log } from './logger.js';
 import { OutDisks } from './out-disks.js';
@@ -63,17 +64,22 @@ export class Pool {
   readonly storage: Storage;
   readonly namespace: PoolNamespace;
   readonly jobs: JobRunner;
+  readonly check: CheckJob;
   /** In force now. */
   settings: Settings;
   readonly #closing: readonly Closing[];
 
-  constructor(parts: Pick<Pool, 'diskSet' | 'log' | 'index' | 'storage' | 'namespace' | 'jobs' | 'settings'>, closing: readonly Closing[]) {
+  constructor(
+    parts: Pick<Pool, 'diskSet' | 'log' | 'index' | 'storage' | 'namespace' | 'jobs' | 'check' | 'settings'>,
+    closing: readonly Closing[],
+  ) {
     this.diskSet = parts.diskSet;
     this.log = parts.log;
     this.index = parts.index;
     this.storage = parts.storage;
     this.namespace = parts.namespace;
     this.jobs = parts.jobs;
+    this.check = parts.check;
     this.settings = parts.settings;
     this.#closing = closing;
   }
@@ -137,7 +143,7 @@ class Opening {
     const { quorum, working } = await this.#openLog(diskSet, wires);
     const index = createIndexStore(quorum, working);
     const settings = await this.#settle(index);
-    const cleanStop = await takeCleanStop(index);
+    const cleanStop = await takeCleanStop(index, readOnly);
     const outDisks = new OutDisks(index, quorum.epoch, clock, log);
     await outDisks.recover((disk) => diskSet.disk(disk) !== undefined);
     const { k, m } = diskSet.membership;
@@ -169,6 +175,8 @@ class Opening {
     this.#closing.push(() => markCleanStop(wires.services, index));
     this.#closing.push(() => namespace.close());
     const jobs = new JobRunner({ index, clock, log, readOnly });
+    const check = new CheckJob({ index, storage, ledger: namespace.ledger, diskSet, clock, log, quiet: readOnly });
+    jobs.register(check.kind);
     if (!readOnly && quorum.writable) {
       const services = new Services({ index, storage, namespace, diskSet, jobs, clock, log, strandedPossible: !cleanStop });
       wires.services = services;
@@ -178,7 +186,7 @@ class Opening {
     // They end before the services and the namespace do.
     this.#closing.push(() => jobs.stop());
     await jobs.begin();
-    wires.pool = new Pool({ diskSet, log: quorum, index, storage, namespace, jobs, settings }, this.#closing);
+    wires.pool = new Pool({ diskSet, log: quorum, index, storage, namespace, jobs, check, settings }, this.#closing);
     return wires.pool;
   }
 
@@ -338,9 +346,10 @@ class Wires {
 }
 
 /** Did the last session end cleanly? Its mark is gone, durably, before anything is written that a crash could strand. */
-async function takeCleanStop(index: IndexStore): Promise<boolean> {
+async function takeCleanStop(index: IndexStore, readOnly: boolean): Promise<boolean> {
   const clean = (await index.get(cleanStopKey())) !== undefined;
-  if (!clean || !index.writable) return clean;
+  // Who writes no data strands none.
+  if (!clean || readOnly || !index.writable) return clean;
   const { position } = await index.transact(async (tx) => {
     tx.delete(cleanStopKey());
   });

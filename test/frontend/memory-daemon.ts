@@ -25,7 +25,6 @@ if (user !== undefined) {
 }
 
 const namespace = new MemoryNamespace();
-if (user !== undefined) await namespace.setattr(1, { uid: user, gid: user });
 try {
   const mount = await mountFuse({
     ...options,
