@@ -84,6 +84,10 @@ export const CAPACITY_AGE_MS = 1000;
 export const SCAN_READ_BYTES_MAX = 1 * MiB;
 /** Records that a scan verifies at one time on its disk: enough that the next is queued when one is done. */
 export const SCAN_VERIFIES_IN_FLIGHT_MAX = 4;
+/** A read waits for a disk at least so long before it is made of others: above what a disk that seeks takes, below what one notices. */
+export const READ_PATIENCE_MS_MIN = 30;
+/** A disk that was slow is asked so often whether it still is. */
+export const SLOW_PROBE_INTERVAL_MS = 2_000;
 /** So many reads that fail with EIO within this time take a disk out; fewer are bad sectors, of which healthy disks have some. */
 export const BAD_SECTORS_MAX = 8;
 export const BAD_SECTORS_MS = 10_000;

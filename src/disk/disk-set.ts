@@ -42,6 +42,8 @@ export interface DiskSet {
   reportFailure(number: DiskNumber, error: OperatingError): void;
   /** Counts an error that calls on the disk and stripe I/O have not counted in `health` themselves, without taking the disk out. */
   countError(number: DiskNumber, kind: 'read' | 'write' | 'sync' | 'checksum'): void;
+  /** Reads of it come late again and again, after so many milliseconds or more: it is suspect, though in; 0: it answers in time again. */
+  reportSlow(number: DiskNumber, ms: number): void;
   onChange(listener: DiskChange): void;
   /** Probes all members now. */
   probeNow(): Promise<void>;

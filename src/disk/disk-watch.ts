@@ -37,6 +37,8 @@ export class DiskWatch implements SetMember {
   member: Member;
   /** Where it is looked for. */
   directory: string;
+  /** Its reads come late. */
+  slow = false;
   #disk: Disk | undefined;
   #reason: OperatingError | undefined;
   #earlierErrors = 0;
@@ -59,7 +61,8 @@ export class DiskWatch implements SetMember {
   }
 
   get state(): DiskState {
-    return this.#disk ? 'online' : 'offline';
+    if (!this.#disk) return 'offline';
+    return this.slow ? 'suspect' : 'online';
   }
 
   get reason(): OperatingError | undefined {
@@ -99,6 +102,7 @@ export class DiskWatch implements SetMember {
     if (nowMs - this.#onlineSinceMs >= DISK_STEADY_MS) this.#retryMs = DISK_PROBE_INTERVAL_MS;
     this.#earlierErrors = this.errors;
     this.#disk = undefined;
+    this.slow = false;
     this.#failed(error);
     this.#closing = this.#limit(disk.close(), 'closing it').catch(() => undefined);
     this.#host.changed(this);

@@ -76,6 +76,15 @@ export class WatchedDiskSet implements DiskSet, WatchHost {
     this.#watches.get(number)?.count(kind);
   }
 
+  reportSlow(number: DiskNumber, ms: number): void {
+    const watch = this.#watches.get(number);
+    if (!watch?.disk || watch.slow === ms > 0) return;
+    watch.slow = ms > 0;
+    if (ms > 0)
+      this.#options.log('warn', `disk ${number} is slow: reads that took over ${Math.round(ms)} ms go around it`, describe(watch));
+    else this.#options.log('info', `disk ${number} answers in time again`, describe(watch));
+  }
+
   onChange(listener: DiskChange): void {
     this.#listeners.push(listener);
   }

@@ -76,7 +76,6 @@ class BlobStorage implements Storage {
       pool: this.#pool,
       reader: this.#reader,
       writer: this.#writer,
-      inspector: this.#inspector,
       damaged: this.#damaged,
       freeing: this.#freeing,
     });
@@ -180,6 +179,7 @@ class BlobStorage implements Storage {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    this.#pool.slowDisks.close();
     await Promise.allSettled(this.#running);
     for (const shelf of this.#pool.shelves()) await shelf.retireAll();
     await this.#freeing.sweep();

@@ -88,6 +88,13 @@ export class ManualDiskSet implements DiskSet {
     this.counts.set(`${number} ${kind}`, (this.counts.get(`${number} ${kind}`) ?? 0) + 1);
   }
 
+  readonly slow = new Map<DiskNumber, number>();
+
+  reportSlow(number: DiskNumber, ms: number): void {
+    if (ms > 0) this.slow.set(number, ms);
+    else this.slow.delete(number);
+  }
+
   count(number: DiskNumber, kind?: string): number {
     let sum = 0;
     for (const [key, count] of this.counts) if (kind ? key === `${number} ${kind}` : key.startsWith(`${number} `)) sum += count;
