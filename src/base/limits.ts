@@ -201,6 +201,14 @@ export const DISK_PROBE_INTERVAL_MS = 1_000;
 export const DISK_RETRY_MS_MAX = 30_000;
 /** A disk that stayed in for so long starts again with the shortest wait when it fails. */
 export const DISK_STEADY_MS = 60_000;
+/** A probe that takes longer makes its disk suspect: a disk that is merely busy answers within this. */
+export const DISK_SUSPECT_MS = 2_000;
+/** … and so does a call that failed, for so long after it. */
+export const DISK_SUSPICION_MS = 10_000;
+/** Memberships that a start takes over, each newer than the last, before it gives up: another process is at work on the disks. */
+export const MEMBERSHIP_TRIES_MAX = 4;
+/** A change of members that could not be made now (too few voters, a failed disk that blobs still name) is tried again so often. */
+export const MEMBERS_RETRY_MS = 30_000;
 /** How often absent disks are looked for in the other known directories. */
 export const DISK_SEARCH_INTERVAL_MS = 5_000;
 /** Directories that are looked into at one time; each takes threads while it is open. */

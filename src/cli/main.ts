@@ -8,6 +8,7 @@ import { ownFolders } from '../daemon/folders.js';
 import type { Context } from './context.js';
 import { addCheck } from './check.js';
 import { addDemo } from './demo.js';
+import { addDisk } from './disk.js';
 import { exitCodeHelp, exitCodeOf } from './exit-codes.js';
 import { addHeal } from './heal.js';
 import { addImport } from './import.js';
@@ -31,7 +32,20 @@ function program(context: Context): Command {
     .exitOverride()
     .showSuggestionAfterError()
     .addHelpText('after', () => exitCodeHelp());
-  for (const add of [addInit, addMount, addUnmount, addStatus, addList, addImport, addSync, addHeal, addSettings, addCheck, addDemo])
+  for (const add of [
+    addInit,
+    addMount,
+    addUnmount,
+    addStatus,
+    addList,
+    addImport,
+    addSync,
+    addDisk,
+    addHeal,
+    addSettings,
+    addCheck,
+    addDemo,
+  ])
     add(command, context);
   return command;
 }

@@ -21,12 +21,13 @@ import { cleanStaleMount } from '../frontend/fuse/stale-mount.js';
 import type { ControlRequest } from './control-protocol.js';
 import { ControlServer } from './control-server.js';
 import { nativeEnvironment } from './environment.js';
+import { handleDiskRequest } from './disk-requests.js';
 import { ensureFolder, poolPaths, type Folders } from './folders.js';
 import { pathsOf } from './inode-paths.js';
 import type { Log } from './logger.js';
 import type { MountOptions } from './mount-options.js';
 import { openPool, type Pool } from './pool.js';
-import { writeDefinition, type PoolDefinition } from './pool-definition.js';
+import { followMembership, readDefinition, writeDefinition, type PoolDefinition } from './pool-definition.js';
 import { reportPool } from './pool-report.js';
 import type { StatusReport } from './status-report.js';
 
@@ -98,6 +99,14 @@ export class Daemon {
       onInvalidate: (ino) => {
         this.#mount?.forget(ino);
       },
+      membershipChanged: async (membership) => {
+        try {
+          await followMembership(folders, definition.name, membership);
+        } catch (error) {
+          // The disks know who belongs to the pool; this file only says where to look for them.
+          log('warn', `the pool's definition could not be brought up to date: ${asOperatingError(error).message}`);
+        }
+      },
     });
     this.#pool = pool;
     await writeFile(paths.pid, `${process.pid}\n`);
@@ -126,7 +135,8 @@ export class Daemon {
       log,
     });
     this.#mount = mount;
-    if (definition.lastMountpoint !== mount.mountpoint) await writeDefinition(folders, { ...definition, lastMountpoint: mount.mountpoint });
+    const known = await readDefinition(folders, definition.name);
+    if (known.lastMountpoint !== mount.mountpoint) await writeDefinition(folders, { ...known, lastMountpoint: mount.mountpoint });
     log('info', 'mounted', { mountpoint: mount.mountpoint, epoch: pool.log.epoch });
     // Unmounted by us or by somebody else: nothing is left to serve.
     void mount.closed.then(() => this.#close().catch(() => undefined));
@@ -256,6 +266,11 @@ export class Daemon {
         return pool.jobs.request(request.kind, request.action, request.options);
       case 'findings':
         return pool.check.findings(request.list, request.from);
+      case 'disk-add':
+      case 'disk-drain':
+      case 'disk-replace':
+      case 'disk-remove':
+        return handleDiskRequest(pool, request);
       case 'stop':
         this.#needMount();
         await this.stop(request.lazy);

@@ -65,7 +65,7 @@ export class ManualDiskSet implements DiskSet {
     return this.membership.members.map((member) => {
       const disk = this.#disks.get(member.number);
       const errors = this.count(member.number);
-      return { member, state: disk ? 'online' : 'offline', disk, reason: this.#reasons.get(member.number), errors };
+      return { member, state: disk ? 'online' : 'offline', disk, reason: this.#reasons.get(member.number), errors, returned: false };
     });
   }
 
@@ -99,6 +99,14 @@ export class ManualDiskSet implements DiskSet {
     let sum = 0;
     for (const [key, count] of this.counts) if (kind ? key === `${number} ${kind}` : key.startsWith(`${number} `)) sum += count;
     return sum;
+  }
+
+  changeMembership(): Promise<Membership> {
+    return Promise.reject(new Error('these members stay'));
+  }
+
+  membershipStands(): Promise<boolean> {
+    return Promise.resolve(true);
   }
 
   onChange(listener: DiskChange): void {
