@@ -182,6 +182,18 @@ export const HEAL_SHARE = 0.2;
 export const REBUILDS_IN_FLIGHT_MAX = 2;
 /** Heal and the movers wait for a flush past this, so that a crash costs them little and writers find room. */
 export const REBUILT_UNSYNCED_BYTES_MAX = 64 * MiB;
+/** Disks that scrub reads at one time: disks are independent, and verification keeps up with about so many. */
+export const SCRUB_DISKS_IN_FLIGHT_MAX = 4;
+/** Scrub remembers which blobs it saw on a disk in bitmaps of so many bytes (2,048 blobs made one after the other) … */
+export const SCRUB_PAGE_BYTES = 256;
+/** … and so many of them for each disk under way: 8 million blobs in 2 MiB. Beyond that it looks at records once more instead. */
+export const SCRUB_PAGES_MAX = 4096;
+/** Records without a row that wait for a second look: they may be of blobs that are being written. More are counted at once. */
+export const SCRUB_DOUBTS_MAX = 1024;
+/** … after so long, by which a blob that was being written has its row. */
+export const SCRUB_SETTLE_MS = 5000;
+/** What scrub takes a record to cost its disk at least, when it gives way: reads ahead hide it. */
+export const SCRUB_BYTES_PER_MS = 200 * KiB;
 /** Rows of blobs that one step of a walk over all of them reads: a millisecond or two of the event loop. */
 export const SURVEY_ROWS = 256;
 /** Heal looks at all blobs and rebuilds so often in one run: each time something new was found. */

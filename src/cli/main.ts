@@ -16,6 +16,7 @@ import { addInit } from './init.js';
 import { addList } from './list.js';
 import { addMount } from './mount.js';
 import { Output } from './output.js';
+import { addScrub } from './scrub.js';
 import { addSettings } from './settings.js';
 import { addStatus } from './status.js';
 import { addSync } from './sync.js';
@@ -42,6 +43,7 @@ function program(context: Context): Command {
     addSync,
     addDisk,
     addHeal,
+    addScrub,
     addSettings,
     addCheck,
     addDemo,
