@@ -220,11 +220,12 @@ class DiskScrub {
       for (;;) {
         await this.#context.checkpoint();
         const beginMs = clock.monotonicMs();
-        const { done, value } = await items.next().catch((error: unknown) => {
+        const next = await items.next().catch((error: unknown) => {
           if (error instanceof AssertionError) throw error;
           throw new DiskUnreadable(error);
         });
-        if (done === true) break;
+        if (next.done === true) break;
+        const value: ScannedRecord = next.value;
         const bytes = await this.#take(value);
         await this.#goTo({ phase: 'scan', after: value.cursor });
         const stepMs = Math.max(clock.monotonicMs() - beginMs, bytes / SCRUB_BYTES_PER_MS);
