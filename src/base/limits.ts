@@ -288,3 +288,8 @@ export const CHECK_BLOBS_MAX = 128 * KiB;
 export const CHECK_FINDINGS_MAX = 2000;
 /** Check: rounds of repair. Each looks at everything again; a repair that makes new work needs two or three. */
 export const CHECK_ROUNDS_MAX = 16;
+
+/** Index export: rows of one chunk, about; what either side holds at one time. */
+export const EXPORT_CHUNK_BYTES = 64 * KiB;
+/** … at most: the last rows of it may be the largest there are. */
+export const EXPORT_CHUNK_BYTES_MAX = 64 * MiB;

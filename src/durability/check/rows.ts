@@ -31,7 +31,8 @@ import { decodeLocation } from '../../storage/location-codec.js';
 
 /** A page takes about so much memory. */
 const PAGE_BYTES = 256 * KiB;
-const PAGE_ROWS_MAX = 1000;
+/** The largest rows there are may follow the smallest: a page is some megabytes then. */
+const PAGE_ROWS_MAX = 128;
 const PAGE_ROWS_MIN = 8;
 
 export type Table = (typeof TABLES)[keyof typeof TABLES];
