@@ -55,18 +55,6 @@ export class ReadOnlyLog implements QuorumLog {
     return [...this.#voters];
   }
 
-  addLearner(): Promise<void> {
-    return Promise.reject(this.#error());
-  }
-
-  dropLearner(): Promise<void> {
-    return Promise.resolve();
-  }
-
-  changeVoters(): Promise<void> {
-    return Promise.reject(this.#error());
-  }
-
   close(): Promise<void> {
     return Promise.resolve();
   }

@@ -36,8 +36,8 @@ export interface LinkContext {
   readonly history: History;
   readonly mutations: Mutations;
   /** Up to here voters shall have the entries. */
-  target(): number;
-  durablePosition(): number;
+  readonly target: number;
+  readonly durablePosition: number;
   readonly log: (level: 'info' | 'warn' | 'error', message: string, detail?: Record<string, unknown>) => void;
   /** The most advanced replica on the history beside that of `except`. */
   bestReplica(except: VoterLink): ReplicaHolder | undefined;
@@ -60,7 +60,6 @@ class TenureEnded extends Error {}
 export class VoterLink {
   readonly identity: VoterIdentity;
   readonly #context: LinkContext;
-  readonly #learner: boolean;
   #disk: Disk | undefined;
   /** Counts comings and goings: what belongs to an earlier one ends without effect. */
   #tenure = 0;
@@ -76,10 +75,8 @@ export class VoterLink {
   #cancelRetry: Cancel | undefined;
   #closed = false;
 
-  /** @param learner it never voted: that it has no files yet is nothing to worry about */
-  constructor(context: LinkContext, voter: number, absentReason: string | undefined, learner: boolean) {
+  constructor(context: LinkContext, voter: number, absentReason: string | undefined) {
     this.#context = context;
-    this.#learner = learner;
     this.identity = { poolId: context.poolId, voter };
     this.#reason = absentReason;
   }
@@ -159,7 +156,8 @@ export class VoterLink {
   async feedReplica(): Promise<void> {
     const tenure = this.#tenure;
     const holder = this.#holder;
-    if (this.#state !== 'online' || holder === undefined) return;
+    const disk = this.#disk;
+    if (this.#state !== 'online' || holder === undefined || disk === undefined) return;
     try {
       await holder.run(async () => {
         for (;;) {
@@ -167,8 +165,10 @@ export class VoterLink {
           const point = holder.point;
           if (point === undefined) throw new OperatingError('EIO', 'its replica is damaged');
           // Never ahead of the barrier, nor of this voter's own log.
-          const end = Math.min(this.#context.durablePosition(), this.#synced);
+          const end = Math.min(this.#context.durablePosition, this.#synced);
           if (point.position >= end) return;
+          // The file is the voter's, not this epoch's: a new leader shall find it as it reads it (I9).
+          await this.#checkFence(disk);
           const records = await this.#context.history.read(point.position + 1, end, REPLICA_APPLY_BYTES_MAX);
           await holder.replica.apply(entriesOf(records));
         }
@@ -203,7 +203,7 @@ export class VoterLink {
     const image = prepared?.image ?? (await readVoter(disk, this.identity, mutations));
     this.#still(tenure);
     if (image.promised > epoch) this.#fenced(image.promised);
-    if (image.broken !== undefined && !this.#learner) {
+    if (image.broken !== undefined) {
       this.#state = 'broken';
       this.#reason = image.broken;
       this.#context.log('warn', `voter ${this.number} is broken and will be repaired: ${image.broken}`, { disk: disk.directory });
@@ -288,7 +288,7 @@ export class VoterLink {
 
   async #catchUp(writer: VoterWriter, tenure: number): Promise<void> {
     for (;;) {
-      const end = this.#context.target();
+      const end = this.#context.target;
       if (writer.written.position >= end) return;
       const records = await this.#context.history.read(writer.written.position + 1, end, LOG_BATCH_BYTES_MAX);
       this.#still(tenure);
@@ -302,14 +302,14 @@ export class VoterLink {
   #hasWork(): boolean {
     if (this.#state !== 'online' || this.#writer === undefined) return false;
     const dirtyMark = this.#syncMark && this.#writer.markDirty;
-    return this.#writer.written.position < this.#context.target() || this.#trimTo > this.#writer.table.base.position || dirtyMark;
+    return this.#writer.written.position < this.#context.target || this.#trimTo > this.#writer.table.base.position || dirtyMark;
   }
 
   async #write(tenure: number): Promise<void> {
     const writer = must(this.#writer, 'an online voter has a writer');
     const disk = must(this.#disk, 'an online voter has a disk');
     for (;;) {
-      const end = this.#context.target();
+      const end = this.#context.target;
       if (writer.written.position < end) {
         const records = await this.#context.history.read(writer.written.position + 1, end, LOG_BATCH_BYTES_MAX);
         this.#still(tenure);
@@ -331,7 +331,7 @@ export class VoterLink {
     }
   }
 
-  /** After a sync: does nobody else lead? */
+  /** Does nobody else lead? Asked after a sync, and before files change that outlive this epoch. */
   async #checkFence(disk: Disk): Promise<void> {
     const { epoch, mutations } = this.#context;
     if (mutations.skipFence === true) return;

@@ -244,7 +244,7 @@ export class VoterWriter {
     await must(this.#mark, 'the mark is open').write((version % 2) * BLOCK_BYTES, [encodeMark(identity, mark)]);
   }
 
-  /** Removes log files that end at or before `position`. */
+  /** Removes log files that end at or before `position`; no more of them once somebody else leads, who may count on them (I9). */
   async trim(position: number): Promise<void> {
     if (this.#ownFirst === undefined) return;
     const dropped = this.table.dropFiles(position, this.#ownFirst);
@@ -255,6 +255,9 @@ export class VoterWriter {
     await this.syncMark();
     await this.note();
     await this.syncMark();
+    // A new leader promises first and reads then: it finds either the mark that was just synced, or all files.
+    const names = parseNames(await this.#options.disk.list(QUORUM_DIRECTORY));
+    if (names.promises.some((promised) => promised > this.#options.epoch)) return;
     for (const id of dropped) await this.#options.disk.unlink(voterPath(logName(id)));
   }
 
