@@ -75,6 +75,8 @@ export class SimulatedDisk implements Disk {
   readonly #machine: SimulatedMachine;
   readonly #inFlight = new Set<InFlight>();
   #dead: ErrnoName | undefined;
+  /** Its process is gone: nobody is left to be told. */
+  #silent = false;
   #locked = false;
   #id: Uuid;
   #identify: Identify | undefined;
@@ -118,9 +120,19 @@ export class SimulatedDisk implements Disk {
     return [...this.#inFlight].map((each) => each.operation);
   }
 
-  /** Crash or loss of the disk: calls in flight take effect or not, and all fail. For SimulatedMachine alone. */
-  die(code: ErrnoName, survival: Survival): void {
+  /** For SimulatedMachine alone. */
+  unlock(): void {
+    this.#locked = false;
+  }
+
+  /** Crash or loss of the disk: calls in flight take effect or not, and all fail, or never come back. For SimulatedMachine alone. */
+  die(code: ErrnoName, survival: Survival, silent = false): void {
+    if (this.#dead !== undefined) {
+      this.#silent ||= silent;
+      return;
+    }
     this.#dead = code;
+    this.#silent = silent;
     for (const call of [...this.#inFlight]) {
       const { kind, path } = call.operation;
       if (changing.has(kind)) {
@@ -133,7 +145,7 @@ export class SimulatedDisk implements Disk {
           // It failed, as it would have.
         }
       }
-      call.reject(this.#deadError(path));
+      if (!silent) call.reject(this.#deadError(path));
     }
     this.#inFlight.clear();
   }
@@ -151,7 +163,7 @@ export class SimulatedDisk implements Disk {
   submit<T>(kind: OperationKind, path: string, effect: (units: number) => T, { units = 1, onFault }: Extras = {}): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       if (this.#dead) {
-        reject(this.#deadError(path));
+        if (!this.#silent) reject(this.#deadError(path));
         return;
       }
       const operation: SimulatedOperation = { disk: this.directory, kind, path };

@@ -26,6 +26,11 @@ export interface CrashOptions {
   readonly power: boolean;
   /** What of the unsynced (and of calls in flight) survives; by default the machine's Random decides. */
   readonly survival?: Survival;
+  /**
+   * The handles of one process alone (by default all). What is left of a process that died runs no further: its calls never come back, instead of
+   * failing.
+   */
+  readonly process?: ReadonlySet<SimulatedDisk>;
 }
 
 export class SimulatedMachine {
@@ -101,6 +106,17 @@ export class SimulatedMachine {
     return disk;
   }
 
+  /** Locks are not seen any more, as if the disks were mounted by another host as well: a process that goes on is a stale one (I9). */
+  dropLocks(): void {
+    for (const disk of this.#open) disk.unlock();
+  }
+
+  /** All calls in flight on the medium, and its handles, end with ETIMEDOUT: as a real disk gives up on one that hangs. */
+  timeOut(medium: SimulatedMedium): void {
+    for (const disk of [...this.#open]) if (disk.medium === medium) disk.die('ETIMEDOUT', randomSurvival(this.random));
+    this.#forgetDead();
+  }
+
   /** Does someone hold the disk's lock? */
   isLocked(medium: SimulatedMedium): boolean {
     for (const disk of this.#open) if (disk.medium === medium && disk.locked) return true;
@@ -134,7 +150,7 @@ export class SimulatedMachine {
   /** All handles are dead (EIO) and all locks gone; calls in flight and, without power, unsynced changes survive or not. */
   crash(options: CrashOptions): void {
     const survival = options.survival ?? randomSurvival(this.random);
-    for (const disk of this.#open) disk.die('EIO', survival);
+    for (const disk of options.process ?? this.#open) disk.die('EIO', survival, options.process !== undefined);
     this.#forgetDead();
     for (const medium of this.#media) {
       medium.stalledPath = undefined;

@@ -3,7 +3,7 @@ import type { DiskOpener, Identify, OpenDirectory } from './disk-opener.js';
 import type { SimulatedMachine } from './simulated-machine.js';
 
 /** The opener of a simulated machine. The superblock's id is believed to be the medium's. */
-export function simulatedOpener(machine: SimulatedMachine): DiskOpener {
+export function simulatedOpener(machine: Pick<SimulatedMachine, 'open'>): DiskOpener {
   return {
     async openDirectory(path): Promise<OpenDirectory> {
       const disk = machine.open(path, false);

@@ -12,7 +12,6 @@ import {
   UNSYNCED_BYTES_MAX,
 } from '../base/limits.js';
 import type { Location } from '../base/location.js';
-import { Slots } from '../base/slots.js';
 import { Damaged } from './damaged.js';
 import { Freeing } from './freeing.js';
 import { Inspector } from './inspector.js';
@@ -21,6 +20,7 @@ import { Moves } from './moves.js';
 import { Pool, presentShards, type StorageOptions } from './pool.js';
 import { Reader } from './reader.js';
 import { Rebuilder } from './rebuilder.js';
+import { Slots } from './slots.js';
 import type {
   FoundRecord,
   PoolCapacity,
@@ -62,7 +62,7 @@ class BlobStorage implements Storage {
     assert(k > 0 && m >= 0 && k + m <= BLOB_SHARDS_MAX, `code ${k}+${m}`);
     this.k = k;
     this.m = m;
-    this.blobBytesMax = Math.min(BLOB_BYTES_MAX, k * RECORD_FRAMES_MAX * FRAME_BYTES);
+    this.blobBytesMax = Math.min(options.blobBytesMax ?? BLOB_BYTES_MAX, k * RECORD_FRAMES_MAX * FRAME_BYTES);
     this.smallBytesMax = k * FRAME_BYTES;
     this.#pool = new Pool(options);
     this.#reader = new Reader(this.#pool);
@@ -76,6 +76,7 @@ class BlobStorage implements Storage {
       pool: this.#pool,
       reader: this.#reader,
       writer: this.#writer,
+      inspector: this.#inspector,
       damaged: this.#damaged,
       freeing: this.#freeing,
     });
@@ -98,7 +99,7 @@ class BlobStorage implements Storage {
     assert(data.length > 0 && data.length <= this.blobBytesMax, `blob of ${data.length} bytes`);
     return this.#run(async () => {
       await this.#boundUnsynced();
-      return this.#slots.run(async () => {
+      return this.#slots.with(async () => {
         const { k, m } = this;
         const blob = makeBlobId(this.#pool.options.epoch, this.#blobs++);
         const shards = Array.from({ length: k + m }, (_, shard) => shard);
@@ -145,7 +146,7 @@ class BlobStorage implements Storage {
   }
 
   rebuild(location: Location, shards: readonly number[], options?: RebuildOptions): Promise<StoredBlob> {
-    return this.#run(() => this.#slots.run(() => this.#rebuilder.rebuild(location, shards, options)));
+    return this.#run(() => this.#slots.with(() => this.#rebuilder.rebuild(location, shards, options)));
   }
 
   inspect(location: Location, depth: 'headers' | 'frames', shards?: readonly number[]): Promise<ShardDamage[]> {
@@ -179,7 +180,6 @@ class BlobStorage implements Storage {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    this.#pool.slowDisks.close();
     await Promise.allSettled(this.#running);
     for (const shelf of this.#pool.shelves()) await shelf.retireAll();
     await this.#freeing.sweep();

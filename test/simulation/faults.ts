@@ -1,0 +1,250 @@
+/**
+ * What goes wrong with disks. Faults are dealt to so many disks at most as the pool promises to survive the loss of; a disk counts as impaired from its
+ * first fault until everything was seen whole again (`Driver.calm`), so that many faults of one disk are one loss.
+ */
+import { must } from '../../src/base/assert.js';
+import type { Random } from '../../src/base/clock.js';
+import { seededRandom } from '../../src/base/clock.js';
+import type { DiskNumber } from '../../src/base/ids.js';
+import { DISK_STALL_MS, MiB } from '../../src/base/limits.js';
+import type { OperationKind } from '../../src/disk/simulated-disk.js';
+import type { SimulatedMedium } from '../../src/disk/simulated-medium.js';
+import type { World } from './world.js';
+
+export type Fault =
+  | 'callFails'
+  | 'syncFails'
+  | 'noSpace'
+  | 'full'
+  | 'stalls'
+  | 'leaves'
+  | 'comesBackOld'
+  | 'comesBackEmpty'
+  | 'rot'
+  | 'voterRot'
+  | 'lostWrite'
+  | 'misdirectedWrite';
+
+export const faultWeights: readonly (readonly [Fault, number])[] = [
+  ['callFails', 6],
+  ['syncFails', 6],
+  ['noSpace', 3],
+  ['full', 2],
+  ['stalls', 4],
+  ['leaves', 5],
+  ['comesBackOld', 2],
+  ['comesBackEmpty', 1],
+  ['rot', 4],
+  ['voterRot', 3],
+  ['lostWrite', 3],
+  ['misdirectedWrite', 3],
+];
+
+const failing: readonly OperationKind[] = [
+  'open',
+  'read',
+  'write',
+  'sync',
+  'size',
+  'preallocate',
+  'punch',
+  'list',
+  'makeDirectory',
+  'syncDirectory',
+  'unlink',
+  'rename',
+  'capacity',
+  'syncAll',
+  'probe',
+];
+
+export class Faults {
+  /** Disks that may lack something. */
+  readonly impaired = new Set<DiskNumber>();
+  /** … of which nobody can know without reading everything. */
+  readonly silent = new Set<DiskNumber>();
+  readonly #world: World;
+  /** What ends by itself, or when everything is put right. */
+  readonly #ending = new Map<DiskNumber, (() => void)[]>();
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  /** Losses of disks that the pool promises to survive. */
+  get #tolerated(): number {
+    const { members, m } = this.#world.membership;
+    const voters = members.filter(({ voter }) => voter).length;
+    return Math.min(m, Math.floor((voters - 1) / 2));
+  }
+
+  /** A disk that a fault may be dealt to. */
+  #victim(random: Random): DiskNumber | undefined {
+    const members = this.#world.membership.members.map(({ number }) => number);
+    const free = this.impaired.size < this.#tolerated ? members : [...this.impaired];
+    return free[random.below(free.length)];
+  }
+
+  /** @returns what was done; undefined when nothing more may go wrong now */
+  deal(fault: Fault, seed: number): string | undefined {
+    const random = seededRandom(seed);
+    const disk = this.#victim(random);
+    if (disk === undefined) return undefined;
+    const medium = this.#world.medium(disk);
+    if (medium.gone) return undefined;
+    const done = this.#deal(fault, disk, medium, random);
+    if (done === undefined) return undefined;
+    this.impaired.add(disk);
+    this.#world.counts.faults++;
+    this.#world.trace.note(`fault ${disk} ${done}`);
+    return `disk ${disk}: ${done}`;
+  }
+
+  #deal(fault: Fault, disk: DiskNumber, medium: SimulatedMedium, random: Random): string | undefined {
+    const places = ['', 'segments', 'quorum'];
+    const place = must(places[random.below(places.length)], 'there are some');
+    const count = 1 + random.below(3);
+    switch (fault) {
+      case 'callFails': {
+        const kind = must(failing[random.below(failing.length)], 'there are some');
+        medium.failNext(kind, 'EIO', count, place);
+        return `the next ${count} of ${kind} on "${place}" fail`;
+      }
+      case 'syncFails':
+        medium.failNext('sync', 'EIO', 1, place);
+        return `the next sync on "${place}" fails`;
+      case 'noSpace': {
+        const kind = random.below(3) === 0 ? 'preallocate' : 'write';
+        medium.failNext(kind, 'ENOSPC', count, place);
+        return `the next ${count} of ${kind} on "${place}" find no space`;
+      }
+      case 'full':
+        return this.#fill(disk, medium, random);
+      case 'stalls':
+        return this.#stall(disk, medium, random);
+      case 'leaves':
+        return this.#leave(disk, medium, random);
+      case 'comesBackOld':
+        return this.#comeBackOld(disk, medium, random);
+      case 'comesBackEmpty':
+        return this.#comeBackEmpty(disk, medium);
+      case 'rot':
+        return this.#rot(disk, medium, 'segments/', random);
+      case 'voterRot':
+        return this.#rot(disk, medium, 'quorum/', random);
+      case 'lostWrite':
+        this.silent.add(disk);
+        medium.loseNextWrite(place);
+        return `the next write on "${place}" is lost`;
+      case 'misdirectedWrite': {
+        this.silent.add(disk);
+        const shift = (random.below(2) === 0 ? 1 : -1) * (1 + random.below(16)) * (random.below(2) === 0 ? 4096 : 512);
+        medium.misdirectNextWrite(shift, place);
+        return `the next write on "${place}" lands ${shift} bytes further`;
+      }
+    }
+  }
+
+  #onEnd(disk: DiskNumber, action: () => void): () => void {
+    let open = true;
+    const once = (): void => {
+      if (!open) return;
+      open = false;
+      action();
+    };
+    this.#ending.set(disk, [...(this.#ending.get(disk) ?? []), once]);
+    return once;
+  }
+
+  #fill(disk: DiskNumber, medium: SimulatedMedium, random: Random): string {
+    const before = medium.capacityBytes;
+    medium.capacityBytes = medium.usedBytes() + random.below(2 * MiB);
+    const end = this.#onEnd(disk, () => (medium.capacityBytes = Math.max(before, medium.capacityBytes)));
+    const ms = 200 + random.below(20_000);
+    this.#world.time.after(ms, end);
+    return `is nearly full for ${ms} ms`;
+  }
+
+  #stall(disk: DiskNumber, medium: SimulatedMedium, random: Random): string {
+    const ms = random.below(4) === 0 ? random.below(90_000) : random.below(3000);
+    const { machine, time } = this.#world;
+    let stalled = true;
+    medium.stalledPath = '';
+    const end = this.#onEnd(disk, () => {
+      stalled = false;
+      machine.release(medium);
+    });
+    // A real disk gives up on calls that hang for so long.
+    const giveUp = (): void => {
+      if (!stalled) return;
+      machine.timeOut(medium);
+      medium.stalledPath = '';
+      time.after(DISK_STALL_MS, giveUp);
+    };
+    time.after(DISK_STALL_MS, giveUp);
+    time.after(ms, end);
+    return `stalls for ${ms} ms`;
+  }
+
+  #leave(disk: DiskNumber, medium: SimulatedMedium, random: Random): string {
+    const { machine, time } = this.#world;
+    machine.vanish(medium);
+    const end = this.#onEnd(disk, () => {
+      machine.comeBack(medium);
+    });
+    const ms = 20 + random.below(random.below(2) === 0 ? 500 : 15_000);
+    time.after(ms, end);
+    return `leaves for ${ms} ms`;
+  }
+
+  /** As when an old image of it is put in its place, or one side of a mirror that was out. */
+  #comeBackOld(disk: DiskNumber, medium: SimulatedMedium, random: Random): string {
+    const { machine, time, replicas } = this.#world;
+    this.silent.add(disk);
+    const old = medium.copy();
+    old.settle(() => () => true, this.#world.directory(disk));
+    const replica = replicas.states.get(medium.id);
+    const ms = 500 + random.below(8000);
+    time.after(ms, () => {
+      // Whoever is in its place by then, or is away, stays.
+      if (medium.gone || machine.mounted(this.#world.directory(disk)) !== medium) return;
+      machine.vanish(medium);
+      machine.mount(this.#world.directory(disk), old);
+      if (replica !== undefined) replicas.states.set(medium.id, replica);
+    });
+    return `comes back in ${ms} ms as it is now`;
+  }
+
+  #comeBackEmpty(disk: DiskNumber, medium: SimulatedMedium): string {
+    const { machine } = this.#world;
+    const directory = this.#world.directory(disk);
+    machine.vanish(medium);
+    machine.addDisk(directory);
+    this.#onEnd(disk, () => {
+      machine.comeBack(medium);
+      machine.mount(directory, medium);
+    });
+    return 'an empty one is in its place';
+  }
+
+  #rot(disk: DiskNumber, medium: SimulatedMedium, place: string, random: Random): string | undefined {
+    const files = medium.paths().filter((path) => path.startsWith(place) && medium.file(path).size > 0);
+    const path = files[random.below(files.length)];
+    if (path === undefined) return undefined;
+    this.silent.add(disk);
+    const flips = 1 + random.below(4);
+    const file = medium.file(path);
+    for (let flip = 0; flip < flips; flip++) medium.flip(path, random.below(file.size), random.below(8));
+    return `${flips} bits of ${path} flip`;
+  }
+
+  /** Everything comes back and works from now on. What is lost stays lost. */
+  end(): void {
+    for (const [disk, actions] of this.#ending) {
+      for (const end of actions) end();
+      this.#world.medium(disk).clearFaults();
+    }
+    for (const { number } of this.#world.membership.members) this.#world.medium(number).clearFaults();
+    this.#ending.clear();
+  }
+}

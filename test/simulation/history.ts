@@ -1,0 +1,134 @@
+/**
+ * Histories: lists of steps made from a seed. Each step has a seed of its own, so that a history still means something when some of its steps are left out;
+ * that is how a failing one is shrunk.
+ */
+import { must } from '../../src/base/assert.js';
+import { seededRandom, type Random } from '../../src/base/clock.js';
+import { operationWeights, type Operation } from './client.js';
+import { faultWeights, type Fault } from './faults.js';
+import type { Shape } from './world.js';
+
+export type Step =
+  /** One operation of a client; the next step comes `afterMs` later, answered or not. */
+  | { readonly kind: 'operation'; readonly client: number; readonly operation: Operation; readonly seed: number; readonly afterMs: number }
+  | { readonly kind: 'fault'; readonly fault: Fault; readonly seed: number }
+  /** The daemon dies, or the power goes; so it does again while it recovers, after so many ms each. */
+  | { readonly kind: 'crash'; readonly power: boolean; readonly again: readonly { readonly afterMs: number; readonly power: boolean }[] }
+  /** Another host takes the pool over while the process here goes on for so long. */
+  | { readonly kind: 'takeOver'; readonly forMs: number }
+  /** A stop and a start in order. */
+  | { readonly kind: 'restart' }
+  /** All disks are back; time passes until everything is whole. */
+  | { readonly kind: 'calm' };
+
+export interface History {
+  readonly seed: number;
+  readonly shape: Shape;
+  readonly clients: number;
+  readonly steps: readonly Step[];
+}
+
+export const STEPS = 120;
+
+const shapes: readonly Omit<Shape, 'durability'>[] = [
+  { disks: 4, code: { k: 2, m: 1 } },
+  { disks: 4, code: { k: 2, m: 2 } },
+  { disks: 5, code: { k: 3, m: 2 } },
+  { disks: 3, code: { k: 2, m: 1 } },
+  { disks: 2, code: { k: 1, m: 1 } },
+  { disks: 6, code: { k: 4, m: 2 } },
+  { disks: 6, code: { k: 2, m: 2 } },
+];
+
+function weighted<T>(random: Random, choices: readonly (readonly [T, number])[]): T {
+  let dice = random.below(choices.reduce((sum, [, weight]) => sum + weight, 0));
+  for (const [choice, weight] of choices) {
+    if (dice < weight) return choice;
+    dice -= weight;
+  }
+  throw new RangeError('no choice');
+}
+
+/** The history of a seed. */
+export function historyOf(seed: number, steps = STEPS): History {
+  const random = seededRandom(Math.imul(seed, 0x9e3779b1) ^ 0x1234567);
+  const shape = {
+    ...must(shapes[random.below(shapes.length)], 'there are some'),
+    durability: random.below(5) === 0 ? 'close' : 'interval',
+  } as const;
+  const clients = 1 + random.below(3);
+  // Some histories are without faults of disks, some full of them; every third operation waits for nothing.
+  const faultsIn100 = must([0, 2, 5, 10][random.below(4)], 'there are some');
+  const crashesIn100 = must([0, 1, 3, 6][random.below(4)], 'there are some');
+  const kinds: readonly (readonly [Step['kind'], number])[] = [
+    ['operation', 1000 - 10 * faultsIn100 - 10 * crashesIn100],
+    ['fault', 10 * faultsIn100],
+    ['crash', 10 * crashesIn100],
+    ['takeOver', crashesIn100],
+    ['restart', 2 * crashesIn100],
+    ['calm', 1 + crashesIn100 + faultsIn100],
+  ];
+  return { seed, shape, clients, steps: Array.from({ length: steps }, () => step(random, weighted(random, kinds), clients)) };
+}
+
+function step(random: Random, kind: Step['kind'], clients: number): Step {
+  const seed = random.below(2 ** 31);
+  switch (kind) {
+    case 'operation': {
+      const client = random.below(clients);
+      const afterMs = weighted<number>(random, [
+        [0, 4],
+        [random.below(10), 8],
+        [random.below(200), 3],
+        [random.below(4000), 1],
+      ]);
+      return { kind, client, operation: weighted(random, operationWeights), seed, afterMs };
+    }
+    case 'fault':
+      return { kind, fault: weighted(random, faultWeights), seed };
+    case 'crash': {
+      const power = random.below(2) === 0;
+      const again = Array.from(
+        {
+          length: weighted<number>(random, [
+            [0, 5],
+            [1, 3],
+            [2, 1],
+          ]),
+        },
+        () => ({
+          afterMs: random.below(random.below(2) === 0 ? 40 : 400),
+          power: random.below(2) === 0,
+        }),
+      );
+      return { kind, power, again };
+    }
+    case 'takeOver':
+      return { kind, forMs: random.below(3000) };
+    case 'restart':
+      return { kind };
+    case 'calm':
+      return { kind };
+  }
+}
+
+/** A step in words. */
+export function describeStep(step: Step): string {
+  switch (step.kind) {
+    case 'operation':
+      return `client ${step.client}: ${step.operation} (${step.seed}), then ${step.afterMs} ms`;
+    case 'fault':
+      return `fault: ${step.fault} (${step.seed})`;
+    case 'crash':
+      return [
+        step.power ? 'power cut' : 'the daemon dies',
+        ...step.again.map(({ afterMs, power }) => `${power ? 'power cut' : 'death'} ${afterMs} ms into recovery`),
+      ].join(', ');
+    case 'takeOver':
+      return `another host takes over, the process here goes on for ${step.forMs} ms`;
+    case 'restart':
+      return 'stop and start';
+    case 'calm':
+      return 'all disks back, until everything is whole';
+  }
+}

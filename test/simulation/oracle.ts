@@ -1,0 +1,106 @@
+/**
+ * Looks at the media behind everybody's back, with an index beside them: is every shard that a row points to there and good, and is there a record that no
+ * row knows of? Shares only the formats with what it checks.
+ */
+import { strict as assert } from 'node:assert';
+import type { BlobId } from '../../src/base/ids.js';
+import { FRAME_BYTES, RECORD_HEADER_BYTES, RECORD_PREFIX_BYTES, SHARD_ALIGN_BYTES } from '../../src/base/limits.js';
+import type { Location } from '../../src/base/location.js';
+import { nativeIo } from '../../src/base/native-io.js';
+import { decodeLocationRow } from '../../src/index/schema/blob-rows.js';
+import { decodeHeader, encodePrefix, geometryOf, looksLikeRecord, recordSeed } from '../../src/storage/record.js';
+import { decodeLocation } from '../../src/storage/location-codec.js';
+import { parseSegmentName, segmentPath, SEGMENT_DIRECTORY } from '../../src/storage/segment-format.js';
+import type { Rows } from './replicas.js';
+import { checkRows } from '../namespace/check.js';
+import { Violation } from './violation.js';
+import type { World } from './world.js';
+
+export interface BadShard {
+  readonly blob: BlobId;
+  readonly shard: number;
+  /** 0: it has no place. */
+  readonly disk: number;
+  readonly why: string;
+}
+
+/** Why the shard at its place is not good; undefined when it is. */
+function shardFault(world: World, location: Location, shard: number): string | undefined {
+  const place = location.shards[shard];
+  if (place === undefined || place.disk === 0) return 'has no place';
+  const medium = world.machine.mounted(world.directory(place.disk));
+  const path = segmentPath(place.segment);
+  if (medium === undefined || medium.gone || !medium.has(path)) return `its segment ${path} is not there`;
+  const { shardBytes } = geometryOf(location);
+  const record = medium.file(path).read(place.offset, RECORD_HEADER_BYTES + shardBytes);
+  if (record.length < RECORD_HEADER_BYTES + shardBytes) return 'the segment ends before it';
+  const header = record.subarray(0, RECORD_HEADER_BYTES);
+  if (!header.subarray(0, RECORD_PREFIX_BYTES).equals(encodePrefix(world.membership.poolId, location, shard)))
+    return 'the header is another';
+  const crcs = nativeIo().frameCrcs(record.subarray(RECORD_HEADER_BYTES), recordSeed(world.membership.poolId, location.blob, shard), 0);
+  for (let frame = 0; frame * FRAME_BYTES < shardBytes; frame++)
+    if (crcs[frame] !== header.readUInt32LE(RECORD_PREFIX_BYTES + 4 * frame)) return `frame ${frame} is damaged`;
+  return undefined;
+}
+
+function locationsIn(rows: Rows, table: string): Location[] {
+  const prefix = Buffer.from(table).toString('hex');
+  const found: Location[] = [];
+  for (const [key, value] of rows) if (key.startsWith(prefix)) found.push(decodeLocation(decodeLocationRow(value)));
+  return found;
+}
+
+/** Shards of blobs in use that are missing or bad. */
+export function badShards(world: World, rows: Rows): BadShard[] {
+  const bad: BadShard[] = [];
+  for (const location of locationsIn(rows, 'b'))
+    for (let shard = 0; shard < location.shards.length; shard++) {
+      const why = shardFault(world, location, shard);
+      if (why !== undefined) bad.push({ blob: location.blob, shard, disk: location.shards[shard]?.disk ?? 0, why });
+    }
+  return bad;
+}
+
+/** Records on the media that no row knows of (I10). */
+export function strandedRecords(world: World, rows: Rows): string[] {
+  const known = new Set<string>();
+  for (const location of [...locationsIn(rows, 'b'), ...locationsIn(rows, 'f')])
+    location.shards.forEach(({ disk, segment, offset }, shard) => known.add(`${disk}/${segment}/${offset}/${location.blob}/${shard}`));
+  const stranded: string[] = [];
+  for (const { number } of world.membership.members) {
+    const medium = world.machine.mounted(world.directory(number));
+    if (medium === undefined || medium.gone) continue;
+    for (const path of medium.paths()) {
+      const segment = path.startsWith(`${SEGMENT_DIRECTORY}/`) ? parseSegmentName(path.slice(SEGMENT_DIRECTORY.length + 1)) : undefined;
+      if (segment === undefined) continue;
+      const content = medium.file(path).read(0, 2 ** 30);
+      for (let offset = SHARD_ALIGN_BYTES; offset + RECORD_HEADER_BYTES <= content.length; offset += SHARD_ALIGN_BYTES) {
+        const block = content.subarray(offset, offset + RECORD_HEADER_BYTES);
+        if (!looksLikeRecord(block)) continue;
+        let header;
+        try {
+          header = decodeHeader(block);
+        } catch {
+          // Torn or rotted: nobody can tell whose it was.
+          continue;
+        }
+        if (header.segment !== segment || header.offset !== offset || header.disk !== number) continue;
+        const name = `${number}/${segment}/${offset}/${header.blob}/${header.shard}`;
+        if (!known.has(name)) stranded.push(name);
+      }
+    }
+  }
+  return stranded;
+}
+
+/** The accounting between rows; see test/namespace/check.ts. */
+export async function checkAccounting(world: World): Promise<void> {
+  const pool = world.process?.pool;
+  assert.ok(pool !== undefined);
+  try {
+    await checkRows(pool.index);
+  } catch (error) {
+    if (!(error instanceof assert.AssertionError)) throw error;
+    throw new Violation('rows', error.message);
+  }
+}
