@@ -47,6 +47,8 @@ export interface IndexView {
 
 export interface IndexStore {
   readonly writable: boolean;
+  /** What changes are refused with while it is not: ENOSPC when it is for want of room on the voters' disks. */
+  readonly refusalCode: 'EROFS' | 'ENOSPC';
   /**
    * Runs `body` and commits what it wrote as one log entry: visible and safe from the daemon's death when the promise resolves.
    * Transactions run one after the other; `body` may await nothing but its transaction (an engine may run it again after a conflict, so

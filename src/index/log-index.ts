@@ -73,6 +73,10 @@ class LogIndex implements IndexStore {
     return this.#log.writable;
   }
 
+  get refusalCode(): 'EROFS' | 'ENOSPC' {
+    return this.#log.refusalCode;
+  }
+
   get durablePosition(): number {
     return this.#log.durablePosition;
   }
@@ -152,7 +156,7 @@ class LogIndex implements IndexStore {
 
   #checkWritable(): void {
     if (!this.#log.writable)
-      throw new OperatingError('EROFS', 'the pool is read-only', {
+      throw new OperatingError(this.#log.refusalCode, 'the pool is read-only', {
         hint: this.#log.readOnlyReason ?? 'bring back a majority of the voters',
       });
   }

@@ -161,8 +161,10 @@ export class PoolNamespace implements Namespace {
   }
 
   #checkWritable(): void {
-    if (this.#options.readOnly || !this.#options.index.writable)
-      throw new OperatingError('EROFS', 'the pool is read-only', { hint: 'see `ostraka status` for the reason' });
+    const { readOnly, index } = this.#options;
+    if (!readOnly && index.writable) return;
+    const code = readOnly ? 'EROFS' : index.refusalCode;
+    throw new OperatingError(code, 'the pool is read-only', { hint: 'see `ostraka status` for the reason' });
   }
 
   /** With `durability=close`, what was committed must be durable before the caller hears of it. */

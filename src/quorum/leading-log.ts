@@ -162,6 +162,12 @@ export class LeadingLog implements QuorumLog {
     return `${online} of ${this.#links.length} voters are online, ${majorityOf(this.#links.length)} are needed. Bring back their disks (${why})`;
   }
 
+  get refusalCode(): 'EROFS' | 'ENOSPC' {
+    if (this.#closed || this.#fencedBy !== undefined) return 'EROFS';
+    const able = this.#links.filter((link) => link.online || link.full).length;
+    return able >= majorityOf(this.#links.length) ? 'ENOSPC' : 'EROFS';
+  }
+
   get head(): LogPoint {
     return this.#history.head;
   }
@@ -179,7 +185,7 @@ export class LeadingLog implements QuorumLog {
   }
 
   append(payload: Uint8Array): number {
-    if (!this.writable) throw new OperatingError('EROFS', 'the pool is read-only', { hint: this.readOnlyReason ?? 'bring back its disks' });
+    if (!this.writable) throw this.#readOnlyError();
     assert(this.#hasRoom(payload.length), 'appended without room: reserve first');
     this.#lastData = this.#put('data', 0, payload);
     if (this.#journalHalfFull) this.#startFlush();
@@ -439,7 +445,7 @@ export class LeadingLog implements QuorumLog {
   }
 
   #readOnlyError(): OperatingError {
-    return new OperatingError('EROFS', 'no majority of the voters: it cannot be made durable', { hint: this.readOnlyReason });
+    return new OperatingError(this.refusalCode, 'no majority of the voters: it cannot be made durable', { hint: this.readOnlyReason });
   }
 
   #failWaiters(error: OperatingError): void {

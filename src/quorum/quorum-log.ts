@@ -69,6 +69,8 @@ export interface QuorumLog {
   readonly writable: boolean;
   /** Why not, and what to do, for the operator. */
   readonly readOnlyReason: string | undefined;
+  /** What a change is refused with while it is not writable: ENOSPC when voters that have no room would make the majority. */
+  readonly refusalCode: 'EROFS' | 'ENOSPC';
   /** The epoch of this leadership. */
   readonly epoch: number;
   /** The last appended entry. */

@@ -23,6 +23,7 @@ export class ReadOnlyLog implements QuorumLog {
   readonly epoch: number;
   readonly head: LogPoint;
   readonly durablePosition: number;
+  readonly refusalCode = 'EROFS';
   #voters: VoterStatus[];
 
   constructor(state: ReadOnlyState) {

@@ -39,12 +39,13 @@ class Attempt {
   readonly options: QuorumOptions;
   readonly mutations: Mutations;
   readonly majority: number;
-  readonly reasons = new Map<number, string>();
+  readonly reasons: Map<number, string>;
   highest = 0;
 
-  constructor(options: QuorumOptions, mutations: Mutations) {
+  constructor(options: QuorumOptions, mutations: Mutations, reasons = new Map<number, string>()) {
     this.options = options;
     this.mutations = mutations;
+    this.reasons = reasons;
     this.majority = majorityOf(options.voters.length);
   }
 
@@ -107,6 +108,7 @@ class Attempt {
       if (thrown instanceof AssertionError) throw thrown;
       this.options.log('warn', `recovery failed and begins anew: ${asOperatingError(thrown).message}`);
     }
+    for (const { number, reason } of log?.voters() ?? []) if (reason !== undefined) this.reasons.set(number, reason);
     await log?.abandon();
     await Promise.all([...holders.values()].map((holder) => holder.close()));
     return 'again';
@@ -185,10 +187,10 @@ class Attempt {
   }
 
   reason(voters: readonly VoterStatus[]): string {
-    const usable = voters.filter((voter) => voter.state === 'behind').length;
-    const out = voters
-      .filter((voter) => voter.state !== 'behind')
-      .map((voter) => `voter ${voter.number} is ${voter.state}: ${voter.reason ?? ''}`);
+    // One that is well otherwise may have refused a promise: its disk is full, say.
+    const isUsable = (voter: VoterStatus): boolean => voter.state === 'behind' && !this.reasons.has(voter.number);
+    const usable = voters.filter(isUsable).length;
+    const out = voters.filter((voter) => !isUsable(voter)).map((voter) => `voter ${voter.number} is ${voter.state}: ${voter.reason ?? ''}`);
     return (
       `${usable} of ${this.options.voters.length} voters can be used, ${this.majority} are needed (${out.join('; ')}). ` +
       'Bring back their disks and mount the pool again'
@@ -247,10 +249,13 @@ async function bringUpWorking(options: QuorumOptions, history: History, source: 
 
 /** `openQuorumLog` with rules left out, for the check that shows what each is for. */
 export async function openWithMutations(options: QuorumOptions, mutations: Mutations): Promise<OpenedLog> {
-  for (let tries = 0; ; tries++) {
+  let reasons: Map<number, string> | undefined;
+  for (let tries = 0; tries < RECOVERY_ATTEMPTS_MAX; tries++) {
     const attempt = new Attempt(options, mutations);
-    const opened = tries < RECOVERY_ATTEMPTS_MAX ? await attempt.lead() : undefined;
-    if (opened === 'again') continue;
-    return opened ?? attempt.readOnly();
+    const opened = await attempt.lead();
+    if (opened !== 'again') return opened ?? attempt.readOnly();
+    reasons = attempt.reasons;
   }
+  // With what the last one learned.
+  return new Attempt(options, mutations, reasons).readOnly();
 }

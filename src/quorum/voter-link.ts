@@ -65,6 +65,7 @@ export class VoterLink {
   #tenure = 0;
   #state: VoterState = 'absent';
   #reason: string | undefined;
+  #full = false;
   #synced = 0;
   #writer: VoterWriter | undefined;
   #holder: ReplicaHolder | undefined;
@@ -87,6 +88,11 @@ export class VoterLink {
 
   get online(): boolean {
     return this.#state === 'online';
+  }
+
+  /** It is out because its disk has no room, and is tried again. */
+  get full(): boolean {
+    return this.#full && this.#disk !== undefined;
   }
 
   /** Position up to which this voter is synced under this leadership; 0 while it is not online. */
@@ -231,6 +237,7 @@ export class VoterLink {
     this.#synced = writer.written.position;
     this.#state = 'online';
     this.#reason = undefined;
+    this.#full = false;
     this.#context.changed(this);
     this.kick();
   }
@@ -358,6 +365,7 @@ export class VoterLink {
     if (thrown instanceof AssertionError) throw thrown;
     const error = asOperatingError(thrown);
     const disk = this.#disk;
+    this.#full = error.code === 'ENOSPC' || error.code === 'EDQUOT';
     this.#end(this.#state === 'broken' ? 'broken' : 'behind', error.message);
     this.#context.log('warn', `voter ${this.number} is out: ${error.message}`, { disk: disk?.directory, code: error.code });
     if (disk !== undefined && !this.#closed)

@@ -21,6 +21,7 @@ export function nextEntry(before: LogPoint, payload: Uint8Array, epoch = Math.ma
 export class FakeLog implements QuorumLog {
   writable = true;
   readOnlyReason: string | undefined;
+  readonly refusalCode = 'EROFS';
   readonly epoch = 1;
   head: LogPoint;
   durablePosition = 0;

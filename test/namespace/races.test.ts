@@ -52,6 +52,9 @@ t.test('a commit between two looks at the manifest', async (test) => {
     get writable() {
       return index.writable;
     },
+    get refusalCode() {
+      return index.refusalCode;
+    },
     get durablePosition() {
       return index.durablePosition;
     },

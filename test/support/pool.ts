@@ -2,7 +2,7 @@
  * A pool for end-to-end tests: directories (or loop devices) as disks, its own configuration, state and run folders, and the
  * real command in child processes. Whatever happens, its mounts, loop devices, processes and files are gone after the test.
  */
-import { mkdtemp, mkdir, rm, readFile, writeFile, stat, statfs } from 'node:fs/promises';
+import { mkdtemp, mkdir, rename, rm, readFile, writeFile, stat, statfs } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -127,6 +127,40 @@ export class TestPool {
     await run('umount', [this.disks[i] ?? '']);
   }
 
+  /**
+   * Cuts the power: the daemon is stopped where it stands, each disk's image is copied as it is at this moment, everything else is lost with the daemon: what file
+   * systems held back in memory, the journal in shared memory, the working replica. Then the disks are as after a boot: their file systems recovered and mounted again.
+   * Only loop disks. A disk's own volatile cache is not emulated: of what a file system had given to a device, all is kept.
+   */
+  async cutPower(): Promise<void> {
+    const pid = await this.pid();
+    process.kill(pid, 'SIGSTOP');
+    for (const image of this.images) await run('cp', ['--sparse=always', image, `${image}.cut`]);
+    await this.killPid(pid);
+    await run('umount', ['-l', this.mountpoint], { mayFail: true });
+    for (const [i, image] of this.images.entries()) {
+      await this.unmountDisk(i);
+      await run('losetup', ['-d', this.loops[i] ?? '']);
+      await rename(`${image}.cut`, image);
+      this.loops[i] = (await run('losetup', ['-f', '--show', image])).stdout.trim();
+      await this.mountDisk(i);
+    }
+    await this.forgetJournal();
+    await rm(join(this.root, 'state'), { recursive: true, force: true });
+  }
+
+  /** The journal of a daemon that was killed lies in shared memory. */
+  private async forgetJournal(): Promise<void> {
+    const definition = await readFile(join(this.root, 'config', `${this.name}.json`), 'utf8').catch(() => '{}');
+    const { poolId } = JSON.parse(definition) as { poolId?: string };
+    if (poolId !== undefined) await rm(`/dev/shm/ostraka-${process.geteuid?.() ?? 0}/journal-${poolId}`, { force: true });
+  }
+
+  /** Lines of the daemon's log. */
+  async daemonLog(): Promise<string[]> {
+    return (await readFile(join(this.root, 'state', `${this.name}.log`), 'utf8').catch(() => '')).split('\n');
+  }
+
   /** Runs `ostraka ARGS`. */
   ostraka(args: readonly string[], options: { mayFail?: boolean; limitMs?: number; env?: NodeJS.ProcessEnv } = {}): Promise<RunResult> {
     return run(process.execPath, [mainProgram, ...args], { env: this.env, ...options });
@@ -232,10 +266,7 @@ export class TestPool {
       await run('umount', ['-l', this.disks[i] ?? ''], mayFail);
       await run('losetup', ['-d', device], mayFail);
     }
-    // The journal of a daemon that was killed lies in shared memory.
-    const definition = await readFile(join(this.root, 'config', `${this.name}.json`), 'utf8').catch(() => '{}');
-    const { poolId } = JSON.parse(definition) as { poolId?: string };
-    if (poolId !== undefined) await rm(`/dev/shm/ostraka-${process.geteuid?.() ?? 0}/journal-${poolId}`, { force: true });
+    await this.forgetJournal();
     if (this.#memory !== undefined) await rm(this.#memory, { recursive: true, force: true });
     await rm(this.root, { recursive: true, force: true, maxRetries: 5 });
   }
