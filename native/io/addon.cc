@@ -339,7 +339,13 @@ napi_value fetch(const Arguments& args, Environment& environment) {
   if (out.count > static_cast<size_t>(most - offset)) throwType(args.env, "the range ends behind the shards");
   const auto job = std::make_shared<FetchJob>(environment.core, environment.codec, stripe.shape, std::move(stripe.records),
                                               static_cast<size_t>(offset), out.data, out.count);
+  job->token = static_cast<uint64_t>(args.integer(7, 0, kSafe));
   return environment.submit(job, {args.value(6)});
+}
+
+napi_value hurry(const Arguments& args, Environment& environment) {
+  environment.hurry(static_cast<uint64_t>(args.integer(0, 1, kSafe)));
+  return undefined(args.env);
 }
 
 napi_value verify(const Arguments& args, Environment& environment) {
@@ -457,6 +463,7 @@ void define(napi_env env, napi_value exports) {
       method<close>("close"),
       method<store>("store"),
       method<fetch>("fetch"),
+      method<hurry>("hurry"),
       method<verify>("verify"),
       method<mapSharedMemory>("mapShared"),
       method<unmapSharedMemory>("unmapShared"),

@@ -61,6 +61,11 @@ bool Task::finish(int error) {
   return true;
 }
 
+bool Task::ended() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return done_;
+}
+
 Scratch::~Scratch() {
   if (bytes_ != nullptr) munmap(bytes_, kBytes);
 }
@@ -165,6 +170,11 @@ void Queue::push(std::shared_ptr<Task> task, bool urgent) {
 void Queue::runOne(std::unique_lock<std::mutex>& lock, Running& running, Scratch& scratch) {
   std::shared_ptr<Task> task = std::move(tasks_.front());
   tasks_.pop_front();
+  lock.unlock();
+  const bool ended = task->ended();
+  if (ended) task.reset();
+  lock.lock();
+  if (ended) return;
   Job& job = *task->job;
   job.inside_.fetch_add(1, std::memory_order_acq_rel);
   running.task = task;

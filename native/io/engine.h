@@ -72,6 +72,8 @@ class Task {
 
   // Ends the task with an errno. Only the first call counts: true.
   bool finish(int error);
+  // Was it ended already? Then nobody waits for it to run.
+  bool ended();
 
   const std::shared_ptr<Job> job;
 

@@ -140,6 +140,15 @@ napi_value Environment::submit(const std::shared_ptr<StripeJob>& job, const std:
   return promise;
 }
 
+void Environment::hurry(uint64_t token) {
+  for (auto& [id, pending] : pending_) {
+    if (!pending.stripe || pending.stripe->token != token || pending.delivered) continue;
+    const std::shared_ptr<StripeJob> job = pending.stripe;
+    job->hurry();
+    return;
+  }
+}
+
 void Environment::forget(uint64_t id) {
   const auto found = pending_.find(id);
   if (found == pending_.end() || !found->second.delivered) return;

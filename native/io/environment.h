@@ -32,6 +32,9 @@ class Environment {
                     uint64_t disk = 0);
   napi_value submit(const std::shared_ptr<StripeJob>& job, const std::vector<napi_value>& lent);
 
+  // The job of this token, if it is still under way, is to hurry.
+  void hurry(uint64_t token);
+
   // Handles. Unknown ones throw a TypeError.
   uint64_t addDisk();
   const std::shared_ptr<Disk>& disk(uint64_t handle, bool opened = true) const;

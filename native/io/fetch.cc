@@ -129,7 +129,10 @@ void FetchJob::advance() {
       if (!more) break;
       for (size_t index : reads) {
         const Read& read = reads_[index];
-        tasks.emplace_back(records_[read.record].file->disk->transfers, std::make_shared<RangeTask>(self, index, read));
+        auto task = std::make_shared<RangeTask>(self, index, read);
+        tasks_.resize(reads_.size());
+        tasks_[index] = task;
+        tasks.emplace_back(records_[read.record].file->disk->transfers, std::move(task));
       }
       if (rebuild) tasks.emplace_back(codec_, std::make_shared<RebuildTask>(self));
       // One more than there are: nobody else advances while we are still at it, not even where every push fails at once.
@@ -140,6 +143,24 @@ void FetchJob::advance() {
     if (--outstanding_ > 0) return;
   }
   complete();
+}
+
+void FetchJob::hurry() {
+  std::vector<std::shared_ptr<Task>> late;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    std::array<bool, kShardsMax> pending{};
+    for (size_t i = 0; i < reads_.size(); i++) {
+      if (reads_[i].state != State::kPending || i >= tasks_.size()) continue;
+      pending[static_cast<size_t>(records_[reads_[i].record].shard)] = true;
+      if (auto task = tasks_[i].lock()) late.push_back(std::move(task));
+    }
+    int left = 0;
+    for (int shard = 0; shard < shape_.k + shape_.m; shard++)
+      if (usable(shard) && !pending[static_cast<size_t>(shard)]) left++;
+    if (left < shape_.k) return;
+  }
+  for (const auto& task : late) task->finish(ETIME);
 }
 
 void FetchJob::readDone(size_t index, int error) {

@@ -57,6 +57,11 @@ class StripeJob : public Job {
   StripeJob(std::shared_ptr<Core> core, const Shape& shape, std::vector<Record> records)
       : Job(std::move(core)), shape_(shape), records_(std::move(records)), statuses(records_.size(), 0) {}
   virtual void start() = 0;
+  // The submitter has waited long enough: goes around what has not answered, if it can.
+  virtual void hurry() {}
+
+  // Names the job to the submitter while it runs; 0: it has no name.
+  uint64_t token = 0;
 
  protected:
   const Shape shape_;
@@ -96,6 +101,8 @@ class FetchJob : public StripeJob {
   FetchJob(std::shared_ptr<Core> core, std::shared_ptr<Queue> codec, const Shape& shape, std::vector<Record> records, size_t offset,
            uint8_t* out, size_t outBytes);
   void start() override { advance(); }
+  // Gives up the reads that are under way, with ETIME, if k other shards are left. Whatever their threads read later goes nowhere.
+  void hurry() override;
 
  private:
   class RebuildTask;
@@ -134,6 +141,8 @@ class FetchJob : public StripeJob {
   std::mutex mutex_;
   std::vector<Piece> pieces_;
   std::vector<Read> reads_;
+  // Of each read, while it is under way.
+  std::vector<std::weak_ptr<Task>> tasks_;
   size_t outstanding_ = 0;
   // The window that is being rebuilt.
   size_t windowFrom_ = 0;

@@ -84,6 +84,10 @@ export const CAPACITY_AGE_MS = 1000;
 export const SCAN_READ_BYTES_MAX = 1 * MiB;
 /** Records that a scan verifies at one time on its disk: enough that the next is queued when one is done. */
 export const SCAN_VERIFIES_IN_FLIGHT_MAX = 4;
+/** A read waits for a disk at least so long before it is made of others: above what a disk that seeks takes, below what one notices. */
+export const READ_PATIENCE_MS_MIN = 30;
+/** A disk that was slow is asked so often whether it still is. */
+export const SLOW_PROBE_INTERVAL_MS = 2_000;
 /** So many reads that fail with EIO within this time take a disk out; fewer are bad sectors, of which healthy disks have some. */
 export const BAD_SECTORS_MAX = 8;
 export const BAD_SECTORS_MS = 10_000;
@@ -178,6 +182,18 @@ export const HEAL_SHARE = 0.2;
 export const REBUILDS_IN_FLIGHT_MAX = 2;
 /** Heal and the movers wait for a flush past this, so that a crash costs them little and writers find room. */
 export const REBUILT_UNSYNCED_BYTES_MAX = 64 * MiB;
+/** Disks that scrub reads at one time: disks are independent, and verification keeps up with about so many. */
+export const SCRUB_DISKS_IN_FLIGHT_MAX = 4;
+/** Scrub remembers which blobs it saw on a disk in bitmaps of so many bytes (2,048 blobs made one after the other) … */
+export const SCRUB_PAGE_BYTES = 256;
+/** … and so many of them for each disk under way: 8 million blobs in 2 MiB. Beyond that it looks at records once more instead. */
+export const SCRUB_PAGES_MAX = 4096;
+/** Records without a row that wait for a second look: they may be of blobs that are being written. More are counted at once. */
+export const SCRUB_DOUBTS_MAX = 1024;
+/** … after so long, by which a blob that was being written has its row. */
+export const SCRUB_SETTLE_MS = 5000;
+/** What scrub takes a record to cost its disk at least, when it gives way: reads ahead hide it. */
+export const SCRUB_BYTES_PER_MS = 200 * KiB;
 /** Rows of blobs that one step of a walk over all of them reads: a millisecond or two of the event loop. */
 export const SURVEY_ROWS = 256;
 /** Heal looks at all blobs and rebuilds so often in one run: each time something new was found. */
@@ -197,6 +213,14 @@ export const DISK_PROBE_INTERVAL_MS = 1_000;
 export const DISK_RETRY_MS_MAX = 30_000;
 /** A disk that stayed in for so long starts again with the shortest wait when it fails. */
 export const DISK_STEADY_MS = 60_000;
+/** A probe that takes longer makes its disk suspect: a disk that is merely busy answers within this. */
+export const DISK_SUSPECT_MS = 2_000;
+/** … and so does a call that failed, for so long after it. */
+export const DISK_SUSPICION_MS = 10_000;
+/** Memberships that a start takes over, each newer than the last, before it gives up: another process is at work on the disks. */
+export const MEMBERSHIP_TRIES_MAX = 4;
+/** A change of members that could not be made now (too few voters, a failed disk that blobs still name) is tried again so often. */
+export const MEMBERS_RETRY_MS = 30_000;
 /** How often absent disks are looked for in the other known directories. */
 export const DISK_SEARCH_INTERVAL_MS = 5_000;
 /** Directories that are looked into at one time; each takes threads while it is open. */
@@ -255,3 +279,17 @@ export const SIGNS_OF_LIFE_PER_LIMIT = 4;
 export const SERVICE_STATUS_INTERVAL_MS = 10_000;
 /** … and is cut at this length: a screen's width or two. */
 export const SERVICE_STATUS_CHARACTERS_MAX = 300;
+
+/** Check: inodes whose links are counted in one pass over all names; nine bytes each. */
+export const CHECK_INODES_MAX = 512 * KiB;
+/** Check: blobs whose references are counted in one pass over all extents; twenty bytes each. */
+export const CHECK_BLOBS_MAX = 128 * KiB;
+/** Check: findings that are kept and shown, and repaired in one round; more are counted. */
+export const CHECK_FINDINGS_MAX = 2000;
+/** Check: rounds of repair. Each looks at everything again; a repair that makes new work needs two or three. */
+export const CHECK_ROUNDS_MAX = 16;
+
+/** Index export: rows of one chunk, about; what either side holds at one time. */
+export const EXPORT_CHUNK_BYTES = 64 * KiB;
+/** … at most: the last rows of it may be the largest there are. */
+export const EXPORT_CHUNK_BYTES_MAX = 64 * MiB;

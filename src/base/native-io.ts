@@ -88,7 +88,7 @@ export interface NativeIo {
 
   /** Resolves with one status for each record, 0 or a positive errno. */
   store(k: number, m: number, shardBytes: number, table: Float64Array, prefixes: Uint8Array, data: Uint8Array): Promise<Int32Array>;
-  /** Resolves with one status for each record, and behind them the status of the whole: 0, or EIO where fewer than k were usable. */
+  /** Resolves with one status for each record, and behind them the status of the whole: 0, or EIO where fewer than k were usable. `token` is for `hurry`. */
   fetch(
     k: number,
     m: number,
@@ -97,7 +97,13 @@ export interface NativeIo {
     prefixes: Uint8Array,
     offset: number,
     out: Uint8Array,
+    token: number,
   ): Promise<Int32Array>;
+  /**
+   * The fetch of this token (above 0) goes on without the records that have not answered yet, if enough others are left: they end with ETIME, and what
+   * their disks say later is ignored. Does nothing when it has ended, or cannot.
+   */
+  hurry(token: number): void;
   /** As `store`: one status for each record. */
   verify(k: number, m: number, shardBytes: number, table: Float64Array, prefixes: Uint8Array): Promise<Int32Array>;
 

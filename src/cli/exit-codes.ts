@@ -10,6 +10,8 @@ export const exitCodes = {
   refused: { code: 4, meaning: 'refused so that nothing is lost: in use, not empty, mounted, or of another pool' },
   disks: { code: 5, meaning: 'the disks do not allow it: too few, damaged, full or unreadable' },
   permission: { code: 6, meaning: 'not permitted for this user' },
+  found: { code: 7, meaning: 'the check found something wrong, and it is still so' },
+  repaired: { code: 8, meaning: 'the check found something wrong, and all of it was repaired' },
   internal: { code: 70, meaning: 'an error in Ostraka itself; please report it' },
 } as const;
 

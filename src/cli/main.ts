@@ -6,7 +6,9 @@ import { Command, CommanderError } from 'commander';
 import { packageRoot } from '../base/package-root.js';
 import { ownFolders } from '../daemon/folders.js';
 import type { Context } from './context.js';
+import { addCheck } from './check.js';
 import { addDemo } from './demo.js';
+import { addDisk } from './disk.js';
 import { exitCodeHelp, exitCodeOf } from './exit-codes.js';
 import { addHeal } from './heal.js';
 import { addImport } from './import.js';
@@ -14,6 +16,7 @@ import { addInit } from './init.js';
 import { addList } from './list.js';
 import { addMount } from './mount.js';
 import { Output } from './output.js';
+import { addScrub } from './scrub.js';
 import { addSettings } from './settings.js';
 import { addStatus } from './status.js';
 import { addSync } from './sync.js';
@@ -30,7 +33,21 @@ function program(context: Context): Command {
     .exitOverride()
     .showSuggestionAfterError()
     .addHelpText('after', () => exitCodeHelp());
-  for (const add of [addInit, addMount, addUnmount, addStatus, addList, addImport, addSync, addHeal, addSettings, addDemo])
+  for (const add of [
+    addInit,
+    addMount,
+    addUnmount,
+    addStatus,
+    addList,
+    addImport,
+    addSync,
+    addDisk,
+    addHeal,
+    addScrub,
+    addSettings,
+    addCheck,
+    addDemo,
+  ])
     add(command, context);
   return command;
 }

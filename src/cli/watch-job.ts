@@ -90,6 +90,13 @@ export function formatDuration(seconds: number): string {
   return minutes > 0 ? `${minutes} min ${whole % 60} s` : `${whole} s`;
 }
 
+/** "200M" → bytes; undefined when it is no size. */
+export function parseRate(text: string): number | undefined {
+  const [, digits, unit] = /^(\d+(?:\.\d+)?)\s*([KMGT]?)(?:iB|B)?$/i.exec(text) ?? [];
+  if (digits === undefined || unit === undefined) return undefined;
+  return Math.round(Number(digits) * 1024 ** (unit === '' ? 0 : 'KMGT'.indexOf(unit.toUpperCase()) + 1));
+}
+
 export function nowSeconds(): number {
   return systemClock.now().seconds;
 }

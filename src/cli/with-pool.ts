@@ -19,6 +19,11 @@ export interface OpenedPool {
   readonly unmounted: boolean;
 }
 
+export interface WithPoolOptions {
+  /** Should the pool have to be opened: without any of its services, so that nothing changes but by this command. */
+  readonly quiet?: boolean;
+}
+
 /**
  * Runs `work` with a connection to the daemon of a pool.
  * @param verb what the operator called, shown by `status` to others: "check"
@@ -29,6 +34,7 @@ export async function withPool<T>(
   name: string,
   verb: string,
   work: (client: ControlClient, pool: OpenedPool) => Promise<T>,
+  options: WithPoolOptions = {},
 ): Promise<T> {
   await readDefinition(folders, name);
   const { socket } = poolPaths(folders, name);
@@ -44,7 +50,7 @@ export async function withPool<T>(
     pool: name,
     mountpoint: undefined,
     work: verb,
-    mountOptions: '',
+    mountOptions: options.quiet === true ? 'ro' : '',
     foreground: false,
     progress: (text) => {
       output.note(text);

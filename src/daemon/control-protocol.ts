@@ -29,6 +29,16 @@ export const requestSchema = z.discriminatedUnion('verb', [
     action: z.enum(['start', 'pause', 'resume', 'cancel', 'status']),
     options: z.record(z.string(), z.unknown()).optional(),
   }),
+  /** What the last check found. → { findings, total }: a page of the list from there on. */
+  z.strictObject({ verb: z.literal('findings'), list: z.enum(['found', 'repaired', 'left']), from: z.number().int().min(0) }),
+  /** Makes an empty directory one more disk. → DiskAnswer */
+  z.strictObject({ verb: z.literal('disk-add'), directory: z.string(), zone: z.string().nullable() }),
+  /** Begins (`on`) to move what a disk holds to the others, or ends that. `disk`: its path, number or the beginning of its id. → DiskAnswer */
+  z.strictObject({ verb: z.literal('disk-drain'), disk: z.string(), on: z.boolean() }),
+  /** A new disk for an old one. → DiskAnswer: the new one */
+  z.strictObject({ verb: z.literal('disk-replace'), disk: z.string(), directory: z.string(), force: z.boolean() }),
+  /** Takes a disk out for good. → DiskAnswer */
+  z.strictObject({ verb: z.literal('disk-remove'), disk: z.string(), force: z.boolean() }),
   /** Unmounts (`lazy`: also when busy), makes everything durable, ends. → {} just before the process exits. */
   z.strictObject({ verb: z.literal('stop'), lazy: z.boolean() }),
 ]);

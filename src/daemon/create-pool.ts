@@ -2,28 +2,23 @@
  * `ostraka init`: makes a pool of directories. Everything is checked on all of them before anything is written; if it fails half way, what it
  * made (and only that) is removed again.
  */
-import { constants } from 'node:fs';
-import { access, lstat, mkdir, rm, stat, statfs } from 'node:fs/promises';
+import { lstat, mkdir, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { OperatingError, asOperatingError } from '../base/errors.js';
+import { OperatingError } from '../base/errors.js';
 import { newUuid } from '../base/ids.js';
-import { MiB, POOL_DISKS_MAX } from '../base/limits.js';
+import { POOL_DISKS_MAX } from '../base/limits.js';
 import type { Membership } from '../disk/membership.js';
 import { LOCK_FILE } from '../disk/native-disk.js';
 import { withDirectory } from '../disk/disk-opener.js';
 import { checkUnused } from '../disk/superblock-file.js';
 import { SUPERBLOCK_FILE } from '../disk/superblock.js';
 import { QUORUM_DIRECTORY } from '../quorum/voter-format.js';
+import { checkCandidate, checkZone, refuseTwice, type Candidate } from './candidates.js';
 import { checkCode, defaultCode, formatCode, planVoters, type Code, type VoterPlan } from './code.js';
 import { makingEnvironment, type MakingEnvironment } from './environment.js';
 import { ensureFolder, poolPaths, type Folders } from './folders.js';
 import { initialisePool } from './initialise-pool.js';
 import { checkPoolName, findDefinition, writeDefinition, type PoolDefinition } from './pool-definition.js';
-
-/** A disk with less free space is full: segments and logs could not even begin. */
-const DISK_FREE_BYTES_MIN = 32 * MiB;
-const WITNESS_FREE_BYTES_MIN = 16 * MiB;
-const ZONE_LABEL = /^[\w.:-]{1,64}$/;
 
 export interface CreateOptions {
   readonly folders: Folders;
@@ -45,15 +40,6 @@ export interface Created {
   readonly notes: readonly string[];
 }
 
-/** A directory that passed its own checks. */
-interface Candidate {
-  /** Absolute, as the operator named it. */
-  readonly directory: string;
-  readonly role: 'data' | 'witness';
-  readonly device: number;
-  readonly inode: number;
-}
-
 /** @throws OperatingError: what is wrong with which directory; nothing has changed then. */
 export async function createPool(options: CreateOptions): Promise<Created> {
   const { folders, name } = options;
@@ -65,8 +51,8 @@ export async function createPool(options: CreateOptions): Promise<Created> {
   if (options.disks.length + options.witnesses.length > POOL_DISKS_MAX)
     throw new OperatingError('EINVAL', `a pool has at most ${POOL_DISKS_MAX} disks`, { hint: 'Make two pools.' });
   const candidates: Candidate[] = [];
-  for (const path of options.disks) candidates.push(await candidate(path, 'data'));
-  for (const path of options.witnesses) candidates.push(await candidate(path, 'witness'));
+  for (const path of options.disks) candidates.push(await checkCandidate(path, 'data'));
+  for (const path of options.witnesses) candidates.push(await checkCandidate(path, 'witness'));
   refuseTwice(candidates);
   const disks = candidates.filter(({ role }) => role === 'data');
   const zones = parseZones(options.zones, disks);
@@ -92,70 +78,14 @@ export async function createPool(options: CreateOptions): Promise<Created> {
   return { definition, membership, ...remarks(code, plan, disks, options.witnesses.length, own) };
 }
 
-/** It is there, a directory, ours to write to, with room. */
-async function candidate(path: string, role: 'data' | 'witness'): Promise<Candidate> {
-  const directory = resolve(path);
-  const word = role === 'data' ? 'disk' : 'witness';
-  const where = { disk: directory };
-  try {
-    const found = await stat(directory);
-    if (!found.isDirectory())
-      throw new OperatingError('ENOTDIR', `${word} ${directory} is not a directory`, {
-        ...where,
-        hint: 'Give the directory on which the disk is mounted.',
-      });
-    await access(directory, constants.R_OK | constants.W_OK | constants.X_OK);
-    const space = await statfs(directory);
-    const needed = role === 'data' ? DISK_FREE_BYTES_MIN : WITNESS_FREE_BYTES_MIN;
-    if (space.bavail * space.bsize < needed)
-      throw new OperatingError('ENOSPC', `${word} ${directory} is full: it has less than ${needed / MiB} MiB free`, {
-        ...where,
-        hint: 'Free some space on it, or give another disk.',
-      });
-    return { directory, role, device: found.dev, inode: found.ino };
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' && !(error instanceof OperatingError))
-      throw new OperatingError('ENOENT', `${word} ${directory} is not there`, {
-        ...where,
-        hint: 'Mount the disk, or make the directory first.',
-      });
-    if (code === 'EACCES' && !(error instanceof OperatingError))
-      throw new OperatingError('EACCES', `${word} ${directory} cannot be read and written by this user`, {
-        ...where,
-        hint: 'Give the directory to this user (chown), or run this as root.',
-      });
-    throw asOperatingError(error, where);
-  }
-}
-
-/** The same directory under two names (links, bind mounts) has one device and inode. */
-function refuseTwice(candidates: readonly Candidate[]): void {
-  const seen = new Map<string, Candidate>();
-  for (const each of candidates) {
-    const key = `${each.device}:${each.inode}`;
-    const before = seen.get(key);
-    if (before !== undefined) {
-      const names = before.directory === each.directory ? each.directory : `${before.directory} and ${each.directory}`;
-      throw new OperatingError('EINVAL', `the same directory is given twice: ${names}`, {
-        disk: each.directory,
-        hint: 'Give each disk once.',
-      });
-    }
-    seen.set(key, each);
-  }
-}
-
 function parseZones(given: readonly string[], disks: readonly Candidate[]): Map<string, string> {
   const zones = new Map<string, string>();
   for (const text of given) {
     const at = text.lastIndexOf('=');
     const directory = at < 0 ? undefined : resolve(text.slice(0, at));
     const label = text.slice(at + 1);
-    if (directory === undefined || !ZONE_LABEL.test(label))
-      throw new OperatingError('EINVAL', `"${text}" is not a zone`, {
-        hint: 'Give DIR=LABEL, with a label of letters, digits, dots, dashes, colons and underscores.',
-      });
+    if (directory === undefined) throw new OperatingError('EINVAL', `"${text}" is not a zone`, { hint: 'Give DIR=LABEL.' });
+    checkZone(label);
     if (!disks.some((disk) => disk.directory === directory))
       throw new OperatingError('EINVAL', `zone "${label}" is given for a directory that is no disk of this pool`, {
         path: directory,

@@ -21,13 +21,13 @@ import { cleanStaleMount } from '../frontend/fuse/stale-mount.js';
 import type { ControlRequest } from './control-protocol.js';
 import { ControlServer } from './control-server.js';
 import { nativeEnvironment } from './environment.js';
+import { handleDiskRequest } from './disk-requests.js';
 import { ensureFolder, poolPaths, type Folders } from './folders.js';
 import { pathsOf } from './inode-paths.js';
-import { Invalidations } from './invalidations.js';
 import type { Log } from './logger.js';
 import type { MountOptions } from './mount-options.js';
 import { openPool, type Pool } from './pool.js';
-import { writeDefinition, type PoolDefinition } from './pool-definition.js';
+import { followMembership, readDefinition, writeDefinition, type PoolDefinition } from './pool-definition.js';
 import { reportPool } from './pool-report.js';
 import type { StatusReport } from './status-report.js';
 
@@ -52,10 +52,6 @@ export class Daemon {
   /** Resolves when the daemon has stopped; rejects when what was committed could not be made durable. */
   readonly stopped: Promise<void>;
   readonly #options: DaemonOptions;
-  readonly #invalidations = new Invalidations(async (ino) => {
-    // A mount that has ended has nothing cached.
-    await this.#mount?.invalidateInode(ino, true).catch(() => undefined);
-  });
   #pool: Pool | undefined;
   #mount: FuseMount | undefined;
   #control: ControlServer | undefined;
@@ -101,7 +97,15 @@ export class Daemon {
       log,
       progress,
       onInvalidate: (ino) => {
-        this.#mount?.dropPages(ino);
+        this.#mount?.forget(ino);
+      },
+      membershipChanged: async (membership) => {
+        try {
+          await followMembership(folders, definition.name, membership);
+        } catch (error) {
+          // The disks know who belongs to the pool; this file only says where to look for them.
+          log('warn', `the pool's definition could not be brought up to date: ${asOperatingError(error).message}`);
+        }
       },
     });
     this.#pool = pool;
@@ -131,7 +135,8 @@ export class Daemon {
       log,
     });
     this.#mount = mount;
-    if (definition.lastMountpoint !== mount.mountpoint) await writeDefinition(folders, { ...definition, lastMountpoint: mount.mountpoint });
+    const known = await readDefinition(folders, definition.name);
+    if (known.lastMountpoint !== mount.mountpoint) await writeDefinition(folders, { ...known, lastMountpoint: mount.mountpoint });
     log('info', 'mounted', { mountpoint: mount.mountpoint, epoch: pool.log.epoch });
     // Unmounted by us or by somebody else: nothing is left to serve.
     void mount.closed.then(() => this.#close().catch(() => undefined));
@@ -204,8 +209,8 @@ export class Daemon {
     const late = systemClock.sleep(LAZY_LIMIT_MS).then(() => 'late' as const);
     if ((await Promise.race([ended, late])) !== 'late') return;
     // What the kernel holds of files that stay open is asked for before the connection ends.
-    for (const ino of this.#writers()) this.#invalidations.add(ino);
-    await Promise.race([this.#invalidations.idle(), systemClock.sleep(LAZY_LIMIT_MS)]);
+    for (const ino of this.#writers()) mount.forget(ino);
+    await Promise.race([mount.forgotten(), systemClock.sleep(LAZY_LIMIT_MS)]);
     this.#options.log('warn', 'files stay open: the connection is cut', { mountpoint: mount.mountpoint });
     mount.abort();
     await mount.closed;
@@ -259,6 +264,13 @@ export class Daemon {
         return { stays: (this.#control?.connections ?? 0) > 1 };
       case 'job':
         return pool.jobs.request(request.kind, request.action, request.options);
+      case 'findings':
+        return pool.check.findings(request.list, request.from);
+      case 'disk-add':
+      case 'disk-drain':
+      case 'disk-replace':
+      case 'disk-remove':
+        return handleDiskRequest(pool, request);
       case 'stop':
         this.#needMount();
         await this.stop(request.lazy);

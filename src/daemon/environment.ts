@@ -3,9 +3,10 @@
  * here alone, so that the same pool runs on a machine (`nativeEnvironment`, what the daemon and the command use) and in simulation, from one seed
  * (test/simulation).
  */
-import { rm, stat } from 'node:fs/promises';
+import { mkdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemClock, systemRandom, type Clock, type Random } from '../base/clock.js';
+import type { DiskNumber } from '../base/ids.js';
 import { JOURNAL_BYTES, KiB } from '../base/limits.js';
 import type { DiskOpener } from '../disk/disk-opener.js';
 import { NativeStripeIo } from '../disk/native-stripe.js';
@@ -50,6 +51,8 @@ export interface PoolEnvironment {
   openWorkingReplica(): Promise<ReadableReplica>;
   /** Opens the journal; `recover` gives what an earlier process of this boot left in it. */
   openJournal(): Promise<Journal>;
+  /** Makes an empty directory for a witness beside those of the disks; undefined: there is no place for one. */
+  readonly makeWitness: ((number: DiskNumber) => Promise<string>) | undefined;
   /** The journal was closed, and the disks have all that is in it: its memory is given back. */
   removeJournal(): Promise<void>;
   /** Simulation puts something between the floors here, or makes them smaller; each defaults to the real one. */
@@ -90,6 +93,11 @@ export function nativeEnvironment(folders: Folders, { name, poolId }: PoolDefini
     ...makingEnvironment(log, threads),
     stripeIo: new NativeStripeIo(),
     owner: { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0, pid: process.pid },
+    async makeWitness(number) {
+      const directory = `${poolPaths(folders, name).witness}-${number}`;
+      await mkdir(directory, { recursive: true, mode: 0o700 });
+      return directory;
+    },
     async openWorkingReplica() {
       await ensureFolder(folders.state, false);
       const directory = join(poolPaths(folders, name).working, poolId);

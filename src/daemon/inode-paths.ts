@@ -14,13 +14,21 @@ const PAGE_ROWS = 1000;
 const DEPTH_MAX = 2048;
 const ROOT_INO = 1;
 
+/** The index, or a view of it. */
+type Readable = Pick<IndexStore, 'get' | 'scan'>;
+
 interface Name {
   readonly parent: number;
   readonly name: string;
 }
 
 /** One name of each inode in `wanted` within `range`; stops when all are found. */
-async function findNames(index: IndexStore, clock: Clock, range: Range, wanted: ReadonlySet<number>): Promise<Map<number, Name>> {
+async function findNames(
+  index: Readable,
+  clock: Pick<Clock, 'yield'>,
+  range: Range,
+  wanted: ReadonlySet<number>,
+): Promise<Map<number, Name>> {
   const found = new Map<number, Name>();
   let start = range.start;
   while (found.size < wanted.size) {
@@ -39,13 +47,13 @@ async function findNames(index: IndexStore, clock: Clock, range: Range, wanted: 
   return found;
 }
 
-async function parentOf(index: IndexStore, directory: number): Promise<number | undefined> {
+async function parentOf(index: Readable, directory: number): Promise<number | undefined> {
   const row = await index.get(inodeKey(directory));
   return row === undefined ? undefined : decodeInode(directory, row).parent;
 }
 
 /** Path of a directory below the mount point, '' for the root; undefined when it is gone. */
-async function directoryPath(index: IndexStore, clock: Clock, ino: number): Promise<string | undefined> {
+async function directoryPath(index: Readable, clock: Pick<Clock, 'yield'>, ino: number): Promise<string | undefined> {
   const names: string[] = [];
   for (let at = ino; at !== ROOT_INO;) {
     if (names.length === DEPTH_MAX) return undefined;
@@ -63,13 +71,20 @@ async function directoryPath(index: IndexStore, clock: Clock, ino: number): Prom
  * One path below the mount point for each of the files, one character a byte. Files without a name (any more) have none.
  * @param inos at most a few thousand
  */
-export async function pathsOf(index: IndexStore, clock: Clock, inos: readonly number[]): Promise<string[]> {
-  const paths: string[] = [];
+export async function pathsOf(index: Readable, clock: Pick<Clock, 'yield'>, inos: readonly number[]): Promise<string[]> {
+  return [...(await pathsByInode(index, clock, inos)).values()];
+}
+
+/** The same, by inode. The root is ''. */
+export async function pathsByInode(index: Readable, clock: Pick<Clock, 'yield'>, inos: readonly number[]): Promise<Map<number, string>> {
+  const paths = new Map<number, string>();
+  if (inos.length === 0) return paths;
   const folders = new Map<number, string | undefined>();
-  for (const { parent, name } of (await findNames(index, clock, tableRange(TABLES.dirent, PAGE_ROWS), new Set(inos))).values()) {
+  for (const [ino, { parent, name }] of await findNames(index, clock, tableRange(TABLES.dirent, PAGE_ROWS), new Set(inos))) {
     if (!folders.has(parent)) folders.set(parent, await directoryPath(index, clock, parent));
     const folder = folders.get(parent);
-    if (folder !== undefined) paths.push(folder === '' ? name : `${folder}/${name}`);
+    if (folder !== undefined) paths.set(ino, folder === '' ? name : `${folder}/${name}`);
   }
+  if (inos.includes(ROOT_INO)) paths.set(ROOT_INO, '');
   return paths;
 }

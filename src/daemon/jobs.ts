@@ -49,6 +49,8 @@ interface Run {
   /** Ends what it waits for at a checkpoint. */
   wake: () => void;
   ended: Promise<void>;
+  /** Several parts of a job may come to a checkpoint at one time: they pass it together. */
+  passing: Promise<void> | undefined;
 }
 
 export interface JobRunnerOptions {
@@ -212,7 +214,18 @@ export class JobRunner {
   #newRun(kind: JobKind, options: JobOptions, startedAt: number): Run {
     const progress = new Progress(this.#options.clock);
     const ended = Promise.resolve();
-    const common = { kind, progress, startedAt, options, ended, cursor: undefined, savedMs: 0, finished: false, wake: () => undefined };
+    const common = {
+      kind,
+      progress,
+      startedAt,
+      options,
+      ended,
+      cursor: undefined,
+      savedMs: 0,
+      finished: false,
+      passing: undefined,
+      wake: () => undefined,
+    };
     return { ...common, state: 'waiting', pausing: false, ending: undefined };
   }
 
@@ -230,7 +243,7 @@ export class JobRunner {
         return run.options;
       },
       cursor: run.cursor,
-      checkpoint: () => this.#checkpoint(run),
+      checkpoint: () => this.#pass(run),
       ending: () => run.ending !== undefined,
       save: async (cursor) => {
         run.cursor = cursor;
@@ -283,6 +296,11 @@ export class JobRunner {
     } finally {
       if (run.state === 'running') this.#turns.give();
     }
+  }
+
+  #pass(run: Run): Promise<void> {
+    run.passing ??= this.#checkpoint(run).finally(() => (run.passing = undefined));
+    return run.passing;
   }
 
   /** The state is `running` when this resolves, and only then does the run have the turn. @throws JobEnded */

@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { OperatingError, asOperatingError } from '../base/errors.js';
 import { isUuid, type Uuid } from '../base/ids.js';
 import { POOL_DISKS_MAX } from '../base/limits.js';
+import type { Membership } from '../disk/membership.js';
 import { ensureFolder, type Folders } from './folders.js';
 import { settingsSchema } from './settings.js';
 
@@ -127,4 +128,14 @@ export async function definedPools(folders: Folders): Promise<string[]> {
     .map((name) => name.slice(0, -'.json'.length))
     .filter((name) => NAME.test(name))
     .sort();
+}
+
+/** Makes a definition name the members of a pool as they are now; directories that it knows already stay. */
+export async function followMembership(folders: Folders, name: string, membership: Membership): Promise<void> {
+  const definition = await readDefinition(folders, name);
+  const members = membership.members.map(({ number, id, role, directory }) => {
+    const known = definition.members.find((member) => member.id === id);
+    return { number, id, role, directory: known?.directory ?? directory };
+  });
+  if (JSON.stringify(members) !== JSON.stringify(definition.members)) await writeDefinition(folders, { ...definition, members });
 }

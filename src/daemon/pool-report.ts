@@ -59,7 +59,7 @@ export async function reportPool(options: ReportOptions): Promise<StatusReport> 
 
 type Member = ReturnType<Pool['diskSet']['members']>[number];
 
-async function diskReport({ member, state, disk, reason, errors }: Member, healing: boolean): Promise<DiskReport> {
+async function diskReport({ member, state, disk, reason, errors, returned }: Member, endangered: boolean): Promise<DiskReport> {
   // A disk that does not answer now is about to be taken out: its space is unknown.
   const capacity = await disk?.capacity().catch(() => undefined);
   return {
@@ -68,9 +68,11 @@ async function diskReport({ member, state, disk, reason, errors }: Member, heali
     number: member.number,
     role: member.role,
     zone: member.zone ?? null,
-    state: shownState(state, member.state, healing && member.role === 'data'),
+    state: shownState(state, member.state, endangered && returned && member.role === 'data'),
     present: disk !== undefined,
     reason: reason?.message ?? null,
+    voter: member.voter,
+    size_bytes: capacity?.totalBytes ?? 0,
     used_bytes: capacity === undefined ? 0 : capacity.totalBytes - capacity.freeBytes,
     free_bytes: capacity?.freeBytes ?? 0,
     errors,
@@ -99,15 +101,15 @@ function voterReports(pool: Pool): VoterReport[] {
 }
 
 function health(m: number, disks: readonly DiskReport[], endangered: number): PoolHealth {
-  const out = disks.filter(({ role, present }) => role === 'data' && !present).length;
+  const out = disks.filter(({ role, state }) => role === 'data' && state === 'offline').length;
   if (out > m) return 'failing';
   if (endangered > 0) return 'endangered';
-  return disks.some(({ present }) => !present) ? 'degraded' : 'good';
+  return disks.some(({ state }) => state === 'offline') ? 'degraded' : 'good';
 }
 
 function messages({ pool, readOnly }: ReportOptions, disks: readonly DiskReport[], endangered: number): string[] {
   const { m } = pool.diskSet.membership;
-  const out = disks.filter(({ role, present }) => role === 'data' && !present).length;
+  const out = disks.filter(({ role, state }) => role === 'data' && state === 'offline').length;
   const found: string[] = [];
   if (!pool.log.writable) found.push(`The pool is read-only: ${pool.log.readOnlyReason ?? 'there is no majority of voters'}`);
   else if (readOnly) found.push('The pool was mounted read-only.');

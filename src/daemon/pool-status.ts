@@ -64,7 +64,9 @@ async function offlineStatus(definition: PoolDefinition): Promise<StatusReport> 
       state: shownState(there === undefined ? 'offline' : 'online', known?.state ?? 'active', false),
       present: there !== undefined,
       reason: there !== undefined ? null : result instanceof OperatingError ? result.message : 'another disk is at this place',
-      used_bytes: 0,
+      voter: known?.voter ?? false,
+      size_bytes: there?.capacity.totalBytes ?? 0,
+      used_bytes: there === undefined ? 0 : there.capacity.totalBytes - there.capacity.freeBytes,
       free_bytes: there?.capacity.freeBytes ?? 0,
       errors: 0,
     });

@@ -9,20 +9,23 @@
  */
 import { must } from '../base/assert.js';
 import { OperatingError, asOperatingError } from '../base/errors.js';
+import type { DiskNumber } from '../base/ids.js';
 import type { Location } from '../base/location.js';
 import type { DiskOpener } from '../disk/disk-opener.js';
 import type { DiskSet } from '../disk/disk-set.js';
 import { findPools } from '../disk/find-pools.js';
 import type { Membership } from '../disk/membership.js';
 import { openWatchedDiskSet } from '../disk/watched-disk-set.js';
+import { blobsThatNeed, namesDisk } from '../durability/disk-use.js';
 import type { IndexStore } from '../index/index-store.js';
 import type { ReadableReplica } from '../index/readable-replica.js';
 import { cleanStopKey, encodeSetting } from '../index/schema/pool-rows.js';
 import { inodeKey } from '../index/schema/tables.js';
 import type { PoolNamespace } from '../namespace/pool-namespace.js';
-import { acknowledgementsFor } from '../quorum/acknowledgements.js';
+import { votersOf } from '../quorum/change-membership.js';
 import type { Journal, OpenedLog, QuorumLog, Voter } from '../quorum/quorum-log.js';
 import type { Storage, StoredBlob } from '../storage/storage.js';
+import { CheckJob } from './check-job.js';
 import { floorsOf, type Floors, type PoolEnvironment } from './environment.js';
 import { JobRunner } from './jobs.js';
 import type { Log } from './logger.js';
@@ -30,6 +33,7 @@ import { OutDisks } from './out-disks.js';
 import type { PoolDefinition } from './pool-definition.js';
 import { storeInIndex, storedInIndex } from './pool-settings.js';
 import { openRecoveredData } from './recovered-data.js';
+import { MembershipChanger } from './membership-changer.js';
 import { Services } from './services.js';
 import { effectiveSettings, settingKeys, type SettingKey, type Settings, type StoredSettings } from './settings.js';
 
@@ -48,6 +52,8 @@ export interface PoolOptions {
   readonly progress: (text: string) => void;
   /** What the kernel has cached of this inode is not true any more. */
   readonly onInvalidate: (ino: number) => void;
+  /** Who belongs to the pool: told when it is open, and after each change. */
+  readonly membershipChanged?: (membership: Membership) => Promise<void>;
 }
 
 /** What stands, in the order in which it is closed. */
@@ -60,17 +66,25 @@ export class Pool {
   readonly storage: Storage;
   readonly namespace: PoolNamespace;
   readonly jobs: JobRunner;
+  readonly check: CheckJob;
+  /** Undefined while the pool is read-only. */
+  readonly members: MembershipChanger | undefined;
   /** In force now. */
   settings: Settings;
   readonly #closing: readonly Closing[];
 
-  constructor(parts: Pick<Pool, 'diskSet' | 'log' | 'index' | 'storage' | 'namespace' | 'jobs' | 'settings'>, closing: readonly Closing[]) {
+  constructor(
+    parts: Pick<Pool, 'diskSet' | 'log' | 'index' | 'storage' | 'namespace' | 'jobs' | 'members' | 'check' | 'settings'>,
+    closing: readonly Closing[],
+  ) {
     this.diskSet = parts.diskSet;
     this.log = parts.log;
     this.index = parts.index;
     this.storage = parts.storage;
     this.namespace = parts.namespace;
     this.jobs = parts.jobs;
+    this.check = parts.check;
+    this.members = parts.members;
     this.settings = parts.settings;
     this.#closing = closing;
   }
@@ -116,6 +130,21 @@ export async function openPool(options: PoolOptions): Promise<Pool> {
   }
 }
 
+/** What the changer of members stands on. */
+interface MembersGround {
+  readonly quorum: QuorumLog;
+  readonly diskSet: DiskSet;
+  readonly index: IndexStore;
+  readonly namespace: PoolNamespace;
+  readonly outDisks: OutDisks;
+}
+
+/** A voter's disk that is gone or hangs is out for the data plane too; what else is wrong with it (its own files, a full disk) a probe may tell. */
+function voterFailed(diskSet: DiskSet, number: DiskNumber, error: OperatingError): void {
+  if (['ENODEV', 'ENXIO', 'ESTALE', 'ETIMEDOUT', 'ENOTCONN'].includes(error.code)) diskSet.reportFailure(number, error);
+  else void diskSet.probeNow();
+}
+
 /** One opening of a pool: its steps in order. */
 class Opening {
   readonly #options: PoolOptions;
@@ -136,7 +165,7 @@ class Opening {
     const { quorum, working } = await this.#openLog(diskSet, wires);
     const index = this.#floors.createIndexStore(quorum, working);
     const settings = await this.#settle(index);
-    const cleanStop = await takeCleanStop(index);
+    const cleanStop = await takeCleanStop(index, readOnly);
     const outDisks = new OutDisks(index, quorum.epoch, clock, log);
     await outDisks.recover((disk) => diskSet.disk(disk) !== undefined);
     const { k, m } = diskSet.membership;
@@ -168,6 +197,8 @@ class Opening {
     this.#closing.push(() => markCleanStop(wires.services, index));
     this.#closing.push(() => namespace.close());
     const jobs = new JobRunner({ index, clock, log, readOnly });
+    const check = new CheckJob({ index, storage, ledger: namespace.ledger, diskSet, clock, log, quiet: readOnly });
+    jobs.register(check.kind);
     if (!readOnly && quorum.writable) {
       const services = new Services({ index, storage, namespace, diskSet, jobs, clock, log, strandedPossible: !cleanStop });
       wires.services = services;
@@ -177,8 +208,38 @@ class Opening {
     // They end before the services and the namespace do.
     this.#closing.push(() => jobs.stop());
     await jobs.begin();
-    wires.pool = new Pool({ diskSet, log: quorum, index, storage, namespace, jobs, settings }, this.#closing);
+    const members = readOnly || !quorum.writable ? undefined : await this.#openMembers({ quorum, diskSet, index, namespace, outDisks });
+    wires.pool = new Pool({ diskSet, log: quorum, index, storage, namespace, jobs, members, check, settings }, this.#closing);
     return wires.pool;
+  }
+
+  async #openMembers({ quorum, diskSet, index, namespace, outDisks }: MembersGround): Promise<MembershipChanger> {
+    const { environment, log, membershipChanged } = this.#options;
+    const { clock, random, makeWitness } = environment;
+    const members = new MembershipChanger({
+      quorum,
+      diskSet,
+      clock,
+      random,
+      log,
+      makeWitness,
+      // What was stored before the disk took no more shards is in the index then.
+      namesDisk: async (disk) => {
+        await namespace.syncAll();
+        return namesDisk(index, clock, disk);
+      },
+      blobsThatNeed: async (disk) => {
+        await namespace.syncAll();
+        const usable = (other: number): boolean =>
+          diskSet.members().some(({ member, disk: there }) => member.number === other && member.state !== 'failed' && there !== undefined);
+        return blobsThatNeed(index, clock, disk, usable);
+      },
+      changed: (membership) => membershipChanged?.(membership) ?? Promise.resolve(),
+      left: (disk) => outDisks.returned(disk),
+    });
+    this.#closing.push(() => members.stop());
+    await members.start();
+    return members;
   }
 
   /** Finds who belongs to the pool, locks what is there, and syncs it: what recovery reads must not be lost by a later power cut. */
@@ -222,10 +283,14 @@ class Opening {
         .filter(({ member }) => member.voter)
         .map(({ member, disk }) => ({ number: member.number, disk }));
       const opened = await this.#floors.openQuorumLog({
+        membershipStands: () => diskSet.membershipStands(),
+        voterFailed: (number, error) => {
+          voterFailed(diskSet, number, error);
+        },
         poolId: definition.poolId,
         clock: environment.clock,
         voters,
-        acknowledgements: acknowledgementsFor(voters.length, diskSet.membership.m),
+        acknowledgements: votersOf(diskSet.membership).acknowledgements,
         working,
         replicas: environment.replicas,
         journal,
@@ -325,11 +390,10 @@ class Wires {
     await must(this.namespace, 'data moves only after the namespace wrote it').moved(old, now);
   }
 
-  /** Tells the log of voters' disks that come and go. @param known what it was told when it was opened. */
+  /** Tells the log of disks that come and go. @param known what it was told when it was opened. */
   follow(quorum: QuorumLog, known: readonly Voter[]): void {
-    const numbers = new Set(known.map(({ number }) => number));
     this.#diskSet.onChange((number, disk) => {
-      if (numbers.has(number)) quorum.setVoterDisk(number, disk);
+      quorum.setVoterDisk(number, disk);
     });
     // What changed while it was opened.
     for (const { number, disk } of known) if (this.#diskSet.disk(number) !== disk) quorum.setVoterDisk(number, this.#diskSet.disk(number));
@@ -337,9 +401,10 @@ class Wires {
 }
 
 /** Did the last session end cleanly? Its mark is gone, durably, before anything is written that a crash could strand. */
-async function takeCleanStop(index: IndexStore): Promise<boolean> {
+async function takeCleanStop(index: IndexStore, readOnly: boolean): Promise<boolean> {
   const clean = (await index.get(cleanStopKey())) !== undefined;
-  if (!clean || !index.writable) return clean;
+  // Who writes no data strands none.
+  if (!clean || readOnly || !index.writable) return clean;
   const { position } = await index.transact(async (tx) => {
     tx.delete(cleanStopKey());
   });

@@ -11,6 +11,7 @@ import type { Membership } from '../disk/membership.js';
 import { Collector } from '../durability/collector.js';
 import { Heal } from '../durability/heal.js';
 import { freeStranded } from '../durability/orphans.js';
+import { Scrub } from '../durability/scrub.js';
 import { recordEndangered } from '../durability/survey.js';
 import type { IndexStore } from '../index/index-store.js';
 import type { PoolNamespace } from '../namespace/pool-namespace.js';
@@ -26,6 +27,8 @@ const GATHER_MS = 1000;
 const LOOK_MS = 5000;
 /** Endangered blobs that could be rebuilt are tried again so often when no disk came or went. */
 const HEAL_RETRY_MS = 600_000;
+/** While scrub runs, heal waits so long between two runs: each ends with a count of all blobs. */
+const HEAL_IN_SCRUB_MS = 60_000;
 /** Damaged blobs that wait for being recorded. What does not fit is found by the next reader. */
 const DAMAGED_BLOBS_MAX = 4096;
 
@@ -51,10 +54,14 @@ export class Services {
   readonly #damaged = new Map<BlobId, Set<number>>();
   #membership: Membership;
   #strandedPossible: boolean;
+  /** The search for stranded records shall run again. */
+  #sweepWanted: boolean;
   #healWanted = true;
   /** Also where the table of endangered blobs does not ask for it: all blobs have to be looked at. */
   #countWanted: boolean;
   #healTriedMs = -Infinity;
+  /** Scrub has come to its end and waits for the repair of what it found. */
+  #scrubWaits = false;
   #stopped = false;
   #loop: Promise<void> = Promise.resolve();
   #wake: () => void = () => undefined;
@@ -63,17 +70,43 @@ export class Services {
     const { diskSet, namespace, jobs } = options;
     this.#options = options;
     this.#strandedPossible = options.strandedPossible;
+    this.#sweepWanted = options.strandedPossible;
     this.#membership = diskSet.membership;
     this.#countWanted = this.#membership.members.some(({ state }) => state === 'failed');
     this.#collector = new Collector(options);
     this.#heal = new Heal({ ...options, disks: diskSet, usage: namespace.activity });
     jobs.register(this.#heal);
+    jobs.register(this.#newScrub());
     diskSet.onChange((_, disk) => {
       // What was freed while a disk was out still lies on it.
       this.#strandedPossible = true;
       if (disk === undefined) return;
+      this.#sweepWanted = true;
       this.#healWanted = true;
       this.#wake();
+    });
+  }
+
+  #newScrub(): Scrub {
+    const { diskSet, namespace, jobs } = this.#options;
+    return new Scrub({
+      ...this.#options,
+      disks: diskSet,
+      usage: namespace.activity,
+      repair: async (blob, shard) => {
+        await recordEndangered(this.#options.index, new Map([[blob, [shard]]]));
+        this.#scrubWaits = false;
+        this.#healWanted = true;
+      },
+      isRepairing: () => {
+        if (!this.#scrubWaits) this.#wake();
+        this.#scrubWaits = true;
+        return this.#healWanted || jobs.isActive('heal');
+      },
+      onStranded: () => {
+        this.#strandedPossible = true;
+        this.#sweepWanted = true;
+      },
     });
   }
 
@@ -111,8 +144,8 @@ export class Services {
 
   async #run(): Promise<void> {
     await this.#pause(FIRST_PAUSE_MS);
-    if (this.#strandedPossible) await this.#attempt('the search for stranded records', () => this.#sweep());
     while (!this.#stopped) {
+      if (this.#sweepWanted) await this.#attempt('the search for stranded records', () => this.#sweep());
       await this.#attempt('recording damage', () => this.#recordDamage());
       this.#lookAtMembership();
       await this.#attempt('starting heal', () => this.#startHeal());
@@ -149,6 +182,7 @@ export class Services {
 
   async #sweep(): Promise<void> {
     const { diskSet } = this.#options;
+    this.#sweepWanted = false;
     const before = diskSet.members().map(({ disk }) => disk);
     await freeStranded({ ...this.#options, stopped: () => this.#stopped });
     const same = diskSet.members().every(({ disk }, index) => disk !== undefined && disk === before[index]);
@@ -177,7 +211,9 @@ export class Services {
 
   async #startHeal(): Promise<void> {
     const { jobs, clock } = this.#options;
-    const late = clock.monotonicMs() - this.#healTriedMs >= HEAL_RETRY_MS;
+    const triedMs = clock.monotonicMs() - this.#healTriedMs;
+    const late = triedMs >= HEAL_RETRY_MS;
+    if (jobs.isActive('scrub') && !this.#scrubWaits && triedMs < HEAL_IN_SCRUB_MS) return;
     if (jobs.isActive('heal') || !(this.#healWanted || this.#countWanted || late)) return;
     this.#healTriedMs = clock.monotonicMs();
     const wanted = this.#countWanted || (await this.#heal.canHelp());

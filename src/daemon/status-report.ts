@@ -21,7 +21,7 @@ export type PoolHealth = 'good' | 'degraded' | 'endangered' | 'failing' | 'unkno
 
 /**
  * online; suspect: it is in, but slow or failing now and then; offline; failed: given up by the operator; draining: what it holds is moved to others;
- * healing: it is in and some blobs still lack shards. The diagram is in src/disk/README.md.
+ * healing: it came (back) in this session and some blobs still lack shards. The diagram is in src/disk/README.md.
  */
 export type ShownDiskState = 'online' | 'suspect' | 'offline' | 'failed' | 'draining' | 'healing';
 
@@ -37,6 +37,10 @@ export interface DiskReport {
   readonly present: boolean;
   /** Why it is offline. */
   readonly reason: string | null;
+  /** Does it vote on the index? */
+  readonly voter: boolean;
+  /** Of its file system. */
+  readonly size_bytes: number;
   readonly used_bytes: number;
   readonly free_bytes: number;
   readonly errors: number;

@@ -7,6 +7,7 @@
  */
 import type { Disk } from './disk.js';
 import type { Member, Membership } from './membership.js';
+import type { Fence } from './membership-writer.js';
 import type { OperatingError } from '../base/errors.js';
 import type { DiskNumber } from '../base/ids.js';
 
@@ -25,6 +26,8 @@ export interface SetMember {
   readonly reason: OperatingError | undefined;
   /** Errors of all kinds since the daemon's start, also over several comings and goings. */
   readonly errors: number;
+  /** It was out, or no member, earlier in this session: it may lack shards. */
+  readonly returned: boolean;
 }
 
 /** Called after a state change took effect. `disk` is undefined when it went out. */
@@ -42,7 +45,18 @@ export interface DiskSet {
   reportFailure(number: DiskNumber, error: OperatingError): void;
   /** Counts an error that calls on the disk and stripe I/O have not counted in `health` themselves, without taking the disk out. */
   countError(number: DiskNumber, kind: 'read' | 'write' | 'sync' | 'checksum'): void;
+  /** Reads of it come late again and again, after so many milliseconds or more: it is suspect, though in; 0: it answers in time again. */
+  reportSlow(number: DiskNumber, ms: number): void;
   onChange(listener: DiskChange): void;
+  /**
+   * Changes who belongs to the pool, by one voter at most, durably on a majority of the old and of the new voters. New members' directories become
+   * disks. `next.epoch` is the leader's; its version is given here. Then disks are watched, or let go, as `next` says, and it resolves with what
+   * was written. May be asked again after a failure. For the leader of the log alone (src/quorum/change-membership.ts).
+   * @throws OperatingError EROFS: no majority has it; EEXIST, ENOTEMPTY, ENOENT…: what is wrong with a new directory.
+   */
+  changeMembership(next: Membership, fence: Fence): Promise<Membership>;
+  /** Reads all superblocks again: is no membership newer than the one in force? */
+  membershipStands(): Promise<boolean>;
   /** Probes all members now. */
   probeNow(): Promise<void>;
   close(): Promise<void>;

@@ -8,7 +8,14 @@
  */
 import type { Clock } from '../base/clock.js';
 import { OperatingError, asOperatingError, type ErrnoName } from '../base/errors.js';
-import { DISK_PROBE_INTERVAL_MS, DISK_RETRY_MS_MAX, DISK_STALL_MS, DISK_STEADY_MS } from '../base/limits.js';
+import {
+  DISK_PROBE_INTERVAL_MS,
+  DISK_RETRY_MS_MAX,
+  DISK_STALL_MS,
+  DISK_STEADY_MS,
+  DISK_SUSPECT_MS,
+  DISK_SUSPICION_MS,
+} from '../base/limits.js';
 import type { DiskHealth, Disk } from './disk.js';
 import type { DiskState, SetMember } from './disk-set.js';
 import type { Member } from './membership.js';
@@ -37,6 +44,8 @@ export class DiskWatch implements SetMember {
   member: Member;
   /** Where it is looked for. */
   directory: string;
+  /** Its reads come late. */
+  slow = false;
   #disk: Disk | undefined;
   #reason: OperatingError | undefined;
   #earlierErrors = 0;
@@ -46,10 +55,17 @@ export class DiskWatch implements SetMember {
   #retryMs = DISK_PROBE_INTERVAL_MS;
   #retryAtMs = 0;
   #onlineSinceMs = 0;
+  /** When the probe under way began. */
+  #probingSinceMs: number | undefined;
+  #suspectUntilMs = -Infinity;
+  #failures = 0;
+  #returned: boolean;
   readonly #host: WatchHost;
 
-  constructor(host: WatchHost, member: Member, directory: string) {
+  /** @param returned it joins a set that is in use */
+  constructor(host: WatchHost, member: Member, directory: string, returned = false) {
     this.#host = host;
+    this.#returned = returned;
     this.member = member;
     this.directory = directory;
   }
@@ -59,7 +75,14 @@ export class DiskWatch implements SetMember {
   }
 
   get state(): DiskState {
-    return this.#disk ? 'online' : 'offline';
+    if (!this.#disk) return 'offline';
+    const nowMs = this.#host.clock.monotonicMs();
+    const late = this.#probingSinceMs !== undefined && nowMs - this.#probingSinceMs > DISK_SUSPECT_MS;
+    return this.slow || late || nowMs < this.#suspectUntilMs ? 'suspect' : 'online';
+  }
+
+  get returned(): boolean {
+    return this.#returned;
   }
 
   get reason(): OperatingError | undefined {
@@ -84,6 +107,7 @@ export class DiskWatch implements SetMember {
   /** Probes it or, when it is out and its time has come (`now`: in any case), tries to bring it in. Never rejects. */
   check(now = false): Promise<void> {
     if (this.#closed) return Promise.resolve();
+    if (this.#disk) this.#noteFailures(this.#disk);
     if (!this.#disk && !now && this.#host.clock.monotonicMs() < this.#retryAtMs) return Promise.resolve();
     this.#checking ??= (this.#disk ? this.#probe(this.#disk) : this.#bringIn()).finally(() => {
       this.#checking = undefined;
@@ -99,6 +123,7 @@ export class DiskWatch implements SetMember {
     if (nowMs - this.#onlineSinceMs >= DISK_STEADY_MS) this.#retryMs = DISK_PROBE_INTERVAL_MS;
     this.#earlierErrors = this.errors;
     this.#disk = undefined;
+    this.slow = false;
     this.#failed(error);
     this.#closing = this.#limit(disk.close(), 'closing it').catch(() => undefined);
     this.#host.changed(this);
@@ -118,6 +143,17 @@ export class DiskWatch implements SetMember {
     if (disk) this.#closing = this.#limit(disk.close(), 'closing it').catch(() => undefined);
     await this.#checking;
     await this.#closing;
+  }
+
+  /** Calls that failed without taking it out make it suspect for a while. Writes fail on a disk that is merely full, too. */
+  #noteFailures({ health }: Disk): void {
+    const failures = health.readErrors + health.syncErrors + health.stalls;
+    if (failures > this.#failures) this.#suspect();
+    this.#failures = failures;
+  }
+
+  #suspect(): void {
+    this.#suspectUntilMs = this.#host.clock.monotonicMs() + DISK_SUSPICION_MS;
   }
 
   #failed(error: OperatingError): void {
@@ -143,6 +179,10 @@ export class DiskWatch implements SetMember {
       this.#closing = this.#limit(disk.close(), 'closing it').catch(() => undefined);
       return;
     }
+    // One that failed shall prove itself first; one that was merely away need not.
+    if (this.#reason !== undefined && !this.absent) this.#suspect();
+    this.#returned ||= this.#reason !== undefined;
+    this.#failures = 0;
     this.#disk = disk;
     this.#reason = undefined;
     this.#onlineSinceMs = this.#host.clock.monotonicMs();
@@ -150,12 +190,15 @@ export class DiskWatch implements SetMember {
   }
 
   async #probe(disk: Disk): Promise<void> {
+    this.#probingSinceMs = this.#host.clock.monotonicMs();
     try {
       await this.#limit(disk.probe(), 'a probe');
     } catch (thrown) {
       const error = asOperatingError(thrown, { disk: this.directory });
       // Meanwhile it may have been taken out, and even be back.
       if (this.#disk === disk && !shortageCodes.has(error.code)) this.takeOut(error);
+    } finally {
+      this.#probingSinceMs = undefined;
     }
   }
 

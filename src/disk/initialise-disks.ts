@@ -1,12 +1,13 @@
 /**
- * Makes directories the disks of a new pool: all of them or none. The one place that ever makes a superblock; for `init` alone.
+ * Makes directories the disks of a pool: of a new one all of them or none, of one that is open one more. The only place that ever makes a
+ * superblock; for `init` and the disk set's `changeMembership` alone.
  */
 import { isAbsolute } from 'node:path';
 import { OperatingError } from '../base/errors.js';
 import type { DiskOpener, OpenDirectory } from './disk-opener.js';
 import type { Membership } from './membership.js';
-import { UNFINISHED_FILE, checkUnused, createSuperblock } from './superblock-file.js';
-import { SUPERBLOCK_FILE, type PoolSettings } from './superblock.js';
+import { UNFINISHED_FILE, checkUnused, createSuperblock, holdsOnlySuperblock, readSuperblock } from './superblock-file.js';
+import { SUPERBLOCK_FILE, type PoolSettings, type Superblock } from './superblock.js';
 
 export interface InitialiseOptions {
   readonly opener: DiskOpener;
@@ -46,6 +47,39 @@ export async function initialiseDisks({ opener, membership, settings, created }:
   } finally {
     for (const directory of opened) await directory.close();
   }
+}
+
+/**
+ * Makes one more directory a disk of an open pool. What a cut-off attempt to add it left (a superblock of this pool, and nothing else) is made anew.
+ * Resolves with the directory, locked.
+ * @throws OperatingError as `initialiseDisks`.
+ */
+export async function makeDisk(opener: DiskOpener, path: string, superblock: Superblock): Promise<OpenDirectory> {
+  if (!isAbsolute(path)) throw new OperatingError('EINVAL', `not an absolute path: ${path}`, { path });
+  const directory = await opener.openDirectory(path);
+  try {
+    const check = async (): Promise<boolean> => {
+      const unfinished = await isUnfinished(directory, superblock);
+      if (!unfinished) await checkUnused(directory);
+      return unfinished;
+    };
+    await check();
+    await directory.lock();
+    if (await check()) await directory.unlink(SUPERBLOCK_FILE);
+    await createSuperblock(directory, superblock);
+    return directory;
+  } catch (error) {
+    await directory.close();
+    throw error;
+  }
+}
+
+/** Does it hold nothing but a superblock of this pool, for a disk that is no member? */
+async function isUnfinished(directory: OpenDirectory, { membership }: Superblock): Promise<boolean> {
+  if (!(await holdsOnlySuperblock(directory))) return false;
+  const found = await readSuperblock(directory);
+  const { members, poolId } = membership;
+  return found.membership.poolId === poolId && !members.some(({ id }) => id === found.diskId);
 }
 
 /** Takes back what this very call made; as far as the disk lets us. */

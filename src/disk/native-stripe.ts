@@ -2,12 +2,14 @@
  * Stripe I/O on real disks: each call is one native call that encodes, checks and reads or writes on the threads of all its disks in parallel.
  * I6: native code verifies header, prefix and every frame that it uses; what does not match is counted on its disk and reported.
  */
+import { constants } from 'node:os';
 import { assert } from '../base/assert.js';
 import { OperatingError } from '../base/errors.js';
 import { RECORD_PREFIX_BYTES } from '../base/limits.js';
 import { nativeIo, RECORD_COLUMNS, type NativeIo } from '../base/native-io.js';
 import { NativeFile } from './native-disk.js';
-import type { ShardFailure, ShardRecord, StripeGeometry, StripeIo } from './stripe.js';
+import { nativeError } from './native-error.js';
+import type { Patience, ShardFailure, ShardRecord, StripeGeometry, StripeIo } from './stripe.js';
 
 /** The records that a native call takes part in, packed, and those that could not even be tried. */
 interface Packed {
@@ -55,11 +57,19 @@ function collect(packed: Packed, statuses: Int32Array, action: 'write' | 'read')
   packed.records.forEach(({ record, file }, index) => {
     const errno = statuses[index] ?? 0;
     if (errno === 0) return;
+    // Not waited for: that is no failure of the disk's.
+    if (errno === constants.errno.ETIME) {
+      packed.failures.push({ shard: record.shard, error: nativeError(-errno, 'read in time', file.directory.directory, file.path) });
+      return;
+    }
     const error = file.directory.stripeFailure(errno, action, file.path);
     packed.failures.push({ shard: record.shard, error });
   });
   return packed.failures;
 }
+
+/** Names fetches to native code, in this process. */
+let lastToken = 0;
 
 export class NativeStripeIo implements StripeIo {
   readonly #io: NativeIo = nativeIo();
@@ -71,10 +81,22 @@ export class NativeStripeIo implements StripeIo {
     return collect(packed, await this.#io.store(k, m, shardBytes, packed.table, packed.prefixes, data), 'write');
   }
 
-  async fetch(geometry: StripeGeometry, records: readonly ShardRecord[], offset: number, out: Uint8Array): Promise<ShardFailure[]> {
+  async fetch(
+    geometry: StripeGeometry,
+    records: readonly ShardRecord[],
+    offset: number,
+    out: Uint8Array,
+    patience?: Patience,
+  ): Promise<ShardFailure[]> {
     const packed = pack(records, false);
     const { k, m, shardBytes } = geometry;
-    const statuses = await this.#io.fetch(k, m, shardBytes, packed.table, packed.prefixes, offset, out);
+    const token = ++lastToken;
+    const fetching = this.#io.fetch(k, m, shardBytes, packed.table, packed.prefixes, offset, out, token);
+    const ended = patience?.(() => {
+      this.#io.hurry(token);
+    });
+    const statuses = await fetching;
+    ended?.();
     const failures = collect(packed, statuses, 'read');
     if (statuses[packed.records.length] === 0) return failures;
     const reasons = failures.map(({ shard, error }) => `shard ${shard}: ${error.message}`);

@@ -6,7 +6,7 @@ import { assert } from '../base/assert.js';
 import { OperatingError, asOperatingError } from '../base/errors.js';
 import { FRAME_BYTES, RECORD_FRAMES_MAX, RECORD_HEADER_BYTES, RECORD_PREFIX_BYTES } from '../base/limits.js';
 import { crc32c, encodeShard, reconstructShard } from './reference-codec.js';
-import { frameSeed, type ShardFailure, type ShardRecord, type StripeGeometry, type StripeIo } from './stripe.js';
+import { frameSeed, type Patience, type ShardFailure, type ShardRecord, type StripeGeometry, type StripeIo } from './stripe.js';
 
 const HEADER_CRC_OFFSET = RECORD_HEADER_BYTES - 4;
 
@@ -42,6 +42,12 @@ class RecordReader {
 
   get shard(): number {
     return this.#record.shard;
+  }
+
+  /** It was not waited for. */
+  late(): void {
+    const { file } = this.#record;
+    this.failure ??= new OperatingError('ETIME', 'a record was not read in time', { disk: file.disk.directory, path: file.path });
   }
 
   /** The verified frame, or undefined. */
@@ -90,6 +96,39 @@ class RecordReader {
   }
 }
 
+/** Whether a fetch still waits for everything. */
+class Haste {
+  #begin: () => void = () => undefined;
+  readonly #begun = new Promise<'late'>((resolve) => {
+    this.#begin = (): void => {
+      resolve('late');
+    };
+  });
+
+  begin(): void {
+    this.#begin();
+  }
+
+  /** The frame, undefined if it is not good, or `late` if it is not there when there is haste. */
+  async frame(reader: RecordReader, index: number): Promise<Buffer | undefined | 'late'> {
+    return Promise.race([reader.frame(index), this.#begun]);
+  }
+}
+
+/** Asks all and waits until k are good, or all have answered; marks those that were not waited for. */
+async function firstGood(k: number, readers: readonly RecordReader[], frame: number, good: Map<number, Uint8Array>): Promise<void> {
+  const waiting = new Set(readers);
+  await new Promise<void>((resolve) => {
+    for (const reader of readers)
+      void reader.frame(frame).then((bytes) => {
+        waiting.delete(reader);
+        if (bytes && good.size < k) good.set(reader.shard, bytes);
+        if (good.size === k || waiting.size === 0) resolve();
+      });
+  });
+  for (const reader of waiting) reader.late();
+}
+
 function failuresOf(readers: Iterable<RecordReader>): ShardFailure[] {
   const failures: ShardFailure[] = [];
   for (const { shard, failure } of readers) if (failure) failures.push({ shard, error: failure });
@@ -125,7 +164,31 @@ export class SimulatedStripeIo implements StripeIo {
     return failures;
   }
 
-  async fetch(geometry: StripeGeometry, records: readonly ShardRecord[], offset: number, out: Uint8Array): Promise<ShardFailure[]> {
+  async fetch(
+    geometry: StripeGeometry,
+    records: readonly ShardRecord[],
+    offset: number,
+    out: Uint8Array,
+    patience?: Patience,
+  ): Promise<ShardFailure[]> {
+    const haste = new Haste();
+    const ended = patience?.(() => {
+      haste.begin();
+    });
+    try {
+      return await this.#fetch(geometry, records, offset, out, haste);
+    } finally {
+      ended?.();
+    }
+  }
+
+  async #fetch(
+    geometry: StripeGeometry,
+    records: readonly ShardRecord[],
+    offset: number,
+    out: Uint8Array,
+    haste: Haste,
+  ): Promise<ShardFailure[]> {
     check(geometry, records);
     const { k, shardBytes } = geometry;
     assert(offset >= 0 && offset + out.length <= k * shardBytes, 'range lies within the stripe');
@@ -140,7 +203,7 @@ export class SimulatedStripeIo implements StripeIo {
       const bytes = Math.min(frameBytes - from, offset + out.length - position);
       const target = position - offset;
       pieces.push(
-        this.#piece(k, readers, shard, frame).then((content) => {
+        this.#piece(k, readers, shard, frame, haste).then((content) => {
           out.set(content.subarray(from, from + bytes), target);
         }),
       );
@@ -160,15 +223,22 @@ export class SimulatedStripeIo implements StripeIo {
   }
 
   /** One frame of a data shard, read or reconstructed from the same frame of any k others. */
-  async #piece(k: number, readers: ReadonlyMap<number, RecordReader>, shard: number, frame: number): Promise<Uint8Array> {
-    const direct = await readers.get(shard)?.frame(frame);
-    if (direct) return direct;
+  async #piece(k: number, readers: ReadonlyMap<number, RecordReader>, shard: number, frame: number, haste: Haste): Promise<Uint8Array> {
+    const own = readers.get(shard);
+    const direct = own && (await haste.frame(own, frame));
+    if (Buffer.isBuffer(direct)) return direct;
     const good = new Map<number, Uint8Array>();
     for (const reader of readers.values()) {
       if (good.size === k) break;
-      const bytes = await reader.frame(frame);
+      const bytes = await haste.frame(reader, frame);
+      if (bytes === 'late') {
+        await firstGood(k, [...readers.values()], frame, good);
+        break;
+      }
       if (bytes) good.set(reader.shard, bytes);
     }
+    const arrived = good.get(shard);
+    if (arrived) return arrived;
     if (good.size < k) {
       const causes = failuresOf(readers.values()).map((failure) => `shard ${failure.shard}: ${failure.error.message}`);
       throw new OperatingError('EIO', `${good.size} of ${k} shards can be read (${causes.join('; ')})`);

@@ -31,11 +31,17 @@ export interface ShardRecord {
   readonly seed: number;
 }
 
-/** A record that could not be used, and why. EBADMSG: a checksum or the prefix did not match. */
+/** A record that could not be used, and why. EBADMSG: a checksum or the prefix did not match. ETIME: it was not waited for. */
 export interface ShardFailure {
   readonly shard: number;
   readonly error: OperatingError;
 }
+
+/**
+ * How long a fetch waits for disks that do not answer. Called with `hurry` when it begins; returns what is called when it has ended. Each call of
+ * `hurry` makes the fetch go around the records that have not answered yet, if k others are left; they are then reported with ETIME.
+ */
+export type Patience = (hurry: () => void) => () => void;
 
 export interface StripeIo {
   /**
@@ -48,7 +54,13 @@ export interface StripeIo {
    * range, and falls back to reconstruction from any k good ones of the records given, all in one call. Resolves with the records that
    * turned out unusable; rejects with EIO when fewer than k could be used for some part of the range (`out` is then undefined).
    */
-  fetch(geometry: StripeGeometry, records: readonly ShardRecord[], offset: number, out: Uint8Array): Promise<ShardFailure[]>;
+  fetch(
+    geometry: StripeGeometry,
+    records: readonly ShardRecord[],
+    offset: number,
+    out: Uint8Array,
+    patience?: Patience,
+  ): Promise<ShardFailure[]>;
   /** Reads every frame of each record given, and resolves with those that are not good. */
   verify(geometry: StripeGeometry, records: readonly ShardRecord[]): Promise<ShardFailure[]>;
 }

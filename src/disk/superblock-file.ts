@@ -113,6 +113,12 @@ export async function checkUnused(directory: SuperblockDirectory): Promise<void>
   }
 }
 
+/** Is there a superblock, and nothing else that anyone may need? */
+export async function holdsOnlySuperblock(directory: SuperblockDirectory): Promise<boolean> {
+  const names = await directory.list('');
+  return names.includes(SUPERBLOCK_FILE) && names.every((name) => name === SUPERBLOCK_FILE || IGNORED_NAMES.has(name));
+}
+
 /** Writes a whole new file and gives it the name, durably: after a crash at any point the old one or the new one is there. */
 async function replaceFile(directory: SuperblockDirectory, superblock: Superblock, sequence: number): Promise<void> {
   const content = encodeSlot(superblock, sequence);

@@ -32,7 +32,7 @@ export interface StrandedOptions {
 }
 
 /** Does a row speak of this record? Free rows do: the collector gives those back. */
-async function known(index: IndexStore, storage: Storage, record: FoundRecord): Promise<boolean> {
+export async function isKnown(index: IndexStore, storage: Storage, record: FoundRecord): Promise<boolean> {
   const names = (location: Location): boolean => {
     const place = location.shards[record.shard];
     return place !== undefined && place.disk === record.disk && place.segment === record.segment && place.offset === record.offset;
@@ -54,7 +54,7 @@ export async function freeStranded({ index, storage, clock, log, stopped }: Stra
   for await (const record of storage.scan()) {
     if (stopped()) break;
     if (++records % COLLECT_BLOBS_MAX === 0) await clock.yield();
-    if (await known(index, storage, record)) continue;
+    if (await isKnown(index, storage, record)) continue;
     await storage.freeRecord(record);
     strandedRecords++;
     freedBytes += record.bytes;

@@ -13,6 +13,7 @@ import { keyAfter } from '../index/keys.js';
 import { decodeEndangered, decodeLocationRow, encodeEndangered } from '../index/schema/blob-rows.js';
 import { blobKey, endangeredKey, parseBlobKey, tableRange, TABLES } from '../index/schema/tables.js';
 import { decodeLocation } from '../storage/location-codec.js';
+import { recordBytesOf } from '../storage/record.js';
 
 /** What there is to know about disks here. */
 export type Disks = Pick<DiskSet, 'members'>;
@@ -171,4 +172,30 @@ export async function countBlobs(
     await step(count.blobs);
   }
   return { count, recordedBlobs };
+}
+
+/** What of the blobs lies on one disk. */
+export interface DiskContent {
+  shards: number;
+  /** Of their records. */
+  bytes: number;
+}
+
+/** What all rows say of each disk that they name. @param step called between steps; may throw to end it */
+export async function measureDisks(index: IndexStore, step: () => Promise<void>): Promise<Map<DiskNumber, DiskContent>> {
+  const contents = new Map<DiskNumber, DiskContent>();
+  for await (const { blobs } of surveyBlobs(index)) {
+    for (const { location } of blobs) {
+      const bytes = recordBytesOf(location.bytes, location.k);
+      for (const { disk } of location.shards) {
+        if (disk === 0) continue;
+        const content = contents.get(disk) ?? { shards: 0, bytes: 0 };
+        content.shards++;
+        content.bytes += bytes;
+        contents.set(disk, content);
+      }
+    }
+    await step();
+  }
+  return contents;
 }

@@ -1,9 +1,9 @@
 /** The way of dirty data into the data plane: so many blobs at one time, each known to `locations` from the moment in which it is stored. */
 import { STORES_IN_FLIGHT_MAX } from '../base/limits.js';
+import { Slots } from '../base/slots.js';
 import type { Storage, StoredBlob } from '../storage/storage.js';
 import type { BufferPool } from './buffers.js';
 import type { Ledger } from './ledger.js';
-import { Slots } from './slots.js';
 import type { Space } from './space.js';
 
 export class BlobWriter {

@@ -76,6 +76,12 @@ export class Directories {
     return attributesOf(row, this.#nodes.get(row.ino));
   }
 
+  /** One change of the directory `parent`, at the present time. @throws OperatingError ENOENT, ENOTDIR, what `make` throws */
+  #changeIn<T>(parent: Ino, make: (change: Change, above: InodeRow, now: Time) => Promise<T>): Promise<Committed<T>> {
+    const now = this.#clock.now();
+    return this.#ledger.change(async (change) => make(change, await directory(change, parent), now));
+  }
+
   /** The inode of a name, remembered for the kernel. @throws OperatingError ENOENT, ENOTDIR */
   async lookup(parent: Ino, name: string): Promise<Attributes> {
     if (name.length > NAME_BYTES_MAX) refuse('ENAMETOOLONG', `name of ${name.length} bytes`);
@@ -106,9 +112,7 @@ export class Directories {
     options: { rdev?: number; size?: number; more?: (change: Change, row: InodeRow) => void; made?: (row: InodeRow) => void } = {},
   ): Promise<Committed<InodeRow>> {
     checkName(name);
-    const now = this.#clock.now();
-    return this.#ledger.change(async (change) => {
-      const above = await directory(change, parent);
+    return this.#changeIn(parent, async (change, above, now) => {
       if ((await change.dirent(parent, name)) !== undefined) refuse('EEXIST', 'the name exists');
       const isDir = isDirectory(mode);
       const row = {
@@ -165,14 +169,12 @@ export class Directories {
 
   link(ino: Ino, parent: Ino, name: string): Promise<Committed<InodeRow>> {
     checkName(name);
-    const now = this.#clock.now();
-    return this.#ledger.change(async (change) => {
+    return this.#changeIn(parent, async (change, above, now) => {
       const row = await change.inode(ino);
       // One that lost its last name gets no other (linkat(2)).
       if (row === undefined || (row.links === 0 && this.#nodes.get(ino)?.linkable !== true)) refuse('ENOENT', `inode ${ino} is gone`);
       if (isDirectory(row.mode)) refuse('EPERM', 'directories have one name only');
       if (row.links >= LINKS_MAX) refuse('EMLINK', `${row.links} links`);
-      const above = await directory(change, parent);
       if ((await change.dirent(parent, name)) !== undefined) refuse('EEXIST', 'the name exists');
       const linked = { ...row, links: row.links + 1, ctime: now };
       change.putInode(linked);
@@ -189,9 +191,7 @@ export class Directories {
   }
 
   unlink(parent: Ino, name: string): Promise<Committed<void>> {
-    const now = this.#clock.now();
-    return this.#ledger.change(async (change) => {
-      const above = await directory(change, parent);
+    return this.#changeIn(parent, async (change, above, now) => {
       const dirent = await entry(change, parent, name);
       if (dirent.type === S_IFDIR) refuse('EISDIR', 'is a directory');
       change.deleteDirent(parent, name, dirent);
@@ -201,9 +201,7 @@ export class Directories {
   }
 
   rmdir(parent: Ino, name: string): Promise<Committed<void>> {
-    const now = this.#clock.now();
-    return this.#ledger.change(async (change) => {
-      const above = await directory(change, parent);
+    return this.#changeIn(parent, async (change, above, now) => {
       const dirent = await entry(change, parent, name);
       if (dirent.type !== S_IFDIR) refuse('ENOTDIR', 'not a directory');
       await checkEmpty(change, dirent.ino);

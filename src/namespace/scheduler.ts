@@ -1,11 +1,11 @@
 /** Commits that nobody waits for: of files kept open, when `commitIntervalMs` have passed; of the oldest uploads, when memory is short. */
 import type { Cancel, Clock } from '../base/clock.js';
 import { COMMITS_IN_FLIGHT_MAX } from '../base/limits.js';
+import { Slots } from '../base/slots.js';
 import type { Background } from './background.js';
 import type { Budget } from './budget.js';
 import type { Committer } from './commits.js';
 import type { Node } from './node.js';
-import { Slots } from './slots.js';
 import type { Uploads } from './uploads.js';
 
 export class CommitScheduler {

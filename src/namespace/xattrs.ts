@@ -67,9 +67,7 @@ export class Xattrs {
   async set(ino: Ino, name: string, value: Uint8Array, flags: number): Promise<void> {
     checkXattr(name);
     if (value.length > XATTR_VALUE_BYTES_MAX) refuse('E2BIG', `attribute of ${value.length} bytes`);
-    const now = this.#clock.now();
-    await this.#ledger.change(async (change) => {
-      const row = await this.#inode(change, ino);
+    await this.#change(ino, async (change, row) => {
       const old = await change.tx.get(xattrKey(ino, name));
       if (old !== undefined && (flags & XATTR_CREATE) !== 0) refuse('EEXIST', 'the attribute exists');
       if (old === undefined && (flags & XATTR_REPLACE) !== 0) refuse('ENODATA', 'no such attribute');
@@ -80,24 +78,27 @@ export class Xattrs {
         if (listBytes > XATTR_LIST_BYTES_MAX) refuse('ENOSPC', 'too many attributes');
       }
       change.tx.put(xattrKey(ino, name), encodeBytes(value));
-      change.putInode({ ...row, flags: row.flags | INODE_HAS_XATTRS, ctime: now });
+      return row.flags | INODE_HAS_XATTRS;
     });
   }
 
   /** @throws OperatingError ENODATA, ENOTSUP */
   async remove(ino: Ino, name: string): Promise<void> {
     checkXattr(name);
-    const now = this.#clock.now();
-    await this.#ledger.change(async (change) => {
-      const row = await this.#inode(change, ino);
+    await this.#change(ino, async (change, row) => {
       if ((await change.tx.get(xattrKey(ino, name))) === undefined) refuse('ENODATA', 'no such attribute');
       change.tx.delete(xattrKey(ino, name));
       const left = await change.tx.scan(xattrRange(ino, 1));
-      change.putInode({ ...row, flags: left.length > 0 ? row.flags : row.flags & ~INODE_HAS_XATTRS, ctime: now });
+      return left.length > 0 ? row.flags : row.flags & ~INODE_HAS_XATTRS;
     });
   }
 
-  async #inode(change: Change, ino: Ino): Promise<InodeRow> {
-    return (await change.inode(ino)) ?? refuse('ESTALE', `inode ${ino} is gone`);
+  /** One change of an inode's attributes; `make` returns its flags afterwards. */
+  async #change(ino: Ino, make: (change: Change, row: InodeRow) => Promise<number>): Promise<void> {
+    const ctime = this.#clock.now();
+    await this.#ledger.change(async (change) => {
+      const row = (await change.inode(ino)) ?? refuse('ESTALE', `inode ${ino} is gone`);
+      change.putInode({ ...row, flags: await make(change, row), ctime });
+    });
   }
 }

@@ -9,7 +9,7 @@
  *
  * Loss of the majority makes the log read-only; journal and working replica stay, and when voters return all goes on.
  */
-import { assert, must } from '../base/assert.js';
+import { assert } from '../base/assert.js';
 import type { Cancel } from '../base/clock.js';
 import { asOperatingError, OperatingError } from '../base/errors.js';
 import { FLUSH_ROUNDS_MAX, JOURNAL_HEADROOM_BYTES, LOG_AHEAD_BYTES_MAX, REPLICA_INTERVAL_MS } from '../base/limits.js';
@@ -17,17 +17,13 @@ import type { Disk } from '../disk/disk.js';
 import { majorityOf } from './acknowledgements.js';
 import type { History } from './history.js';
 import type { Mutations } from './mutations.js';
-import type { QuorumLog, QuorumOptions, VoterStatus } from './quorum-log.js';
+import type { QuorumLog, QuorumOptions, VoterChange, VoterStatus } from './quorum-log.js';
 import { encodeRecord, RECORD_HEADER_BYTES } from './record.js';
 import type { ReplicaHolder } from './replica-holder.js';
 import type { EntryKind, LogPoint } from './state-machine.js';
 import { VoterLink, type LinkContext, type PreparedVoter } from './voter-link.js';
-
-interface Waiter {
-  readonly position: number;
-  readonly resolve: () => void;
-  readonly reject: (error: OperatingError) => void;
-}
+import { VoterSet } from './voter-set.js';
+import { Waiters } from './waiters.js';
 
 const nothing = new Uint8Array(0);
 
@@ -36,7 +32,8 @@ export class LeadingLog implements QuorumLog {
   readonly #options: QuorumOptions;
   readonly #mutations: Mutations;
   readonly #history: History;
-  readonly #links: readonly VoterLink[];
+  readonly #voters: VoterSet;
+  readonly #newLink: (number: number, learner: boolean) => VoterLink;
   /** What recovery opened, until the links have it. */
   #prepared = new Map<number, PreparedVoter>();
   #target: number;
@@ -47,7 +44,7 @@ export class LeadingLog implements QuorumLog {
   /** What the last barrier covers, replicated or not. */
   #covered = 0;
   #lastData = 0;
-  #waiters: Waiter[] = [];
+  readonly #waiters = new Waiters();
   #roomWaiters: (() => void)[] = [];
   /** Resolved when replication moved, or the majority was lost. */
   #moved: (() => void)[] = [];
@@ -72,7 +69,9 @@ export class LeadingLog implements QuorumLog {
     this.epoch = epoch;
     this.#target = history.head.position;
     const context = this.#context();
-    this.#links = options.voters.map((voter) => new VoterLink(context, voter.number, absent.get(voter.number)));
+    this.#newLink = (number, learner) => new VoterLink(context, number, learner ? undefined : absent.get(number), learner);
+    const links = options.voters.map(({ number }) => this.#newLink(number, false));
+    this.#voters = new VoterSet(links, options.acknowledgements);
   }
 
   // ── Becoming the leader ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -80,7 +79,7 @@ export class LeadingLog implements QuorumLog {
   /** The most advanced durable replica on the history. */
   bestReplica(except?: VoterLink): ReplicaHolder | undefined {
     let best: ReplicaHolder | undefined;
-    for (const link of this.#links) {
+    for (const link of this.#voters.all) {
       const holder = link.holder ?? this.#prepared.get(link.number)?.holder;
       const point = holder?.point;
       if (link === except || holder === undefined || point === undefined) continue;
@@ -99,7 +98,7 @@ export class LeadingLog implements QuorumLog {
     const quickOnes: Promise<void>[] = [];
     let open = 0;
     let wake = (): void => undefined;
-    for (const link of this.#links) {
+    for (const link of this.#voters.all) {
       const disk = disks.get(link.number);
       if (disk === undefined) continue;
       open++;
@@ -158,14 +157,14 @@ export class LeadingLog implements QuorumLog {
       return `another process leads this pool in epoch ${this.#fencedBy}: stop one of the two and mount again`;
     const out = this.voters().filter((voter) => voter.state !== 'online');
     const why = out.map((voter) => `voter ${voter.number} is ${voter.state}: ${voter.reason ?? 'unknown'}`).join('; ');
-    const online = this.#links.length - out.length;
-    return `${online} of ${this.#links.length} voters are online, ${majorityOf(this.#links.length)} are needed. Bring back their disks (${why})`;
+    const { size } = this.#voters;
+    return `${size - out.length} of ${size} voters are online, ${majorityOf(size)} are needed. Bring back their disks (${why})`;
   }
 
   get refusalCode(): 'EROFS' | 'ENOSPC' {
     if (this.#closed || this.#fencedBy !== undefined) return 'EROFS';
-    const able = this.#links.filter((link) => link.online || link.full).length;
-    return able >= majorityOf(this.#links.length) ? 'ENOSPC' : 'EROFS';
+    const able = this.#voters.all.filter((link) => this.#voters.votes(link.number) && (link.online || link.full)).length;
+    return able >= majorityOf(this.#voters.size) ? 'ENOSPC' : 'EROFS';
   }
 
   get head(): LogPoint {
@@ -197,22 +196,57 @@ export class LeadingLog implements QuorumLog {
     assert(position <= this.head.position, `entry ${position} was not appended`);
     if (position <= this.#durable) return Promise.resolve();
     if (!this.#writable) return Promise.reject(this.#readOnlyError());
-    return new Promise<void>((resolve, reject) => {
-      this.#waiters.push({ position, resolve, reject });
-      this.#startFlush();
-    });
+    const waiting = this.#waiters.add(position);
+    this.#startFlush();
+    return waiting;
   }
 
   setVoterDisk(number: number, disk: Disk | undefined): void {
-    const link = must(
-      this.#links.find((each) => each.number === number),
-      `no voter ${number}`,
-    );
-    if (!this.#closed) void link.setDisk(disk);
+    const link = this.#voters.find(number);
+    if (link !== undefined && !this.#closed) void link.setDisk(disk);
   }
 
   voters(): VoterStatus[] {
-    return this.#links.map((link) => link.status());
+    return this.#voters.status();
+  }
+
+  async addLearner(number: number, disk: Disk): Promise<void> {
+    if (this.#closed) throw this.#readOnlyError();
+    let link = this.#voters.find(number);
+    if (link === undefined) {
+      link = this.#newLink(number, true);
+      this.#voters.addLearner(link);
+    }
+    if (!link.online) await link.setDisk(disk);
+    if (link.online) return;
+    const reason = link.status().reason ?? 'unknown';
+    if (!this.#voters.votes(number)) await this.dropLearner(number);
+    throw new OperatingError('EIO', `voter ${number} could not be brought up: ${reason}`, { disk: disk.directory });
+  }
+
+  async dropLearner(number: number): Promise<void> {
+    const link = this.#voters.dropLearner(number);
+    await link?.close();
+    if (link !== undefined) this.#history.dropSource(number);
+  }
+
+  async changeVoters({ voters, acknowledgements }: VoterChange): Promise<void> {
+    if (!this.writable) throw this.#readOnlyError();
+    const gone = this.#voters.change(voters, acknowledgements);
+    // An entry under the new set, so that all before it is on a majority of that.
+    const covers = Math.max(this.#covered, this.#durable);
+    const position = this.#put('barrier', covers, nothing);
+    this.#barriers.push({ position, covers });
+    this.#replicateAll();
+    this.#changed();
+    for (const link of gone) {
+      await link.close();
+      this.#history.dropSource(link.number);
+    }
+    while (this.#replicated < position) {
+      if (!this.#writable) throw this.#readOnlyError();
+      await new Promise<void>((resolve) => this.#moved.push(resolve));
+    }
   }
 
   async close(): Promise<void> {
@@ -227,9 +261,9 @@ export class LeadingLog implements QuorumLog {
       await this.#flushEnds();
       if (this.#durable === before) break;
     }
-    if (this.#writable) await Promise.all(this.#links.map((link) => link.feedReplica()));
+    if (this.#writable) await Promise.all(this.#voters.all.map((link) => link.feedReplica()));
     this.#replicasMoved();
-    for (const link of this.#links) link.settleMark();
+    for (const link of this.#voters.all) link.settleMark();
     await this.abandon();
   }
 
@@ -238,10 +272,10 @@ export class LeadingLog implements QuorumLog {
     this.#closed = true;
     this.#cancelTimer?.();
     this.#cancelReplicas?.();
-    await Promise.all(this.#links.map((link) => link.close()));
+    await Promise.all(this.#voters.all.map((link) => link.close()));
     // Nothing can become durable any more.
     this.#writable = false;
-    this.#failWaiters(new OperatingError('EROFS', 'the log was closed'));
+    this.#waiters.fail(new OperatingError('EROFS', 'the log was closed'));
     this.#wakeRoomWaiters();
   }
 
@@ -288,7 +322,7 @@ export class LeadingLog implements QuorumLog {
   }
 
   #kick(): void {
-    for (const link of this.#links) link.kick();
+    for (const link of this.#voters.all) link.kick();
   }
 
   #startFlush(): void {
@@ -299,7 +333,7 @@ export class LeadingLog implements QuorumLog {
       .catch((thrown: unknown) => {
         if (!(thrown instanceof OperatingError)) throw thrown;
         this.#options.log('error', `a flush failed: ${thrown.message}`, { code: thrown.code });
-        this.#failWaiters(thrown);
+        this.#waiters.fail(thrown);
         return false;
       })
       .then((ended) => {
@@ -344,7 +378,7 @@ export class LeadingLog implements QuorumLog {
   }
 
   #afterFlush(): void {
-    const wanted = this.#waiters.some((waiter) => waiter.position > this.#durable);
+    const wanted = this.#waiters.beyond(this.#durable);
     if (this.#writable && (wanted || this.#roomWaiters.length > 0 || this.#journalHalfFull) && this.#lastData > this.#durable)
       this.#startFlush();
     else this.#arm();
@@ -356,7 +390,7 @@ export class LeadingLog implements QuorumLog {
     this.#cancelTimer = this.#options.clock.after(this.#options.commitIntervalMs, () => {
       this.#cancelTimer = undefined;
       if (this.#lastData > this.#durable) this.#startFlush();
-      else for (const link of this.#links) link.settleMark();
+      else for (const link of this.#voters.all) link.settleMark();
     });
   }
 
@@ -364,8 +398,6 @@ export class LeadingLog implements QuorumLog {
 
   #context(): LinkContext {
     const { poolId, clock, replicas, log } = this.#options;
-    const target = (): number => this.#target;
-    const durablePosition = (): number => this.#durable;
     return {
       poolId,
       clock,
@@ -374,12 +406,8 @@ export class LeadingLog implements QuorumLog {
       epoch: this.epoch,
       history: this.#history,
       mutations: this.#mutations,
-      get target() {
-        return target();
-      },
-      get durablePosition() {
-        return durablePosition();
-      },
+      target: () => this.#target,
+      durablePosition: () => this.#durable,
       bestReplica: (except) => this.bestReplica(except),
       changed: () => {
         this.#changed();
@@ -393,20 +421,12 @@ export class LeadingLog implements QuorumLog {
   }
 
   get #hasMajority(): boolean {
-    const online = this.#links.filter((link) => link.online).length;
-    return online >= majorityOf(this.#links.length) && this.#fencedBy === undefined;
+    return this.#voters.hasMajority && this.#fencedBy === undefined;
   }
 
   /** A voter synced more, came or went. */
   #changed(): void {
-    const online = this.#links.filter((link) => link.online);
-    if (this.#hasMajority) {
-      // Voters that are out count among the m that may be lost.
-      const atMost = Math.max(majorityOf(this.#links.length), online.length);
-      const needed = this.#mutations.acknowledgeEarly === true ? 1 : Math.min(this.#options.acknowledgements, atMost);
-      const synced = online.map((link) => link.syncedPosition).sort((a, b) => b - a);
-      this.#replicatedUpTo(must(synced[needed - 1], 'as many are online'));
-    }
+    if (this.#hasMajority) this.#replicatedUpTo(this.#voters.replicated(this.#mutations.acknowledgeEarly === true ? 1 : Infinity));
     this.#setWritable(this.#serving && this.#hasMajority);
     const moved = this.#moved;
     this.#moved = [];
@@ -424,9 +444,7 @@ export class LeadingLog implements QuorumLog {
     if (!this.#serving) return;
     this.#options.journal.trim(position);
     this.#wakeRoomWaiters();
-    const done = this.#waiters.filter((waiter) => waiter.position <= this.#durable);
-    this.#waiters = this.#waiters.filter((waiter) => waiter.position > this.#durable);
-    for (const waiter of done) waiter.resolve();
+    this.#waiters.reached(this.#durable);
     if (this.#history.windowBytes > LOG_AHEAD_BYTES_MAX / 2) this.#feedReplicas();
     else this.#feedReplicasLater();
   }
@@ -440,18 +458,12 @@ export class LeadingLog implements QuorumLog {
       return;
     }
     this.#options.log('error', `the log is read-only: ${this.readOnlyReason ?? ''}`);
-    this.#failWaiters(this.#readOnlyError());
+    this.#waiters.fail(this.#readOnlyError());
     this.#wakeRoomWaiters();
   }
 
   #readOnlyError(): OperatingError {
     return new OperatingError(this.refusalCode, 'no majority of the voters: it cannot be made durable', { hint: this.readOnlyReason });
-  }
-
-  #failWaiters(error: OperatingError): void {
-    const waiters = this.#waiters;
-    this.#waiters = [];
-    for (const waiter of waiters) waiter.reject(error);
   }
 
   #wakeRoomWaiters(): void {
@@ -471,7 +483,7 @@ export class LeadingLog implements QuorumLog {
   }
 
   #feedReplicas(): void {
-    for (const link of this.#links) {
+    for (const link of this.#voters.all) {
       if (!link.online || this.#feeding.has(link)) continue;
       this.#feeding.add(link);
       void link.feedReplica().finally(() => {
@@ -483,9 +495,8 @@ export class LeadingLog implements QuorumLog {
 
   /** What the replicas of a majority have leaves memory and logs. */
   #replicasMoved(): void {
-    const positions = this.#links.map((link) => (link.online ? link.replicaPosition : 0)).sort((a, b) => b - a);
-    const behind = Math.min(this.#durable, must(positions[majorityOf(this.#links.length) - 1], 'one a voter'));
-    for (const link of this.#links) link.trim(behind);
+    const behind = Math.min(this.#durable, this.#voters.replicasAt());
+    for (const link of this.#voters.all) link.trim(behind);
     const before = this.#history.windowBase;
     this.#history.evict(behind);
     if (this.#history.windowBase > before) this.#wakeRoomWaiters();

@@ -16,6 +16,8 @@ export interface Mutations {
   readonly skipLead?: boolean;
   /** Cut what follows an entry that is written again. */
   readonly cutOnRewrite?: boolean;
+  /** Change who votes again before an entry is durable under the voters in force. */
+  readonly skipChangeEntry?: boolean;
   /** Go on behind what can be read of a voter, synced or not, instead of behind its mark. */
   readonly trustUnsynced?: boolean;
 }

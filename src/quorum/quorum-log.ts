@@ -43,9 +43,20 @@ export interface QuorumOptions {
   readonly syncData: () => Promise<boolean>;
   /** Recovery: may this entry behind the last barrier stay, i.e. is all data there that it points to? */
   readonly verifyEntry: (entry: LogEntry) => Promise<boolean>;
+  /**
+   * Asked after the promise: is the membership that names these voters still the newest on all disks? Otherwise another process changed it, and the
+   * opening fails with ESTALE.
+   */
+  readonly membershipStands?: () => Promise<boolean>;
   readonly log: (level: 'info' | 'warn' | 'error', message: string, detail?: Record<string, unknown>) => void;
   /** A voter was taken out because a call on its disk failed; it is also logged. */
   readonly voterFailed?: (number: number, error: OperatingError) => void;
+}
+
+/** Who votes from now on. */
+export interface VoterChange {
+  readonly voters: readonly number[];
+  readonly acknowledgements: number;
 }
 
 /** A bounded ring in shared memory that outlives the daemon, not the boot: where an appended entry lands first. */
@@ -87,9 +98,23 @@ export interface QuorumLog {
   append(payload: Uint8Array): number;
   /** Resolves when everything up to `position` is durable; starts a flush if needed. Rejects with EIO/EROFS when that cannot be. */
   durable(position: number): Promise<void>;
-  /** A voter's disk left (undefined) or came back. Brings a returned one up in the background. */
+  /** A disk left (undefined) or came back. If it votes or learns, a returned one is brought up in the background. */
   setVoterDisk(number: number, disk: Disk | undefined): void;
   voters(): VoterStatus[];
+  /**
+   * Makes a disk follow without counting: gives it a promise, a replica and a log as far as it lacks them. Resolves when it follows. Does nothing
+   * more for one that follows already.
+   * @throws OperatingError EIO: why it could not be brought up; it is no learner then. EROFS.
+   */
+  addLearner(number: number, disk: Disk): Promise<void>;
+  /** A learner that is not to become a voter after all. */
+  dropLearner(number: number): Promise<void>;
+  /**
+   * Changes who votes by at most one; a new voter must be a learner that follows. Resolves when an entry is durable under the new set. May be called
+   * again with the same set after a failure. Only change-membership.ts calls it: the new membership must stand in superblocks before.
+   * @throws OperatingError EROFS: no majority now; the new set is in force.
+   */
+  changeVoters(change: VoterChange): Promise<void>;
   /** Flushes, brings durable replicas up to the last barrier, closes all files. */
   close(): Promise<void>;
 }

@@ -56,6 +56,18 @@ export class ReadOnlyLog implements QuorumLog {
     return [...this.#voters];
   }
 
+  addLearner(): Promise<void> {
+    return Promise.reject(this.#error());
+  }
+
+  dropLearner(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  changeVoters(): Promise<void> {
+    return Promise.reject(this.#error());
+  }
+
   close(): Promise<void> {
     return Promise.resolve();
   }

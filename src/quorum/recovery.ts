@@ -92,6 +92,9 @@ class Attempt {
       if (this.mutations.skipPromise !== true) await writePromise(voter.disk, this.identity(voter.number), epoch);
       return true;
     });
+    // Read after the promise, as the logs are: a leader before us that still changes it fails its check for promises, or we see its change.
+    if ((await this.options.membershipStands?.()) === false)
+      throw new OperatingError('ESTALE', 'the members of the pool were changed while it was opened', { hint: 'Mount it again.' });
     const read = await this.readAll(promised);
     const good = read.filter((voter) => voter.image.broken === undefined);
     // A call that failed may succeed the next time; damage stays.

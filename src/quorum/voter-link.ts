@@ -36,8 +36,8 @@ export interface LinkContext {
   readonly history: History;
   readonly mutations: Mutations;
   /** Up to here voters shall have the entries. */
-  readonly target: number;
-  readonly durablePosition: number;
+  target(): number;
+  durablePosition(): number;
   readonly log: (level: 'info' | 'warn' | 'error', message: string, detail?: Record<string, unknown>) => void;
   /** The most advanced replica on the history beside that of `except`. */
   bestReplica(except: VoterLink): ReplicaHolder | undefined;
@@ -60,6 +60,7 @@ class TenureEnded extends Error {}
 export class VoterLink {
   readonly identity: VoterIdentity;
   readonly #context: LinkContext;
+  readonly #learner: boolean;
   #disk: Disk | undefined;
   /** Counts comings and goings: what belongs to an earlier one ends without effect. */
   #tenure = 0;
@@ -76,8 +77,10 @@ export class VoterLink {
   #cancelRetry: Cancel | undefined;
   #closed = false;
 
-  constructor(context: LinkContext, voter: number, absentReason: string | undefined) {
+  /** @param learner it never voted: that it has no files yet is nothing to worry about */
+  constructor(context: LinkContext, voter: number, absentReason: string | undefined, learner: boolean) {
     this.#context = context;
+    this.#learner = learner;
     this.identity = { poolId: context.poolId, voter };
     this.#reason = absentReason;
   }
@@ -171,7 +174,7 @@ export class VoterLink {
           const point = holder.point;
           if (point === undefined) throw new OperatingError('EIO', 'its replica is damaged');
           // Never ahead of the barrier, nor of this voter's own log.
-          const end = Math.min(this.#context.durablePosition, this.#synced);
+          const end = Math.min(this.#context.durablePosition(), this.#synced);
           if (point.position >= end) return;
           // The file is the voter's, not this epoch's: a new leader shall find it as it reads it (I9).
           await this.#checkFence(disk);
@@ -209,7 +212,7 @@ export class VoterLink {
     const image = prepared?.image ?? (await readVoter(disk, this.identity, mutations));
     this.#still(tenure);
     if (image.promised > epoch) this.#fenced(image.promised);
-    if (image.broken !== undefined) {
+    if (image.broken !== undefined && !this.#learner) {
       this.#state = 'broken';
       this.#reason = image.broken;
       this.#context.log('warn', `voter ${this.number} is broken and will be repaired: ${image.broken}`, { disk: disk.directory });
@@ -295,7 +298,7 @@ export class VoterLink {
 
   async #catchUp(writer: VoterWriter, tenure: number): Promise<void> {
     for (;;) {
-      const end = this.#context.target;
+      const end = this.#context.target();
       if (writer.written.position >= end) return;
       const records = await this.#context.history.read(writer.written.position + 1, end, LOG_BATCH_BYTES_MAX);
       this.#still(tenure);
@@ -309,14 +312,14 @@ export class VoterLink {
   #hasWork(): boolean {
     if (this.#state !== 'online' || this.#writer === undefined) return false;
     const dirtyMark = this.#syncMark && this.#writer.markDirty;
-    return this.#writer.written.position < this.#context.target || this.#trimTo > this.#writer.table.base.position || dirtyMark;
+    return this.#writer.written.position < this.#context.target() || this.#trimTo > this.#writer.table.base.position || dirtyMark;
   }
 
   async #write(tenure: number): Promise<void> {
     const writer = must(this.#writer, 'an online voter has a writer');
     const disk = must(this.#disk, 'an online voter has a disk');
     for (;;) {
-      const end = this.#context.target;
+      const end = this.#context.target();
       if (writer.written.position < end) {
         const records = await this.#context.history.read(writer.written.position + 1, end, LOG_BATCH_BYTES_MAX);
         this.#still(tenure);

@@ -12,6 +12,7 @@ import {
   UNSYNCED_BYTES_MAX,
 } from '../base/limits.js';
 import type { Location } from '../base/location.js';
+import { Slots } from '../base/slots.js';
 import { Damaged } from './damaged.js';
 import { Freeing } from './freeing.js';
 import { Inspector } from './inspector.js';
@@ -20,7 +21,6 @@ import { Moves } from './moves.js';
 import { Pool, presentShards, type StorageOptions } from './pool.js';
 import { Reader } from './reader.js';
 import { Rebuilder } from './rebuilder.js';
-import { Slots } from './slots.js';
 import type {
   FoundRecord,
   PoolCapacity,
@@ -76,7 +76,6 @@ class BlobStorage implements Storage {
       pool: this.#pool,
       reader: this.#reader,
       writer: this.#writer,
-      inspector: this.#inspector,
       damaged: this.#damaged,
       freeing: this.#freeing,
     });
@@ -99,7 +98,7 @@ class BlobStorage implements Storage {
     assert(data.length > 0 && data.length <= this.blobBytesMax, `blob of ${data.length} bytes`);
     return this.#run(async () => {
       await this.#boundUnsynced();
-      return this.#slots.with(async () => {
+      return this.#slots.run(async () => {
         const { k, m } = this;
         const blob = makeBlobId(this.#pool.options.epoch, this.#blobs++);
         const shards = Array.from({ length: k + m }, (_, shard) => shard);
@@ -146,7 +145,7 @@ class BlobStorage implements Storage {
   }
 
   rebuild(location: Location, shards: readonly number[], options?: RebuildOptions): Promise<StoredBlob> {
-    return this.#run(() => this.#slots.with(() => this.#rebuilder.rebuild(location, shards, options)));
+    return this.#run(() => this.#slots.run(() => this.#rebuilder.rebuild(location, shards, options)));
   }
 
   inspect(location: Location, depth: 'headers' | 'frames', shards?: readonly number[]): Promise<ShardDamage[]> {
@@ -180,6 +179,7 @@ class BlobStorage implements Storage {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    this.#pool.slowDisks.close();
     await Promise.allSettled(this.#running);
     for (const shelf of this.#pool.shelves()) await shelf.retireAll();
     await this.#freeing.sweep();

@@ -14,7 +14,8 @@ import type { StripeIo } from '../disk/stripe.js';
 import { zoneLimit, type Zoned } from './placement.js';
 import type { Tally } from './segment.js';
 import { Shelf } from './shelf.js';
-import { Pins } from './slots.js';
+import { Pins } from './pins.js';
+import { SlowDisks } from './slow-disks.js';
 import { Space } from './space.js';
 import type { DamageReport, StoredBlob } from './storage.js';
 
@@ -57,6 +58,7 @@ export class Pool {
   readonly options: StorageOptions;
   readonly space: Space;
   readonly pins = new Pins();
+  readonly slowDisks: SlowDisks;
   readonly tally: Tally = { unsyncedBytes: 0 };
   readonly #shelves = new Map<DiskNumber, Shelf>();
   readonly #declared = new Map<DiskNumber, Promise<void>>();
@@ -67,8 +69,16 @@ export class Pool {
   constructor(options: StorageOptions) {
     this.options = options;
     this.space = new Space(options.diskSet, options.clock, (disk) => this.#shelves.get(disk)?.unfilledBytes ?? 0);
+    this.slowDisks = new SlowDisks({
+      clock: options.clock,
+      m: options.m,
+      report: (disk, ms) => {
+        options.diskSet.reportSlow(disk, ms);
+      },
+    });
     options.diskSet.onChange((number, disk) => {
       if (disk) this.#declared.delete(number);
+      else this.slowDisks.forget(number);
       this.#shelves.get(number)?.setDisk(disk);
     });
   }
@@ -89,6 +99,11 @@ export class Pool {
   /** Those that were used so far. */
   shelves(): Shelf[] {
     return [...this.#shelves.keys()].map((number) => this.shelf(number));
+  }
+
+  /** Is it better to go around the disk? */
+  isSlow(number: DiskNumber): boolean {
+    return this.slowDisks.isSlow(number) || this.options.diskSet.state(number) === 'suspect';
   }
 
   /** Does the disk take new shards? Draining and failed ones do not. */

@@ -6,13 +6,15 @@
  */
 import { LRUCache } from 'lru-cache';
 import { assert } from '../base/assert.js';
+import type { Cancel } from '../base/clock.js';
 import { OperatingError, type ErrnoName } from '../base/errors.js';
 import type { DiskNumber } from '../base/ids.js';
-import { DAMAGE_REPORTS_MAX } from '../base/limits.js';
+import { DAMAGE_REPORTS_MAX, FRAME_BYTES } from '../base/limits.js';
 import type { Location } from '../base/location.js';
 import type { ShardFailure, ShardRecord } from '../disk/stripe.js';
 import type { HeldFile } from './file-cache.js';
 import { placeOf, presentShards, type Pool } from './pool.js';
+import type { Probe } from './slow-disks.js';
 import { aloneGeometry, encodePrefix, geometryOf, recordSeed } from './record.js';
 
 interface Opened {
@@ -62,7 +64,7 @@ export class Reader {
   /** Shards of these that are there and whole. */
   async goodShards(location: Location, shards: readonly number[]): Promise<number[]> {
     return this.#pool.pins.with(location.blob, async () => {
-      const opened = await this.#open(location, shards, 'report');
+      const { opened } = await this.#open(location, shards, 'report');
       try {
         const failures = await this.#pool.options.stripeIo.verify(geometryOf(location), this.#records(location, opened));
         this.#account(location, opened, failures);
@@ -79,7 +81,7 @@ export class Reader {
     const { stripeIo } = this.#pool.options;
     const geometry = aloneGeometry(location);
     return this.#pool.pins.with(location.blob, async () => {
-      const opened = await this.#open(location, [shard], 'quiet');
+      const { opened } = await this.#open(location, [shard], 'quiet');
       try {
         const records = this.#records(location, opened).map((record) => ({ ...record, shard: 0 }));
         if (records.length === 0) return 'ENODATA';
@@ -99,18 +101,30 @@ export class Reader {
 
   async #fetch(location: Location, shards: readonly number[], offset: number, out: Uint8Array, findings: Findings): Promise<void> {
     const { stripeIo, diskSet } = this.#pool.options;
+    const { slowDisks } = this.#pool;
     for (let attempt = 0; ; attempt++) {
-      const opened = await this.#open(location, shards, findings);
+      // Slow disks are gone around at first; if that was one too many, all are waited for.
+      const timed = attempt === 0 ? slowDisks.begin() : undefined;
+      const { opened, leftOut } = await this.#open(location, shards, findings, timed ? location.k : shards.length);
       try {
         if (opened.length < location.k) throw this.#tooFew(location, opened.length);
-        const failures = await stripeIo.fetch(geometryOf(location), this.#records(location, opened), offset, out);
-        if (findings === 'report') this.#account(location, opened, failures);
+        const failures = await stripeIo.fetch(geometryOf(location), this.#records(location, opened), offset, out, timed?.patience);
+        const late = failures.filter(({ error }) => error.code === 'ETIME').map(({ shard }) => shard);
+        timed?.ended(this.#asked(location, offset, out.length), this.#probes(location, [...late, ...leftOut]));
+        if (findings === 'report')
+          this.#account(
+            location,
+            opened,
+            failures.filter(({ shard }) => !late.includes(shard)),
+          );
         return;
       } catch (thrown) {
         if (!(thrown instanceof OperatingError)) throw thrown;
         // A disk that left or came back in between has closed our files: once more with what is there now.
         const changed = opened.some(({ disk, held }) => diskSet.disk(disk) !== held.file.disk);
-        if (attempt === 0 && changed) continue;
+        const hasty = timed !== undefined && (timed.hurried || leftOut.length > 0 || opened.length < shards.length);
+        if (attempt === 0 && (changed || hasty)) continue;
+        if (attempt === 1 && changed) continue;
         if (findings === 'report') await this.#accountLost(location, opened);
         throw thrown;
       } finally {
@@ -119,11 +133,45 @@ export class Reader {
     }
   }
 
-  /** Handles on the records that can be tried. */
-  async #open(location: Location, shards: readonly number[], findings: Findings): Promise<Opened[]> {
+  /** Disks of the data shards that hold a range: those that a read waits for when nothing is wrong. */
+  #asked(location: Location, offset: number, bytes: number): DiskNumber[] {
+    const { shardBytes } = geometryOf(location);
+    const disks: DiskNumber[] = [];
+    for (let shard = Math.floor(offset / shardBytes); shard * shardBytes < offset + bytes; shard++)
+      disks.push(placeOf(location, shard).disk);
+    return disks;
+  }
+
+  #probes(location: Location, shards: readonly number[]): Map<DiskNumber, Probe> {
+    return new Map(shards.map((shard) => [placeOf(location, shard).disk, () => this.#probe(location, shard)]));
+  }
+
+  /** Reads a frame's worth somewhere in a record, for its time alone. */
+  async #probe(location: Location, shard: number): Promise<void> {
+    const { disk, segment, offset } = placeOf(location, shard);
+    const held = await this.#pool.shelf(disk).acquire(segment);
+    try {
+      const { shardBytes } = geometryOf(location);
+      await held.file.read(offset + this.#pool.options.random.below(shardBytes), FRAME_BYTES);
+    } finally {
+      held.release();
+    }
+  }
+
+  /**
+   * Handles on the records that can be tried.
+   * @param enough so many will do: slow disks are left out, and those whose files do not open in time
+   */
+  async #open(
+    location: Location,
+    shards: readonly number[],
+    findings: Findings,
+    enough = shards.length,
+  ): Promise<{ opened: Opened[]; leftOut: number[] }> {
     const opened: Opened[] = [];
-    const waiting: Promise<void>[] = [];
-    for (const shard of shards) {
+    const waiting = new Map<number, Promise<void>>();
+    let over = false;
+    for (const shard of this.#quick(location, shards, enough)) {
       const { disk, segment } = placeOf(location, shard);
       const shelf = this.#pool.shelf(disk);
       const object = shelf.disk;
@@ -139,10 +187,44 @@ export class Reader {
         // A segment that is gone: what it held is not there.
         this.#report(location, shard, code === 'ENOENT' ? 'ENODATA' : code);
       };
-      waiting.push(held.then((file) => void opened.push({ shard, disk, held: file }), failed));
+      const opening = held.then((file) => {
+        if (over) file.release();
+        else opened.push({ shard, disk, held: file });
+      }, failed);
+      waiting.set(
+        shard,
+        opening.finally(() => waiting.delete(shard)),
+      );
     }
-    if (waiting.length > 0) await Promise.all(waiting);
-    return opened;
+    if (waiting.size > 0) await this.#openedInTime(waiting, () => opened.length >= enough);
+    over = true;
+    return { opened, leftOut: [...waiting.keys()] };
+  }
+
+  /** Waits for all, or after a while until there are enough. */
+  async #openedInTime(waiting: ReadonlyMap<number, Promise<void>>, enough: () => boolean): Promise<void> {
+    let cancel: Cancel = () => undefined;
+    let late = false;
+    const patience = new Promise<void>((resolve) => {
+      cancel = this.#pool.options.clock.after(this.#pool.slowDisks.patienceMs, () => {
+        late = true;
+        resolve();
+      });
+    });
+    await Promise.race([Promise.all(waiting.values()), patience]);
+    cancel();
+    while (late && waiting.size > 0 && !enough()) await Promise.race(waiting.values());
+  }
+
+  /** The shards without those on slow disks, if enough others are there. */
+  #quick(location: Location, shards: readonly number[], enough: number): readonly number[] {
+    const { slowDisks } = this.#pool;
+    const slow = shards.filter((shard) => this.#pool.isSlow(placeOf(location, shard).disk));
+    if (slow.length === 0) return shards;
+    const quick = shards.filter((shard) => !slow.includes(shard) && this.#pool.options.diskSet.disk(placeOf(location, shard).disk));
+    if (quick.length < enough) return shards;
+    for (const [disk, probe] of this.#probes(location, slow)) slowDisks.leftOut(disk, probe);
+    return quick;
   }
 
   #records(location: Location, opened: readonly Opened[]): ShardRecord[] {

@@ -2,16 +2,15 @@
  * Writes shards of a blob anew: what is missing or bad from the other shards, what is good but should be elsewhere by copying it. Heal, drain, rebalance and
  * compaction are its callers; the old places stay valid until the caller frees them (I1, I5).
  *
- *   shard ──no place, disk out or failed──▶ made of k others ──▶ written elsewhere
+ *   shard ──no place, or its disk is out──▶ made of k others ──▶ written elsewhere
  *     ├────bad where it is──▶ set aside ──▶ made of k others ──▶ written elsewhere
- *     └────good where it is──▶ stays, or, if its disk is to be avoided, drains, or the caller says so: copied
+ *     └────good where it is──▶ copied elsewhere
  */
 import { OperatingError } from '../base/errors.js';
 import type { DiskNumber } from '../base/ids.js';
 import type { Location, ShardPlace } from '../base/location.js';
 import type { Damaged } from './damaged.js';
 import type { Freeing } from './freeing.js';
-import type { Inspector } from './inspector.js';
 import { MISSING, missingShards, replacedShards } from './location-codec.js';
 import { placeOf, type Pool } from './pool.js';
 import type { Reader } from './reader.js';
@@ -23,17 +22,8 @@ export interface RebuilderParts {
   readonly pool: Pool;
   readonly reader: Reader;
   readonly writer: Writer;
-  readonly inspector: Inspector;
   readonly damaged: Damaged;
   readonly freeing: Freeing;
-}
-
-/** What has to be done for the shards that were asked for. */
-interface Plan {
-  /** Made of the others. */
-  readonly lost: number[];
-  /** Copied from where they are. */
-  readonly moving: number[];
 }
 
 interface Progress {
@@ -54,20 +44,23 @@ export class Rebuilder {
 
   /** See `Storage.rebuild`. */
   async rebuild(location: Location, shards: readonly number[], options: RebuildOptions = {}): Promise<StoredBlob> {
-    const plan = await this.#plan(location, shards, options);
+    const { diskSet } = this.#parts.pool.options;
+    const there = (shard: number): boolean => diskSet.disk(placeOf(location, shard).disk) !== undefined;
+    const lost = shards.filter((shard) => !there(shard));
     const progress: Progress = { before: location, now: location, unplaced: [], placed: 0, reason: undefined };
     try {
       // What is lost comes first: a place that it takes is no loss to what is only moving.
-      if (plan.lost.length > 0) await this.#remake(progress, plan.lost, options);
+      if (lost.length > 0) await this.#remake(progress, lost, options);
       const bad: number[] = [];
-      for (const shard of plan.moving) if (!(await this.#copy(progress, shard, options))) bad.push(shard);
+      for (const shard of shards)
+        if (there(shard) && !lost.includes(shard) && !(await this.#copy(progress, shard, options))) bad.push(shard);
       if (bad.length > 0) await this.#remake(progress, bad, options);
     } catch (error) {
       await this.#parts.freeing.free(replacedShards(progress.now, location));
       throw error;
     }
     const { now, unplaced, placed, reason } = progress;
-    if (placed === 0 && plan.lost.length + plan.moving.length > 0)
+    if (placed === 0 && shards.length > 0)
       throw reason ?? new OperatingError('EIO', `no disk that is in can take a shard of blob ${location.blob}`);
     const missing = new Set([...unplaced, ...missingShards(now)]);
     return { location: now, missing: [...missing].sort((a, b) => a - b) };
@@ -83,23 +76,6 @@ export class Rebuilder {
     progress.unplaced.push(...result.unplaced);
     progress.placed += shards.length - result.unplaced.length;
     progress.reason ??= result.reason;
-  }
-
-  async #plan(location: Location, shards: readonly number[], { avoid, move }: RebuildOptions): Promise<Plan> {
-    const { pool, inspector, damaged } = this.#parts;
-    const plan: Plan = { lost: [], moving: [] };
-    for (const shard of shards) {
-      const { disk } = placeOf(location, shard);
-      if (disk === 0 || !pool.options.diskSet.disk(disk)) plan.lost.push(shard);
-      else if (move === true || avoid?.has(disk) === true || !pool.takesShards(disk)) plan.moving.push(shard);
-      else {
-        const [damage] = await inspector.inspect(location, 'frames', [shard]);
-        if (damage && damage.code !== 'ENODATA') await damaged.setAside(recordOf(location, shard));
-        // A disk that went out in the meantime is as one that was.
-        if (damage || !pool.options.diskSet.disk(disk)) plan.lost.push(shard);
-      }
-    }
-    return plan;
   }
 
   /** Copies one shard from its place. False: it is not good there. Where no other disk takes it, it stays. */

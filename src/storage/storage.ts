@@ -83,8 +83,6 @@ export interface ShardDamage {
 export interface RebuildOptions {
   /** Disks that get none of the shards. Draining and failed ones never do. */
   readonly avoid?: ReadonlySet<DiskNumber>;
-  /** Shards that are good where they are are moved too, wherever they are: for compaction. */
-  readonly move?: boolean;
 }
 
 /** One segment file of a disk. */
@@ -150,9 +148,9 @@ export interface Storage {
   /** Gives a blob's space back now. The caller vouches for I5; waits for reads in flight on it itself. */
   free(location: Location): Promise<void>;
   /**
-   * Writes those of the shards anew that are missing or bad, or on a disk that is out or failed, and resolves with the new location; the old one stays
-   * valid. `missing` names those that found no place; one of them that had a place keeps it. A corrupt record is set aside (see `setAside`).
-   * A shard that is good where it is stays, unless its disk is to be avoided, or drains: then it is copied, and keeps its place if there is no other.
+   * Writes the shards anew, in other places (on other disks where needed), and resolves with the new location; the old one stays valid. What is good
+   * where it is is copied, and keeps its place if there is no other; what is missing, bad, or on a disk that is out is made of the others. `missing`
+   * names those of them that found no place; one that had a place keeps it. A corrupt record is set aside on the way (see `setAside`).
    * @throws OperatingError EIO: fewer than k shards are good, or no disk is there for any of them; ENOSPC: none has room.
    */
   rebuild(location: Location, shards: readonly number[], options?: RebuildOptions): Promise<StoredBlob>;

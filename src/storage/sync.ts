@@ -11,6 +11,7 @@ import { OperatingError, asOperatingError } from '../base/errors.js';
 import type { BlobId } from '../base/ids.js';
 import { MOVES_IN_FLIGHT_MAX } from '../base/limits.js';
 import type { Location } from '../base/location.js';
+import { Slots } from '../base/slots.js';
 import { MISSING, missingShards, replacedShards, samePlace } from './location-codec.js';
 import type { Freeing } from './freeing.js';
 import type { Moves } from './moves.js';
@@ -18,7 +19,6 @@ import { placeOf, type Pool } from './pool.js';
 import type { Reader } from './reader.js';
 import type { LiveBlob } from './segment.js';
 import type { SuspectShard } from './shelf.js';
-import { Slots } from './slots.js';
 import type { StoredBlob } from './storage.js';
 import type { Writer } from './writer.js';
 
@@ -114,7 +114,7 @@ export class Syncer {
     const byBlob = new Map<LiveBlob, SuspectShard[]>();
     for (const suspect of suspects) byBlob.set(suspect.blob, [...(byBlob.get(suspect.blob) ?? []), suspect]);
     this.#pool.options.log('warn', `${suspects.length} shards of ${byBlob.size} blobs are written anew: their sync failed`);
-    const moves = [...byBlob].map(([blob, shards]) => this.#slots.with(() => this.#move(blob, shards)));
+    const moves = [...byBlob].map(([blob, shards]) => this.#slots.run(() => this.#move(blob, shards)));
     const failures = (await Promise.allSettled(moves)).filter((result) => result.status === 'rejected');
     const first = failures[0];
     if (first) throw asOperatingError(first.reason);

@@ -163,7 +163,10 @@ export class Writer {
       .filter(({ member }) => !request.avoid?.has(member.number));
     const online = this.#taking(all, pending.length, limit, taken);
     const roomy = online.filter(({ member }) => !write.full.has(member.number));
-    const candidates = space.withRoom(roomy, recordBytesOf(bytes, k), reserveLeft[request.purpose]);
+    let candidates = space.withRoom(roomy, recordBytesOf(bytes, k), reserveLeft[request.purpose]);
+    // Slow disks only where the others have no room.
+    const quick = candidates.filter(({ disk }) => !this.#pool.isSlow(disk));
+    if (shardsThatFit(quick, limit, taken) >= pending.length) candidates = quick;
     const zoned = online.map(({ member }) => ({ disk: member.number, zone: member.zone }));
     const possible = Math.min(pending.length, shardsThatFit(zoned, limit, taken));
     const fit = Math.min(pending.length, shardsThatFit(candidates, limit, taken));

@@ -13,6 +13,7 @@ import { readSuperblock, updateSuperblock } from '../../src/disk/superblock-file
 import { SUPERBLOCK_FILE } from '../../src/disk/superblock.js';
 import { openWatchedDiskSet, type WatchedDiskSet } from '../../src/disk/watched-disk-set.js';
 import { ManualClock } from './manual-clock.js';
+import { failure } from './failure.js';
 
 const directories = ['/d1', '/d2', '/d3'];
 
@@ -75,18 +76,8 @@ async function openOn(
 const states = (set: WatchedDiskSet): string =>
   set
     .members()
-    .map((member) => `${member.state === 'online' ? '+' : '-'}`)
+    .map((member) => (member.disk === undefined ? '-' : '+'))
     .join('');
-
-async function failure(work: Promise<unknown>): Promise<OperatingError> {
-  try {
-    await work;
-  } catch (error) {
-    if (error instanceof OperatingError) return error;
-    throw error;
-  }
-  throw new Error('did not fail');
-}
 
 void t.test('opens, locks and closes all', async (t) => {
   const { machine, membership, set } = await openPool(t);

@@ -23,6 +23,7 @@ async function subject(count: number, stallMs = 30_000): Promise<StripeSubject &
   const root = mkdtempSync(join(tmpdir(), 'ostraka-stripe-'));
   const disks: Disk[] = [];
   const files: DiskFile[] = [];
+  let fifos = 0;
   for (let i = 0; i < count; i++) {
     const path = join(root, String(i));
     mkdirSync(path);
@@ -41,6 +42,16 @@ async function subject(count: number, stallMs = 30_000): Promise<StripeSubject &
       readSync(fd, byte, 0, 1, offset);
       writeSync(fd, Buffer.of((byte[0] ?? 0) ^ 8), 0, 1, offset);
       closeSync(fd);
+    },
+    hold: async (file) => {
+      const fifo = join(root, `fifo${++fifos}`);
+      spawnSync('mkfifo', [fifo]);
+      if (!(file instanceof NativeFile)) throw new Error('native files');
+      const held = file.directory.call('hang', undefined, undefined, (native, disk) => native.hangForTest(disk, fifo));
+      held.catch(() => undefined);
+      return () => {
+        closeSync(openSync(fifo, 'w'));
+      };
     },
     cleanUp: async () => {
       await Promise.all(disks.map((disk) => disk.close()));
@@ -248,9 +259,9 @@ each('arguments that cannot be are refused before anything starts', 2, async (t,
     ['half a row', () => io.verify(1, 1, 4096, good.subarray(0, 3), prefix)],
     ['a short prefix', () => io.verify(1, 1, 4096, good, prefix.subarray(1))],
     ['too much data', () => io.store(1, 1, 4096, good, prefix, new Uint8Array(4097))],
-    ['a range behind the end', () => io.fetch(1, 1, 4096, good, prefix, 1, new Uint8Array(4096))],
-    ['an offset behind the end', () => io.fetch(1, 1, 4096, good, prefix, 4097, new Uint8Array(0))],
-    ['a negative offset', () => io.fetch(1, 1, 4096, good, prefix, -1, new Uint8Array(1))],
+    ['a range behind the end', () => io.fetch(1, 1, 4096, good, prefix, 1, new Uint8Array(4096), 0)],
+    ['an offset behind the end', () => io.fetch(1, 1, 4096, good, prefix, 4097, new Uint8Array(0), 0)],
+    ['a negative offset', () => io.fetch(1, 1, 4096, good, prefix, -1, new Uint8Array(1), 0)],
     ['text for bytes', () => io.store(1, 1, 4096, good, prefix, 'x' as unknown as Uint8Array)],
   ];
   for (const [what, attempt] of attempts) t.throws(attempt, TypeError, what);

@@ -7,26 +7,16 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { systemClock, systemRandom } from '../../src/base/clock.js';
-import { OperatingError } from '../../src/base/errors.js';
 import { newUuid } from '../../src/base/ids.js';
 import { findPools } from '../../src/disk/find-pools.js';
 import { initialiseDisks } from '../../src/disk/initialise-disks.js';
 import type { Membership } from '../../src/disk/membership.js';
 import { openNativeDirectory } from '../../src/disk/native-disk.js';
 import { nativeOpener, openDiskSet } from '../../src/disk/open-disk-set.js';
+import { failure } from './failure.js';
 
 const opener = nativeOpener(systemClock);
 const log = (): void => undefined;
-
-async function failure(work: Promise<unknown>): Promise<OperatingError> {
-  try {
-    await work;
-  } catch (error) {
-    if (error instanceof OperatingError) return error;
-    throw error;
-  }
-  throw new Error('did not fail');
-}
 
 async function newFolder(t: Test): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'ostraka-disks-'));

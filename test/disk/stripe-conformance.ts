@@ -13,6 +13,8 @@ export interface StripeSubject {
   /** As many new files, each on a disk of its own. */
   readonly files: readonly DiskFile[];
   readonly damage: (file: DiskFile, offset: number) => Promise<void>;
+  /** The file's disk answers nothing from now on, until what is returned is called. */
+  readonly hold: (file: DiskFile) => Promise<() => void>;
   readonly cleanUp: () => Promise<void>;
 }
 
@@ -104,6 +106,53 @@ async function misplaced(t: Test, { io, geometry, data, records }: Stored): Prom
   t.same(shardsOf(await io.fetch(geometry, [{ ...zero, offset: 1 << 24 }, ...records.slice(1)], 0, out)), [0], 'nothing there');
 }
 
+/** A caller in a hurry does not wait for one disk of many; but for as many as it needs it does. */
+async function hurries(t: Test, { io, geometry, data, records, hold }: Stored): Promise<void> {
+  const [slow, second] = records;
+  if (!slow || !second) throw new Error('two records at least');
+  const turn = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 20));
+  const out = Buffer.alloc(data.length);
+  const endings: string[] = [];
+  const patience = (hurry: () => void): (() => void) => {
+    setTimeout(hurry, 20);
+    return () => endings.push('ended');
+  };
+  const release = await hold(slow.file);
+  const late = await io.fetch(geometry, records, 0, out, patience);
+  t.match(late, [{ shard: 0, error: { code: 'ETIME' } }]);
+  t.equal(late.length, 1);
+  t.ok(out.equals(data), 'made of the others');
+  t.same(endings, ['ended']);
+  const before = { ...slow.file.disk.health };
+  // A second disk that hangs: with m = 2 also that one is gone around.
+  const releaseSecond = await hold(second.file);
+  t.same(shardsOf(await io.fetch(geometry, records, 0, out.fill(0), patience)), [0, 1]);
+  t.ok(out.equals(data));
+  // Without the others no haste helps.
+  const few = Buffer.alloc(data.length);
+  let done = false;
+  const waiting = io.fetch(geometry, records.slice(0, geometry.k + 1), 0, few, patience).then((failures) => {
+    done = true;
+    return failures;
+  });
+  await turn();
+  await turn();
+  t.notOk(done, 'k - 1 are not enough');
+  out.fill(0xaa);
+  releaseSecond();
+  release();
+  t.ok((await waiting).length <= 1);
+  t.ok(few.equals(data));
+  await turn();
+  t.ok(
+    out.every((byte) => byte === 0xaa),
+    'what comes late is not written to memory that was given back',
+  );
+  t.same(slow.file.disk.health, before, 'late is no error');
+  t.same(await io.fetch(geometry, records, 0, out, patience), [], 'in time again');
+  t.ok(out.equals(data));
+}
+
 /** Adds the suite's tests to `t`. `make` gives `count` files on new disks. */
 export function stripeConformance(t: Test, make: (count: number) => Promise<StripeSubject>): void {
   const each = (name: string, geometry: StripeGeometry, bytes: number, run: (t: Test, stored: Stored) => Promise<void>): void => {
@@ -124,5 +173,7 @@ export function stripeConformance(t: Test, make: (count: number) => Promise<Stri
   each('losses', { k: 3, m: 3, shardBytes: FRAME_BYTES }, 3 * FRAME_BYTES - 1, losses);
   each('losses', { k: 1, m: 2, shardBytes: 8192 }, 8000, losses);
   each('damage', { k: 4, m: 2, shardBytes }, 4 * shardBytes, damages);
+  each('haste', { k: 4, m: 2, shardBytes }, 4 * shardBytes - 5, hurries);
+  each('haste', { k: 4, m: 2, shardBytes: 64 * FRAME_BYTES }, 4 * 64 * FRAME_BYTES - 5, hurries);
   each('misplaced records', { k: 4, m: 2, shardBytes }, 4 * shardBytes, misplaced);
 }

@@ -53,6 +53,13 @@ void t.test('conformance', (t) => {
       damage: async (file, offset) => {
         machine.medium(file.disk.directory).flip(file.path, offset, 3);
       },
+      hold: async (file) => {
+        const medium = machine.medium(file.disk.directory);
+        medium.stalledPath = '';
+        return () => {
+          machine.release(medium);
+        };
+      },
       cleanUp: async () => undefined,
     };
   });

@@ -3,23 +3,13 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { seededRandom } from '../../src/base/clock.js';
-import { OperatingError } from '../../src/base/errors.js';
 import { newUuid, type Uuid } from '../../src/base/ids.js';
 import { packageRoot } from '../../src/base/package-root.js';
 import { isNewer, type Membership } from '../../src/disk/membership.js';
 import { SimulatedMachine } from '../../src/disk/simulated-machine.js';
 import { checkUnused, createSuperblock, readSuperblock, updateSuperblock } from '../../src/disk/superblock-file.js';
 import { SLOT_BYTES, SUPERBLOCK_FILE, decodeSlot, encodeSlot, slotLength, type Superblock } from '../../src/disk/superblock.js';
-
-async function failure(work: Promise<unknown>): Promise<OperatingError> {
-  try {
-    await work;
-  } catch (error) {
-    if (error instanceof OperatingError) return error;
-    throw error;
-  }
-  throw new Error('did not fail');
-}
+import { failure } from './failure.js';
 
 const uuid = (digit: string): Uuid => digit.repeat(32) as Uuid;
 

@@ -63,7 +63,7 @@ export class FakeDisks implements Disks {
         zone: undefined,
         directory: `/disk${number}`,
       };
-      return { member, state: disk === undefined ? 'offline' : 'online', disk, reason: undefined, errors: 0 };
+      return { member, state: disk === undefined ? 'offline' : 'online', disk, reason: undefined, errors: 0, returned: false };
     });
   }
 }

@@ -82,6 +82,18 @@ export class FakeLog implements QuorumLog {
     return [];
   }
 
+  async addLearner(): Promise<void> {
+    // It has no voters.
+  }
+
+  async dropLearner(): Promise<void> {
+    // It has no voters.
+  }
+
+  async changeVoters(): Promise<void> {
+    // It has no voters.
+  }
+
   async close(): Promise<void> {
     this.flush();
   }

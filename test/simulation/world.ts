@@ -311,6 +311,7 @@ export class World {
           if (!process.fenced) this.trace.append(entry);
         });
       },
+      makeWitness: undefined,
       removeJournal: async () => {
         // The next one begins with `reset`.
       },

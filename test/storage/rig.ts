@@ -65,7 +65,7 @@ export class ManualDiskSet implements DiskSet {
     return this.membership.members.map((member) => {
       const disk = this.#disks.get(member.number);
       const errors = this.count(member.number);
-      return { member, state: disk ? 'online' : 'offline', disk, reason: this.#reasons.get(member.number), errors };
+      return { member, state: disk ? 'online' : 'offline', disk, reason: this.#reasons.get(member.number), errors, returned: false };
     });
   }
 
@@ -88,10 +88,25 @@ export class ManualDiskSet implements DiskSet {
     this.counts.set(`${number} ${kind}`, (this.counts.get(`${number} ${kind}`) ?? 0) + 1);
   }
 
+  readonly slow = new Map<DiskNumber, number>();
+
+  reportSlow(number: DiskNumber, ms: number): void {
+    if (ms > 0) this.slow.set(number, ms);
+    else this.slow.delete(number);
+  }
+
   count(number: DiskNumber, kind?: string): number {
     let sum = 0;
     for (const [key, count] of this.counts) if (kind ? key === `${number} ${kind}` : key.startsWith(`${number} `)) sum += count;
     return sum;
+  }
+
+  changeMembership(): Promise<Membership> {
+    return Promise.reject(new Error('these members stay'));
+  }
+
+  membershipStands(): Promise<boolean> {
+    return Promise.resolve(true);
   }
 
   onChange(listener: DiskChange): void {

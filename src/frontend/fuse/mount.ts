@@ -21,6 +21,7 @@ import type { Ino, Namespace } from '../../namespace/namespace.js';
 import type { Log } from './context.js';
 import { encodeInvalidateEntry, encodeInvalidateInode } from './encode.js';
 import { FuseFrontEnd, type FrontEndStats } from './front-end.js';
+import { Invalidations } from './invalidations.js';
 import { mountsAt } from './mount-table.js';
 import type { Negotiated } from './negotiate.js';
 import { IN_HEADER_BYTES, WRITE_IN_BYTES } from './protocol.js';
@@ -70,8 +71,10 @@ export class FuseMount {
   /** major:minor of this mount; undefined where the table did not show it. */
   readonly #device: string | undefined;
   readonly #byHelper: boolean;
-  /** Inodes whose pages are being dropped; true: again afterwards. */
-  readonly #invalidating = new Map<Ino, boolean>();
+  readonly #invalidations = new Invalidations(async (ino) => {
+    // A mount that has ended has nothing cached.
+    await this.invalidateInode(ino, true).catch(() => undefined);
+  });
   readonly #gone: () => void;
   #isClosed = false;
   #counters: FuseChannelCounters | undefined;
@@ -108,7 +111,7 @@ export class FuseMount {
       clock: options.clock ?? systemClock,
       log: options.log ?? (() => undefined),
       invalidate: (ino) => {
-        this.dropPages(ino);
+        this.forget(ino);
       },
     });
     this.closed = ended.then(() => this.#end());
@@ -182,19 +185,14 @@ export class FuseMount {
     if (!HARMLESS.has(await this.#channel.notify(message))) this.#notifyErrors++;
   }
 
-  /**
-   * Drops an inode's cached pages soon. Many failed writes ask for it at a time, and each notification takes a thread that waits in the kernel: one is
-   * under way for each inode at most, and one more follows when it was asked for meanwhile.
-   */
-  dropPages(ino: Ino): void {
-    const underWay = this.#invalidating.has(ino);
-    this.#invalidating.set(ino, underWay);
-    if (underWay) return;
-    void this.invalidateInode(ino, true).finally(() => {
-      const again = this.#invalidating.get(ino) === true;
-      this.#invalidating.delete(ino);
-      if (again) this.dropPages(ino);
-    });
+  /** Makes the kernel forget an inode's attributes and cached pages soon; what of them is not written back, it writes back first. */
+  forget(ino: Ino): void {
+    this.#invalidations.add(ino);
+  }
+
+  /** Resolves when the kernel has forgotten all that it was told to forget. */
+  forgotten(): Promise<void> {
+    return this.#invalidations.idle();
   }
 
   /** Lets the kernel read ahead further than it does by itself. Root's mounts only; elsewhere it stays as it is. */

@@ -1,6 +1,6 @@
 /** Regression: each failed write of a full pool started a thread of its own, thousands of them. */
 import t from 'tap';
-import { Invalidations } from '../../src/daemon/invalidations.js';
+import { Invalidations } from '../../src/frontend/fuse/invalidations.js';
 
 t.test('few at a time, and an inode once more however often it is named', async (t) => {
   const sent: number[] = [];

@@ -1,32 +1,6 @@
-/**
- * Two small gates. `Slots`: at most so many at a time, first come first served. `Pins`: blobs that are being read, and waiting until one is not (I5).
- */
+/** Blobs that are being read, and waiting until one is not (I5). */
 import { assert } from '../base/assert.js';
 import type { BlobId } from '../base/ids.js';
-
-/** A fair semaphore. The number of waiters is bounded by the callers' memory for data (UPLOAD_BYTES_MAX). */
-export class Slots {
-  readonly #waiting: (() => void)[] = [];
-  #free: number;
-
-  constructor(count: number) {
-    this.#free = count;
-  }
-
-  /** Runs `work` once a slot is free. */
-  async with<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#free > 0) this.#free--;
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    try {
-      return await work();
-    } finally {
-      // The slot goes straight to the next in line, so that nobody can overtake.
-      const next = this.#waiting.shift();
-      if (next) next();
-      else this.#free++;
-    }
-  }
-}
 
 interface Pinned {
   count: number;

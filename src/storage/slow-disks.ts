@@ -1,0 +1,199 @@
+/**
+ * Keeps a slow disk from slowing the pool. A read waits for a disk only as long as reads usually take, several times over; then it goes around it: what
+ * the slow disk holds is made of the others (`StripeIo.fetch` with a patience). A disk that is late again and again is suspect: reads leave it out
+ * from the start, new shards go elsewhere where they can, and now and then it is asked for a few bytes, until it answers in time again.
+ *
+ *   quick ──late LATE_READS_MAX times, as nobody else──▶ suspect ──PROBES_GOOD probes in time──▶ quick
+ *
+ * Going around costs k reads for one. When all disks are slow, because much is asked of them, that would make it worse; so only a share of all reads
+ * may (HEDGE_SHARE), and more than m disks are never suspect at one time. Owned by pool.ts; reader.ts and writer.ts ask it.
+ */
+import type { Cancel, Clock } from '../base/clock.js';
+import type { DiskNumber } from '../base/ids.js';
+import { READ_PATIENCE_MS_MIN, SLOW_PROBE_INTERVAL_MS } from '../base/limits.js';
+import type { Patience } from '../disk/stripe.js';
+
+/** Durations that the usual one is taken from. */
+const DURATIONS = 128;
+/** It is worked out anew after so many reads. */
+const REVIEW_READS = 16;
+/** Patience is so many times what 95 of 100 reads stay below. */
+const PATIENCE_FACTOR = 4;
+/** Reads that may go around a disk, as a share of all, and how many may do so in a row before that counts. */
+const HEDGE_SHARE = 0.1;
+const HEDGES_IN_ROW_MAX = 16;
+const LATE_READS_MAX = 4;
+/** What one read in time counts against late ones: one late read in ten is no habit. */
+const IN_TIME_WEIGHT = 0.1;
+const PROBES_GOOD = 3;
+
+/** Reads a little of the disk; rejects when it cannot. */
+export type Probe = () => Promise<void>;
+
+interface Suspect {
+  /** What to read, where reads would have gone to lately. */
+  probe: Probe;
+  good: number;
+  cancel: Cancel;
+}
+
+export interface SlowDiskOptions {
+  readonly clock: Clock;
+  readonly m: number;
+  /** A disk became suspect (how long a read of it took at least) or is quick again (0). */
+  readonly report: (disk: DiskNumber, ms: number) => void;
+}
+
+/** One fetch under way. */
+export interface TimedFetch {
+  /** For `StripeIo.fetch`. */
+  readonly patience: Patience;
+  /** It went around somebody, or tried to. */
+  readonly hurried: boolean;
+  /**
+   * It ended well.
+   * @param asked disks whose answer it was to wait for at first
+   * @param late those of them that did not answer in time, with what to probe them with
+   */
+  ended(asked: readonly DiskNumber[], late: ReadonlyMap<DiskNumber, Probe>): void;
+}
+
+export class SlowDisks {
+  readonly #options: SlowDiskOptions;
+  readonly #durations = new Float64Array(DURATIONS);
+  #reads = 0;
+  #patienceMs = READ_PATIENCE_MS_MIN;
+  #hedges = HEDGES_IN_ROW_MAX;
+  readonly #late = new Map<DiskNumber, number>();
+  readonly #suspects = new Map<DiskNumber, Suspect>();
+
+  constructor(options: SlowDiskOptions) {
+    this.#options = options;
+  }
+
+  /** Is it better not to wait for this disk? */
+  isSlow(disk: DiskNumber): boolean {
+    return this.#suspects.has(disk);
+  }
+
+  get any(): boolean {
+    return this.#suspects.size > 0;
+  }
+
+  /** How long a read waits for one disk. */
+  get patienceMs(): number {
+    return this.#patienceMs;
+  }
+
+  /** A read begins. */
+  begin(): TimedFetch {
+    const { clock } = this.#options;
+    const startedMs = clock.monotonicMs();
+    let hurried = false;
+    const patience: Patience = (hurry) => {
+      let cancel: Cancel = () => undefined;
+      const wait = (): void => {
+        cancel = clock.after(this.#patienceMs, () => {
+          if (!hurried && this.#hedges < 1) return;
+          if (!hurried) this.#hedges--;
+          hurried = true;
+          hurry();
+          wait();
+        });
+      };
+      wait();
+      return () => {
+        cancel();
+      };
+    };
+    return {
+      patience,
+      get hurried() {
+        return hurried;
+      },
+      ended: (asked, late) => {
+        this.#ended(clock.monotonicMs() - startedMs, asked, late);
+      },
+    };
+  }
+
+  #ended(ms: number, asked: readonly DiskNumber[], late: ReadonlyMap<DiskNumber, Probe>): void {
+    this.#hedges = Math.min(HEDGES_IN_ROW_MAX, this.#hedges + HEDGE_SHARE);
+    // If the others took as long again, it was not worth it: all are busy, and this is how long reads take now.
+    const worth = late.size > 0 && ms < 2 * this.#patienceMs;
+    if (!worth) this.#note(ms);
+    for (const disk of asked) {
+      if (worth && late.has(disk)) continue;
+      const before = this.#late.get(disk);
+      if (before !== undefined && before > IN_TIME_WEIGHT) this.#late.set(disk, before - IN_TIME_WEIGHT);
+      else if (before !== undefined) this.#late.delete(disk);
+    }
+    if (!worth) return;
+    for (const [disk, probe] of late) {
+      const count = (this.#late.get(disk) ?? 0) + 1;
+      this.#late.set(disk, count);
+      if (count >= LATE_READS_MAX) this.#suspect(disk, probe);
+    }
+  }
+
+  #note(ms: number): void {
+    this.#durations[this.#reads++ % DURATIONS] = ms;
+    if (this.#reads % REVIEW_READS !== 0) return;
+    const sorted = this.#durations.slice(0, Math.min(this.#reads, DURATIONS)).sort();
+    const usual = sorted[Math.floor(sorted.length * 0.95)] ?? 0;
+    this.#patienceMs = Math.max(READ_PATIENCE_MS_MIN, PATIENCE_FACTOR * usual);
+  }
+
+  #suspect(disk: DiskNumber, probe: Probe): void {
+    if (this.#suspects.has(disk)) return;
+    // So many are not slow: it is the load, or the machine.
+    if (this.#suspects.size >= Math.max(1, this.#options.m)) return;
+    const suspect: Suspect = { probe, good: 0, cancel: () => undefined };
+    this.#suspects.set(disk, suspect);
+    this.#options.report(disk, this.#patienceMs);
+    this.#arm(disk, suspect);
+  }
+
+  #arm(disk: DiskNumber, suspect: Suspect): void {
+    suspect.cancel = this.#options.clock.after(SLOW_PROBE_INTERVAL_MS, () => {
+      void this.#ask(disk, suspect);
+    });
+  }
+
+  /** Never rejects. */
+  async #ask(disk: DiskNumber, suspect: Suspect): Promise<void> {
+    const { clock } = this.#options;
+    const startedMs = clock.monotonicMs();
+    try {
+      await suspect.probe();
+      suspect.good = clock.monotonicMs() - startedMs <= this.#patienceMs ? suspect.good + 1 : 0;
+    } catch {
+      suspect.good = 0;
+    }
+    if (this.#suspects.get(disk) !== suspect) return;
+    if (suspect.good >= PROBES_GOOD) this.forget(disk);
+    else this.#arm(disk, suspect);
+  }
+
+  /** A read left it out: this is what it would have read. */
+  leftOut(disk: DiskNumber, probe: Probe): void {
+    const suspect = this.#suspects.get(disk);
+    if (suspect) suspect.probe = probe;
+  }
+
+  /** Nothing is held against it any more: it answers in time, or left. */
+  forget(disk: DiskNumber): void {
+    this.#late.delete(disk);
+    const suspect = this.#suspects.get(disk);
+    if (!suspect) return;
+    suspect.cancel();
+    this.#suspects.delete(disk);
+    this.#options.report(disk, 0);
+  }
+
+  /** No more probes. */
+  close(): void {
+    for (const { cancel } of this.#suspects.values()) cancel();
+    this.#suspects.clear();
+  }
+}
