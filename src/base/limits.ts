@@ -78,6 +78,8 @@ export const SEGMENT_PREALLOCATE_BYTES = 64 * MiB;
 export const DISK_RESERVE_BYTES_MAX = 1 * GiB;
 /** … and small disks: this much, but no more than an eighth. Two log files. */
 export const DISK_RESERVE_BYTES_MIN = 64 * MiB;
+/** Of that, what is kept allocated in a file, against other programs: two log files. A sixty-fourth of a small disk. */
+export const RESERVE_FILE_BYTES_MAX = 64 * MiB;
 /** How old a disk's free space may be before it is asked again. */
 export const CAPACITY_AGE_MS = 1000;
 /** One read of a scan over segments; freed holes are crossed in steps of this. */

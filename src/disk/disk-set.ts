@@ -24,6 +24,8 @@ export interface SetMember {
   readonly disk: Disk | undefined;
   /** Why it is offline. */
   readonly reason: OperatingError | undefined;
+  /** What the reserve file keeps from others: it counts as free until it is let go. */
+  readonly reservedBytes: number;
   /** Errors of all kinds since the daemon's start, also over several comings and goings. */
   readonly errors: number;
   /** It was out, or no member, earlier in this session: it may lack shards. */

@@ -19,6 +19,7 @@ import {
 import type { DiskHealth, Disk } from './disk.js';
 import type { DiskState, SetMember } from './disk-set.js';
 import type { Member } from './membership.js';
+import { ReserveFile } from './reserve-file.js';
 
 /** A probe may wait behind queued calls, each of which may take DISK_STALL_MS before the disk itself gives up. */
 const PROBE_LIMIT_MS = 2 * DISK_STALL_MS;
@@ -34,6 +35,8 @@ export interface WatchHost {
   open(member: Member, directory: string): Promise<Disk>;
   /** A change took effect. */
   changed(watch: DiskWatch): void;
+  /** The disk is full: its reserve was let go; or there is room again. */
+  reserved(watch: DiskWatch, held: boolean): void;
 }
 
 function sum(health: DiskHealth): number {
@@ -47,6 +50,7 @@ export class DiskWatch implements SetMember {
   /** Its reads come late. */
   slow = false;
   #disk: Disk | undefined;
+  #reserve: ReserveFile | undefined;
   #reason: OperatingError | undefined;
   #earlierErrors = 0;
   #checking: Promise<void> | undefined;
@@ -72,6 +76,15 @@ export class DiskWatch implements SetMember {
 
   get disk(): Disk | undefined {
     return this.#disk;
+  }
+
+  get reservedBytes(): number {
+    return this.#reserve?.heldBytes ?? 0;
+  }
+
+  /** Takes the reserve, or lets it go, as the disk's free space says. Never rejects. */
+  async checkReserve(): Promise<void> {
+    await this.#reserve?.check();
   }
 
   get state(): DiskState {
@@ -123,6 +136,8 @@ export class DiskWatch implements SetMember {
     if (nowMs - this.#onlineSinceMs >= DISK_STEADY_MS) this.#retryMs = DISK_PROBE_INTERVAL_MS;
     this.#earlierErrors = this.errors;
     this.#disk = undefined;
+    this.#reserve?.end();
+    this.#reserve = undefined;
     this.slow = false;
     this.#failed(error);
     this.#closing = this.#limit(disk.close(), 'closing it').catch(() => undefined);
@@ -140,6 +155,7 @@ export class DiskWatch implements SetMember {
     const disk = this.#disk;
     this.#earlierErrors = this.errors;
     this.#disk = undefined;
+    this.#reserve?.end();
     if (disk) this.#closing = this.#limit(disk.close(), 'closing it').catch(() => undefined);
     await this.#checking;
     await this.#closing;
@@ -184,6 +200,11 @@ export class DiskWatch implements SetMember {
     this.#returned ||= this.#reason !== undefined;
     this.#failures = 0;
     this.#disk = disk;
+    // Witnesses lie on disks that are not ours to fill.
+    if (this.member.role === 'data')
+      this.#reserve = new ReserveFile(disk, (held) => {
+        this.#host.reserved(this, held);
+      });
     this.#reason = undefined;
     this.#onlineSinceMs = this.#host.clock.monotonicMs();
     this.#host.changed(this);

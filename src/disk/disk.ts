@@ -65,6 +65,8 @@ export interface Disk {
   readonly directory: string;
   readonly id: Uuid;
   readonly health: DiskHealth;
+  /** Called after each call that failed with ENOSPC; resolves when what can be given up for such a case was. Never rejects. Set by whoever watches the disk. */
+  onFull: (() => Promise<void>) | undefined;
   open(path: string, mode?: OpenMode): Promise<DiskFile>;
   /** Names in a directory of the disk, without . and .., unsorted. ENOENT when it is not there. */
   list(path: string): Promise<string[]>;

@@ -38,6 +38,8 @@ type HealthCounter = keyof DiskHealth;
 /** A directory that was opened and identified by device and inode, with its own threads. Not locked until `lock` resolved. */
 export class NativeDirectory {
   readonly health: DiskHealth = { readErrors: 0, writeErrors: 0, syncErrors: 0, checksumErrors: 0, stalls: 0 };
+  /** See `Disk.onFull`. */
+  onFull: (() => Promise<void>) | undefined;
   readonly #io: NativeIo;
   readonly #handle: DiskHandle;
   readonly #clock: Clock;
@@ -106,6 +108,7 @@ export class NativeDirectory {
   failure(status: Status, action: string, path: string | undefined, counter: HealthCounter | undefined): OperatingError {
     // The reason for ETIMEDOUT after a stall was already counted as one.
     if (counter !== undefined && this.#ended === undefined) this.health[counter]++;
+    if (status === -constants.errno.ENOSPC) void this.onFull?.();
     return nativeError(status, action, this.directory, path);
   }
 
@@ -328,6 +331,14 @@ class NativeDisk implements Disk {
 
   get directory(): string {
     return this.native.directory;
+  }
+
+  get onFull(): (() => Promise<void>) | undefined {
+    return this.native.onFull;
+  }
+
+  set onFull(action: (() => Promise<void>) | undefined) {
+    this.native.onFull = action;
   }
 
   open(path: string, mode?: OpenMode): Promise<DiskFile> {

@@ -72,6 +72,7 @@ export class SimulatedDisk implements Disk {
   readonly directory: string;
   readonly medium: SimulatedMedium;
   readonly health: DiskHealth = { readErrors: 0, writeErrors: 0, syncErrors: 0, checksumErrors: 0, stalls: 0 };
+  onFull: (() => Promise<void>) | undefined;
   readonly #machine: SimulatedMachine;
   readonly #inFlight = new Set<InFlight>();
   #dead: ErrnoName | undefined;
@@ -266,6 +267,7 @@ export class SimulatedDisk implements Disk {
     if (kind === 'read') this.health.readErrors++;
     else if (kind === 'write') this.health.writeErrors++;
     else if (kind === 'sync' || kind === 'syncAll') this.health.syncErrors++;
+    if (thrown.code === 'ENOSPC') void this.onFull?.();
     return new OperatingError(thrown.code, thrown.message, { disk: this.directory, path, cause: thrown });
   }
 

@@ -208,6 +208,12 @@ export class WatchedDiskSet implements DiskSet, WatchHost {
     for (const listener of this.#listeners) listener(number, watch.disk, watch.reason);
   }
 
+  reserved(watch: DiskWatch, held: boolean): void {
+    const { number } = watch.member;
+    if (held) this.#options.log('info', `disk ${number} has its reserve`, describe(watch));
+    else this.#options.log('warn', `disk ${number} is full: its reserve is let go, so that files can be deleted`, describe(watch));
+  }
+
   // Changing the membership
 
   async #change(next: Membership, fence: Fence): Promise<Membership> {
@@ -273,7 +279,10 @@ export class WatchedDiskSet implements DiskSet, WatchHost {
     this.#tick = this.clock.after(DISK_PROBE_INTERVAL_MS, () => {
       if (this.#closed) return;
       this.#arm();
-      for (const watch of this.#watches.values()) void watch.check();
+      for (const watch of this.#watches.values()) {
+        void watch.check();
+        void watch.checkReserve();
+      }
       const due = this.clock.monotonicMs() - this.#searchedAtMs >= DISK_SEARCH_INTERVAL_MS;
       if (due && [...this.#watches.values()].some((watch) => watch.absent)) void this.#search();
     });

@@ -7,6 +7,7 @@
  *   note:   the mark's slot is written; the next append, `syncMark` or `close` makes it durable
  */
 import { must } from '../base/assert.js';
+import { asOperatingError } from '../base/errors.js';
 import { LOG_FILE_BYTES_MAX, LOG_PREALLOCATE_BYTES, LOG_WRITE_BYTES_MAX } from '../base/limits.js';
 import type { Disk, DiskFile } from '../disk/disk.js';
 import type { EntryTable } from './entry-table.js';
@@ -184,11 +185,18 @@ export class VoterWriter {
     await file.write(0, [encodeLogHeader(identity, this.#header)]);
   }
 
-  /** A full disk says so here, before anything is written. */
+  /** A full disk says so here, before anything is written; then it lets go of its reserve, and is asked once more. */
   async #allocate(file: DiskFile, end: number): Promise<void> {
     if (end <= this.#allocated) return;
     const bytes = Math.ceil((end - this.#allocated) / LOG_PREALLOCATE_BYTES) * LOG_PREALLOCATE_BYTES;
-    await file.preallocate(this.#allocated, bytes);
+    try {
+      await file.preallocate(this.#allocated, bytes);
+    } catch (thrown) {
+      const { onFull } = this.#options.disk;
+      if (asOperatingError(thrown).code !== 'ENOSPC' || onFull === undefined) throw thrown;
+      await onFull();
+      await file.preallocate(this.#allocated, bytes);
+    }
     this.#allocated += bytes;
   }
 

@@ -63,25 +63,27 @@ export class Space {
 
   async #askAll(): Promise<void> {
     this.#askedMs = this.#clock.monotonicMs();
-    const answers: { number: DiskNumber; disk: Disk; capacity: Capacity }[] = [];
+    const answers: { number: DiskNumber; disk: Disk; capacity: Capacity; reservedBytes: number }[] = [];
     await Promise.all(
-      this.dataMembers().map(async ({ member, disk }) => {
+      this.dataMembers().map(async (each) => {
+        const { member, disk } = each;
         if (!disk) return;
         try {
-          answers.push({ number: member.number, disk, capacity: await disk.capacity() });
+          const capacity = await disk.capacity();
+          answers.push({ number: member.number, disk, capacity, reservedBytes: each.reservedBytes });
         } catch (error) {
           // Without figures it would look full, and refuse all blobs instead of being left out.
           if (this.#diskSet.disk(member.number) === disk) this.#diskSet.reportFailure(member.number, asOperatingError(error));
         }
       }),
     );
-    for (const { number, disk, capacity } of answers) {
+    for (const { number, disk, capacity, reservedBytes } of answers) {
       const { fileSystem } = capacity;
       const sharers = fileSystem === undefined ? 1 : answers.filter((other) => other.capacity.fileSystem === fileSystem).length;
       this.#known.set(number, {
         disk,
         totalBytes: Math.floor(capacity.totalBytes / sharers),
-        freeBytes: Math.floor(capacity.freeBytes / sharers) + this.#unfilledBytes(number),
+        freeBytes: Math.floor(capacity.freeBytes / sharers) + this.#unfilledBytes(number) + reservedBytes,
       });
     }
   }

@@ -63,7 +63,15 @@ export class FakeDisks implements Disks {
         zone: undefined,
         directory: `/disk${number}`,
       };
-      return { member, state: disk === undefined ? 'offline' : 'online', disk, reason: undefined, errors: 0, returned: false };
+      return {
+        member,
+        state: disk === undefined ? 'offline' : 'online',
+        disk,
+        reason: undefined,
+        errors: 0,
+        returned: false,
+        reservedBytes: 0,
+      };
     });
   }
 }

@@ -13,6 +13,7 @@ function unused(): never {
 export class FolderDisk implements Disk {
   readonly id: Uuid = newUuid(systemRandom);
   readonly health: DiskHealth = { readErrors: 0, writeErrors: 0, syncErrors: 0, checksumErrors: 0, stalls: 0 };
+  onFull: (() => Promise<void>) | undefined;
   readonly calls: string[] = [];
   /** Called before each call; what it throws is what the disk answers. */
   before: (call: string) => void = () => undefined;

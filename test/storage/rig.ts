@@ -65,7 +65,15 @@ export class ManualDiskSet implements DiskSet {
     return this.membership.members.map((member) => {
       const disk = this.#disks.get(member.number);
       const errors = this.count(member.number);
-      return { member, state: disk ? 'online' : 'offline', disk, reason: this.#reasons.get(member.number), errors, returned: false };
+      return {
+        member,
+        state: disk ? 'online' : 'offline',
+        disk,
+        reason: this.#reasons.get(member.number),
+        errors,
+        returned: false,
+        reservedBytes: 0,
+      };
     });
   }
 
