@@ -25,6 +25,7 @@ case "${1:-}" in
   test | bench)
     command -v git >/dev/null 2>&1 || need git 'a program that the tests run on a mount'
     command -v rsync >/dev/null 2>&1 || need rsync 'a program that the tests run on a mount'
+    command -v setfacl >/dev/null 2>&1 || need acl 'a program that the tests run on a mount'
     command -v setfattr >/dev/null 2>&1 || need attr 'a program that the tests run on a mount'
     ;;
 esac

@@ -1,6 +1,11 @@
 /** setattr: length to the upload, times to the upload while there is one, everything else to the row. */
 import type { Clock, Time } from '../base/clock.js';
 import { FILE_BYTES_MAX } from '../base/limits.js';
+import { decodeBytes, encodeBytes } from '../index/schema/dirent-row.js';
+import { INODE_HAS_XATTRS, type InodeRow } from '../index/schema/inode-row.js';
+import { xattrKey } from '../index/schema/tables.js';
+import { ACCESS_ACL, aclWithMode, decodeAcl, encodeAcl } from './acl.js';
+import type { Change } from './change.js';
 import { refuse } from './directories.js';
 import type { Files } from './files.js';
 import type { Ledger } from './ledger.js';
@@ -45,10 +50,20 @@ export class AttributeChanges {
         if (row === undefined) refuse('ESTALE', `inode ${ino} is gone`);
         let newMode = mode === undefined ? row.mode : (row.mode & ~PERMISSION_BITS) | (mode & PERMISSION_BITS);
         if (mode === undefined && (uid !== undefined || gid !== undefined)) newMode = withoutPrivileges(newMode);
+        if (mode !== undefined) await this.#changeAcl(change, row, newMode);
         change.putInode({ ...row, ...rowTimes, mode: newMode, uid: uid ?? row.uid, gid: gid ?? row.gid, ctime: ctime ?? now });
       });
     }
     return this.#files.attributes(ino);
+  }
+
+  /** chmod changes the ACL along with the mode. */
+  async #changeAcl(change: Change, row: InodeRow, mode: number): Promise<void> {
+    if ((row.flags & INODE_HAS_XATTRS) === 0) return;
+    const key = xattrKey(row.ino, ACCESS_ACL);
+    const value = await change.tx.get(key);
+    if (value === undefined) return;
+    change.tx.put(key, encodeBytes(encodeAcl(aclWithMode(decodeAcl(decodeBytes(value, 'xattr')), mode))));
   }
 
   /** Lets the upload carry the times, where there is one: the kernel sends them between the last write and the flush. */

@@ -8,9 +8,10 @@ import { LINKS_MAX, NAME_BYTES_MAX, SYMLINK_BYTES_MAX } from '../base/limits.js'
 import type { Committed } from '../index/index-store.js';
 import type { DirentRow } from '../index/schema/dirent-row.js';
 import { decodeBytes, decodeOrder, encodeBytes } from '../index/schema/dirent-row.js';
-import type { InodeRow } from '../index/schema/inode-row.js';
-import { direntRange, orderRange, orphanKey, parseOrderKey, symlinkKey } from '../index/schema/tables.js';
+import { INODE_HAS_XATTRS, type InodeRow } from '../index/schema/inode-row.js';
+import { direntRange, orderRange, orphanKey, parseOrderKey, symlinkKey, xattrKey } from '../index/schema/tables.js';
 import { encodeNumber } from '../index/schema/work-rows.js';
+import { ACCESS_ACL, DEFAULT_ACL, decodeAcl, encodeAcl, inheritedAcl, isPlain } from './acl.js';
 import type { Change } from './change.js';
 import type { Ledger } from './ledger.js';
 import { fileType, isDirectory, S_IFDIR, S_IFLNK, S_ISGID } from './modes.js';
@@ -116,7 +117,7 @@ export class Directories {
       if ((await change.dirent(parent, name)) !== undefined) refuse('EEXIST', 'the name exists');
       const isDir = isDirectory(mode);
       const row = {
-        ...fresh(change, above, mode, caller, now),
+        ...(await fresh(change, above, mode, caller, now)),
         parent: isDir ? parent : 0,
         rdev: options.rdev ?? 0,
         size: options.size ?? 0,
@@ -138,7 +139,7 @@ export class Directories {
   makeUnnamed(parent: Ino, mode: number, caller: Caller, session: number, made: (row: InodeRow) => void): Promise<Committed<InodeRow>> {
     const now = this.#clock.now();
     return this.#ledger.change(async (change) => {
-      const row = { ...fresh(change, await directory(change, parent), mode, caller, now), links: 0 };
+      const row = { ...(await fresh(change, await directory(change, parent), mode, caller, now)), links: 0 };
       change.putInode(row);
       change.count(1, 0);
       change.tx.put(orphanKey(row.ino), encodeNumber(session));
@@ -253,13 +254,15 @@ export function grown(row: InodeRow, entries: number, subdirectories: number, no
   return { ...row, size: row.size + entries, links: row.links + subdirectories, mtime: now, ctime: now };
 }
 
-/** A new inode's row; owner, group and set-gid bit as the directory `above` wants it. */
-function fresh(change: Change, above: InodeRow, mode: number, caller: Caller, now: Time): InodeRow {
+/** A new inode's row; owner, group, mode and ACLs as the caller and the directory `above` want them. */
+async function fresh(change: Change, above: InodeRow, mode: number, caller: Caller, now: Time): Promise<InodeRow> {
   const isDir = isDirectory(mode);
   const inherits = (above.mode & S_ISGID) !== 0;
+  const ino = change.newIno();
+  const made = fileType(mode) === S_IFLNK ? { mode, flags: 0 } : await inherit(change, above, ino, mode, caller);
   return {
-    ino: change.newIno(),
-    mode: isDir && inherits ? mode | S_ISGID : mode,
+    ino,
+    mode: isDir && inherits ? made.mode | S_ISGID : made.mode,
     links: isDir ? 2 : 1,
     uid: caller.uid,
     gid: inherits ? above.gid : caller.gid,
@@ -267,11 +270,31 @@ function fresh(change: Change, above: InodeRow, mode: number, caller: Caller, no
     size: 0,
     allocatedBytes: 0,
     generation: 0,
-    flags: 0,
+    flags: made.flags,
     parent: 0,
     nextCookie: isDir ? FIRST_COOKIE : 0,
     atime: now,
     mtime: now,
     ctime: now,
   };
+}
+
+/** Without a default ACL above, the umask decides. */
+async function inherit(
+  change: Change,
+  above: InodeRow,
+  ino: Ino,
+  mode: number,
+  { umask = 0 }: Caller,
+): Promise<{ mode: number; flags: number }> {
+  const value = (above.flags & INODE_HAS_XATTRS) === 0 ? undefined : await change.tx.get(xattrKey(above.ino, DEFAULT_ACL));
+  if (value === undefined) return { mode: mode & ~(umask & 0o777), flags: 0 };
+  const defaultAcl = decodeAcl(decodeBytes(value, 'xattr'));
+  const inherited = inheritedAcl(defaultAcl, mode);
+  const rows = [
+    ...(isPlain(inherited.acl) ? [] : [[ACCESS_ACL, inherited.acl] as const]),
+    ...(isDirectory(mode) ? [[DEFAULT_ACL, defaultAcl] as const] : []),
+  ];
+  for (const [name, acl] of rows) change.tx.put(xattrKey(ino, name), encodeBytes(encodeAcl(acl)));
+  return { mode: inherited.mode, flags: rows.length > 0 ? INODE_HAS_XATTRS : 0 };
 }

@@ -15,6 +15,8 @@ export interface Caller {
   readonly uid: number;
   readonly gid: number;
   readonly pid: number;
+  /** Of the process, for what it makes; 0 where it was applied already. */
+  readonly umask?: number;
 }
 
 /** As stat(2) has it. */
@@ -98,7 +100,7 @@ export interface Namespace {
   forget(ino: Ino, count: number): void;
   readlink(ino: Ino): Promise<Buffer>;
   symlink(parent: Ino, name: string, target: Uint8Array, caller: Caller): Promise<Attributes>;
-  /** Regular files, fifos, sockets and devices. `mode` has type and permissions, umask already applied. */
+  /** Regular files, fifos, sockets and devices. `mode` has type and permissions; the caller's umask counts unless the directory has a default ACL. */
   mknod(parent: Ino, name: string, mode: number, rdev: number, caller: Caller): Promise<Attributes>;
   mkdir(parent: Ino, name: string, mode: number, caller: Caller): Promise<Attributes>;
   unlink(parent: Ino, name: string, caller: Caller): Promise<void>;

@@ -7,10 +7,11 @@ import { INODE_HAS_XATTRS, type InodeRow } from '../index/schema/inode-row.js';
 import { parseXattrKey, xattrKey, xattrRange } from '../index/schema/tables.js';
 import { keyAfter } from '../index/keys.js';
 import type { Range, Row } from '../index/index-store.js';
+import { ACCESS_ACL, DEFAULT_ACL, decodeAcl, encodeAcl, isAcl, isPlain, modeWithAcl } from './acl.js';
 import type { Change } from './change.js';
 import { refuse } from './directories.js';
 import type { Ledger } from './ledger.js';
-import { XATTR_CREATE, XATTR_REPLACE } from './modes.js';
+import { fileType, isDirectory, S_IFLNK, XATTR_CREATE, XATTR_REPLACE } from './modes.js';
 import type { Ino } from './namespace.js';
 import type { Nodes } from './nodes.js';
 
@@ -20,6 +21,7 @@ const CLASSES = ['user.', 'trusted.', 'security.'];
 const NO_ATTRIBUTE = new OperatingError('ENODATA', 'no such attribute');
 
 function checkXattr(name: string): void {
+  if (isAcl(name)) return;
   if (name.length > NAME_BYTES_MAX) refuse('ERANGE', `attribute name of ${name.length} bytes`);
   if (name.includes('\0') || !CLASSES.some((prefix) => name.startsWith(prefix) && name.length > prefix.length))
     refuse('ENOTSUP', `attributes of this kind are not kept`);
@@ -67,7 +69,11 @@ export class Xattrs {
   async set(ino: Ino, name: string, value: Uint8Array, flags: number): Promise<void> {
     checkXattr(name);
     if (value.length > XATTR_VALUE_BYTES_MAX) refuse('E2BIG', `attribute of ${value.length} bytes`);
-    await this.#change(ino, async (change, row) => {
+    if (isAcl(name)) {
+      await this.#setAcl(ino, name, value);
+      return;
+    }
+    await this.#change(ino, async (change) => {
       const old = await change.tx.get(xattrKey(ino, name));
       if (old !== undefined && (flags & XATTR_CREATE) !== 0) refuse('EEXIST', 'the attribute exists');
       if (old === undefined && (flags & XATTR_REPLACE) !== 0) refuse('ENODATA', 'no such attribute');
@@ -78,27 +84,41 @@ export class Xattrs {
         if (listBytes > XATTR_LIST_BYTES_MAX) refuse('ENOSPC', 'too many attributes');
       }
       change.tx.put(xattrKey(ino, name), encodeBytes(value));
-      return row.flags | INODE_HAS_XATTRS;
+      return {};
+    });
+  }
+
+  /** An access ACL that says what a mode can say becomes the mode alone. @throws OperatingError EINVAL, EACCES, ENOTSUP */
+  async #setAcl(ino: Ino, name: string, value: Uint8Array): Promise<void> {
+    const acl = decodeAcl(value);
+    await this.#change(ino, async (change, row) => {
+      if (fileType(row.mode) === S_IFLNK) refuse('ENOTSUP', 'a symbolic link has no ACL');
+      if (name === DEFAULT_ACL && !isDirectory(row.mode)) refuse('EACCES', 'only a directory has a default ACL');
+      if (name === DEFAULT_ACL || !isPlain(acl)) change.tx.put(xattrKey(ino, name), encodeBytes(encodeAcl(acl)));
+      else change.tx.delete(xattrKey(ino, name));
+      return name === ACCESS_ACL ? { mode: modeWithAcl(row.mode, acl) } : {};
     });
   }
 
   /** @throws OperatingError ENODATA, ENOTSUP */
   async remove(ino: Ino, name: string): Promise<void> {
     checkXattr(name);
-    await this.#change(ino, async (change, row) => {
+    await this.#change(ino, async (change) => {
       if ((await change.tx.get(xattrKey(ino, name))) === undefined) refuse('ENODATA', 'no such attribute');
       change.tx.delete(xattrKey(ino, name));
-      const left = await change.tx.scan(xattrRange(ino, 1));
-      return left.length > 0 ? row.flags : row.flags & ~INODE_HAS_XATTRS;
+      return {};
     });
   }
 
-  /** One change of an inode's attributes; `make` returns its flags afterwards. */
-  async #change(ino: Ino, make: (change: Change, row: InodeRow) => Promise<number>): Promise<void> {
+  /** One change of an inode's attributes; `make` returns what changes in its row besides. */
+  async #change(ino: Ino, make: (change: Change, row: InodeRow) => Promise<Partial<InodeRow>>): Promise<void> {
     const ctime = this.#clock.now();
     await this.#ledger.change(async (change) => {
       const row = (await change.inode(ino)) ?? refuse('ESTALE', `inode ${ino} is gone`);
-      change.putInode({ ...row, flags: await make(change, row), ctime });
+      const changed = await make(change, row);
+      const left = await change.tx.scan(xattrRange(ino, 1));
+      const flags = left.length > 0 ? row.flags | INODE_HAS_XATTRS : row.flags & ~INODE_HAS_XATTRS;
+      change.putInode({ ...row, ...changed, flags, ctime });
     });
   }
 }

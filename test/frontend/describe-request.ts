@@ -51,6 +51,11 @@ const decoders = new Map<number, Decoder>([
   ],
   [Opcode.READDIRPLUS, decode.decodeRead],
   [Opcode.RENAME2, decode.decodeRename2],
+  [Opcode.FALLOCATE, decode.decodeFallocate],
+  [Opcode.LSEEK, decode.decodeLseek],
+  [Opcode.COPY_FILE_RANGE, decode.decodeCopyRange],
+  [Opcode.COPY_FILE_RANGE_64, decode.decodeCopyRange],
+  [Opcode.TMPFILE, decode.decodeTmpfile],
 ]);
 
 /** Operations that a golden message is wanted of. */

@@ -57,7 +57,11 @@ t.test('the session played again gets the recorded replies, byte by byte', async
 t.test('the session has every operation that can be made to happen', async (t) => {
   const there = new Set(session.map((entry) => entry.operation));
   const missing = describedOpcodes.map(opcodeName).filter((name) => !there.has(name));
-  t.same(missing, ['DESTROY', 'BATCH_FORGET'], 'only block devices get DESTROY, and a server that is quick no BATCH_FORGET');
+  t.same(
+    missing,
+    ['DESTROY', 'BATCH_FORGET', 'COPY_FILE_RANGE'],
+    'only block devices get DESTROY, a server that is quick no BATCH_FORGET, and one that knows the 64-bit copy not the other',
+  );
 });
 
 t.test('times before 1970 and large numbers survive', async (t) => {
@@ -143,7 +147,7 @@ t.test('negotiation', async (t) => {
   const taken = newest.kind === 'agreed' ? newest.negotiated.flags : 0;
   t.equal(taken & (1 << 1), 0, 'POSIX locks stay with the kernel');
   t.equal(taken & (1 << 10), 0, 'BSD locks too');
-  t.equal(taken & (1 << 6), 0, 'the kernel applies the umask');
+  t.not(taken & (1 << 6), 0, 'the umask is ours to apply');
   t.ok((taken & InitFlag.WRITEBACK_CACHE) !== 0);
   const old = negotiate({ ...offer, minor: 31, flags: InitFlag.ASYNC_READ | InitFlag.MAX_PAGES });
   t.match(old, {

@@ -25,6 +25,7 @@ if (user !== undefined) {
 }
 
 const namespace = new MemoryNamespace();
+if (user !== undefined) await namespace.setattr(1, { uid: user, gid: user });
 try {
   const mount = await mountFuse({
     ...options,

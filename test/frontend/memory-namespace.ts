@@ -4,6 +4,7 @@
  */
 import { systemClock, type Clock, type Time } from '../../src/base/clock.js';
 import { OperatingError } from '../../src/base/errors.js';
+import { ACCESS_ACL, decodeAcl, isPlain, modeWithAcl } from '../../src/namespace/acl.js';
 import type {
   AllocateMode,
   AttributeChange,
@@ -144,7 +145,8 @@ export class MemoryNamespace implements Namespace {
     const parent = this.#directory(parentIno);
     if (parent.links === 0) fail('ENOENT');
     if (parent.entries.has(name)) fail('EEXIST');
-    const node = this.#make(this.#nextIno++, mode, caller);
+    const umask = (mode & S_IFMT) === S_IFLNK ? 0 : (caller.umask ?? 0);
+    const node = this.#make(this.#nextIno++, mode & ~umask, caller);
     if ((parent.mode & S_ISGID) !== 0) {
       node.gid = parent.gid;
       if ((mode & S_IFMT) === S_IFDIR) node.mode |= S_ISGID;
@@ -358,7 +360,7 @@ export class MemoryNamespace implements Namespace {
 
   async createUnnamed(parent: Ino, mode: number, _flags: number, caller: Caller): Promise<{ attributes: Attributes; handle: Handle }> {
     this.#directory(parent);
-    const node = this.#make(this.#nextIno++, S_IFREG | (mode & 0o7777), caller);
+    const node = this.#make(this.#nextIno++, S_IFREG | (mode & 0o7777 & ~(caller.umask ?? 0)), caller);
     node.links = 0;
     return { attributes: this.#known(node), handle: this.#handle(node) };
   }
@@ -423,7 +425,9 @@ export class MemoryNamespace implements Namespace {
     const node = this.#node(ino);
     if (flags === 1 && node.xattrs.has(name)) fail('EEXIST');
     if (flags === 2 && !node.xattrs.has(name)) fail('ENODATA');
-    node.xattrs.set(name, Buffer.from(value));
+    if (name === ACCESS_ACL) node.mode = modeWithAcl(node.mode, decodeAcl(value));
+    if (name === ACCESS_ACL && isPlain(decodeAcl(value))) node.xattrs.delete(name);
+    else node.xattrs.set(name, Buffer.from(value));
     this.#touch(node, false);
   }
 

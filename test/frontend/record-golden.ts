@@ -31,6 +31,11 @@ os.rename('x', 'y')
 fd = os.open('y', os.O_RDWR | os.O_TRUNC)
 os.pwrite(fd, b'12345', 7)
 os.fdatasync(fd)
+libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long]
+libc.fallocate(fd, 3, 4096, 4096)
+os.lseek(fd, 3, os.SEEK_DATA)
+os.copy_file_range(fd, os.open('copy', os.O_CREAT | os.O_RDWR), 12, 0, 1)
+os.open('d', os.O_TMPFILE | os.O_RDWR, 0o600)
 os.close(fd)"
 cd /
 echo 3 > /proc/sys/vm/drop_caches

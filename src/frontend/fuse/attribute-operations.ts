@@ -23,15 +23,6 @@ export async function modeWithoutPrivileges(namespace: Namespace, ino: Ino): Pro
   return cleared === mode ? undefined : cleared;
 }
 
-/**
- * POSIX ACLs (the only names below system. that Linux has here) would be stored and not enforced: the kernel checks modes alone. Programs
- * know the answer EOPNOTSUPP and go on without.
- */
-function supported(name: string): string {
-  if (name.startsWith('system.')) throw new OperatingError('EOPNOTSUPP', `no extended attribute ${name} here`);
-  return name;
-}
-
 export function attributeOperations(context: Context): Map<number, Operation> {
   const { namespace, outbox, validity } = context;
 
@@ -58,8 +49,10 @@ export function attributeOperations(context: Context): Map<number, Operation> {
   }
 
   async function setxattr(request: Request): Promise<void> {
-    const { name, value, flags } = decodeSetxattr(request, context.setxattrExtended());
-    await namespace.setxattr(request.ino, supported(name), Buffer.from(value), flags, request);
+    const { name, value, flags, killSetGroup } = decodeSetxattr(request, context.setxattrExtended());
+    const copy = Buffer.from(value);
+    if (killSetGroup) await namespace.setattr(request.ino, { mode: (await namespace.getattr(request.ino)).mode & ~S_ISGID }, request);
+    await namespace.setxattr(request.ino, name, copy, flags, request);
     outbox.done(request);
   }
 
@@ -72,7 +65,7 @@ export function attributeOperations(context: Context): Map<number, Operation> {
 
   async function getxattr(request: Request): Promise<void> {
     const { name, bytes } = decodeGetxattr(request);
-    sized(request, await namespace.getxattr(request.ino, supported(name)), bytes);
+    sized(request, await namespace.getxattr(request.ino, name), bytes);
   }
 
   async function listxattr(request: Request): Promise<void> {
@@ -84,7 +77,7 @@ export function attributeOperations(context: Context): Map<number, Operation> {
   }
 
   async function removexattr(request: Request): Promise<void> {
-    await namespace.removexattr(request.ino, supported(decodeXattrName(request)), request);
+    await namespace.removexattr(request.ino, decodeXattrName(request), request);
     outbox.done(request);
   }
 

@@ -6,7 +6,7 @@
 import { DecodeError } from '../../base/bytes.js';
 import type { Time } from '../../base/clock.js';
 import type { AttributeChange, Caller, Ino } from '../../namespace/namespace.js';
-import { IN_HEADER_BYTES, SetattrBit, WRITE_IN_BYTES } from './protocol.js';
+import { IN_HEADER_BYTES, SETXATTR_ACL_KILL_SGID, SetattrBit, WRITE_IN_BYTES } from './protocol.js';
 
 const TWO_32 = 2 ** 32;
 
@@ -24,6 +24,8 @@ export class Request implements Caller {
   readonly bodyBytes: number;
   /** Interrupted and answered EINTR; whatever still comes of it is dropped. */
   abandoned = false;
+  /** Of the process, where the operation makes something. */
+  umask = 0;
   readonly #memory: Buffer;
   readonly #body: number;
 
@@ -211,24 +213,24 @@ export function decodeSymlink(request: Request): SymlinkIn {
 export interface MknodIn {
   readonly mode: number;
   readonly rdev: number;
-  readonly umask: number;
   readonly name: string;
 }
 
 export function decodeMknod(request: Request): MknodIn {
   request.exactly(request.end(16));
-  return { mode: request.u32(0), rdev: request.u32(4), umask: request.u32(8), name: name(request, 16) };
+  request.umask = request.u32(8);
+  return { mode: request.u32(0), rdev: request.u32(4), name: name(request, 16) };
 }
 
 export interface MkdirIn {
   readonly mode: number;
-  readonly umask: number;
   readonly name: string;
 }
 
 export function decodeMkdir(request: Request): MkdirIn {
   request.exactly(request.end(8));
-  return { mode: request.u32(0), umask: request.u32(4), name: name(request, 8) };
+  request.umask = request.u32(4);
+  return { mode: request.u32(0), name: name(request, 8) };
 }
 
 export interface RenameIn {
@@ -277,17 +279,16 @@ export function decodeOpen(request: Request): OpenIn {
 export interface CreateIn {
   readonly flags: number;
   readonly mode: number;
-  readonly umask: number;
   readonly openFlags: number;
   readonly name: string;
 }
 
 export function decodeCreate(request: Request): CreateIn {
   request.exactly(request.end(16));
+  request.umask = request.u32(8);
   return {
     flags: request.u32(0),
     mode: request.u32(4),
-    umask: request.u32(8),
     openFlags: request.u32(12),
     name: name(request, 16),
   };
@@ -296,6 +297,7 @@ export function decodeCreate(request: Request): CreateIn {
 /** TMPFILE has CREATE's layout; what stands in the place of the name says nothing. */
 export function decodeTmpfile(request: Request): Pick<CreateIn, 'flags' | 'mode'> {
   request.exactly(request.end(16));
+  request.umask = request.u32(8);
   return { flags: request.u32(0), mode: request.u32(4) };
 }
 
@@ -389,6 +391,8 @@ export function decodeCopyRange(request: Request): CopyRangeIn {
 
 export interface SetxattrIn {
   readonly flags: number;
+  /** An ACL that takes the set-group-id bit away. */
+  readonly killSetGroup: boolean;
   readonly name: string;
   /** A view. */
   readonly value: Buffer;
@@ -400,7 +404,8 @@ export function decodeSetxattr(request: Request, extended: boolean): SetxattrIn 
   const bytes = request.u32(0);
   const valueAt = request.end(headBytes);
   request.exactly(valueAt + bytes);
-  return { flags: request.u32(4), name: nonEmpty(request.text(headBytes)), value: request.view(valueAt, bytes) };
+  const killSetGroup = extended && (request.u32(8) & SETXATTR_ACL_KILL_SGID) !== 0;
+  return { flags: request.u32(4), killSetGroup, name: nonEmpty(request.text(headBytes)), value: request.view(valueAt, bytes) };
 }
 
 export interface GetxattrIn {

@@ -22,11 +22,13 @@ const WANTED =
   InitFlag.ASYNC_READ |
   InitFlag.ATOMIC_O_TRUNC |
   InitFlag.BIG_WRITES |
+  InitFlag.DONT_MASK |
   InitFlag.DO_READDIRPLUS |
   InitFlag.READDIRPLUS_AUTO |
   InitFlag.ASYNC_DIO |
   InitFlag.WRITEBACK_CACHE |
   InitFlag.PARALLEL_DIROPS |
+  InitFlag.POSIX_ACL |
   InitFlag.ABORT_ERROR |
   InitFlag.MAX_PAGES |
   InitFlag.CACHE_SYMLINKS |

@@ -58,11 +58,13 @@ export const InitFlag = {
   ASYNC_READ: 1 << 0,
   ATOMIC_O_TRUNC: 1 << 3,
   BIG_WRITES: 1 << 5,
+  DONT_MASK: 1 << 6,
   DO_READDIRPLUS: 1 << 13,
   READDIRPLUS_AUTO: 1 << 14,
   ASYNC_DIO: 1 << 15,
   WRITEBACK_CACHE: 1 << 16,
   PARALLEL_DIROPS: 1 << 18,
+  POSIX_ACL: 1 << 20,
   ABORT_ERROR: 1 << 21,
   MAX_PAGES: 1 << 22,
   CACHE_SYMLINKS: 1 << 23,
@@ -93,6 +95,8 @@ export const OPEN_KILL_SUIDGID = 1 << 0;
 
 /** Flags of a WRITE. CACHE: written back by the kernel; the handle is any open one's. */
 export const WriteFlag = { CACHE: 1 << 0, KILL_SUIDGID: 1 << 2 } as const;
+/** `setxattr_flags`: the ACL takes the set-group-id bit away. */
+export const SETXATTR_ACL_KILL_SGID = 1 << 0;
 export const FSYNC_DATA_ONLY = 1 << 0;
 /** renameat2(2). */
 export const RenameBit = { NOREPLACE: 1 << 0, EXCHANGE: 1 << 1 } as const;
