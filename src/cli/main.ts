@@ -13,13 +13,16 @@ import { exitCodeHelp, exitCodeOf } from './exit-codes.js';
 import { addHeal } from './heal.js';
 import { addImport } from './import.js';
 import { addInit } from './init.js';
+import { addInstallHelper } from './install-helper.js';
 import { addList } from './list.js';
 import { addMount } from './mount.js';
+import { addMountHelpers } from './mount-helper.js';
 import { Output } from './output.js';
 import { addScrub } from './scrub.js';
 import { addSettings } from './settings.js';
 import { addStatus } from './status.js';
 import { addSync } from './sync.js';
+import { addSystemd } from './systemd.js';
 import { addUnmount } from './unmount.js';
 
 function version(): string {
@@ -46,6 +49,9 @@ function program(context: Context): Command {
     addScrub,
     addSettings,
     addCheck,
+    addSystemd,
+    addInstallHelper,
+    addMountHelpers,
     addDemo,
   ])
     add(command, context);

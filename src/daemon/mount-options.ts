@@ -13,16 +13,22 @@ export interface MountOptions {
 
 const KNOWN: ReadonlySet<string> = new Set(['ro', 'rw', 'allow_other', 'noallow_other', 'nonempty', 'noexec', 'exec', 'noatime', 'atime']);
 
-/** What fstab(5) lines carry for others, or what is always so. */
-const WITHOUT_EFFECT = /^(defaults|default_permissions|nosuid|nodev|auto|noauto|nofail|_netdev|x-[\w.-]+(=.*)?)$/;
+/** What fstab(5) lines carry for others, or what is always so: no device files, no set-user-id programs, times of access as the pool keeps them. */
+const WITHOUT_EFFECT =
+  /^(defaults|default_permissions|(no)?suid|(no)?dev|async|(no)?relatime|strictatime|(no)?diratime|(no)?lazytime|(no)?auto|nofail|_netdev|x-[\w.-]+(=.*)?)$/;
 
 export const mountOptionNames = 'ro, rw, allow_other, noallow_other, nonempty, noexec, noatime';
+
+/** Whether this is one of the options, or one without effect here. */
+export function isKnownMountOption(name: string): boolean {
+  return KNOWN.has(name) || WITHOUT_EFFECT.test(name);
+}
 
 /** @throws OperatingError EINVAL on an option that is not known. */
 export function parseMountOptions(lists: readonly string[]): MountOptions {
   const names = lists.flatMap((list) => list.split(',')).filter((name) => name !== '');
   for (const name of names)
-    if (!KNOWN.has(name) && !WITHOUT_EFFECT.test(name))
+    if (!isKnownMountOption(name))
       throw new OperatingError('EINVAL', `"${name}" is not a mount option of Ostraka`, { hint: `Options are ${mountOptionNames}.` });
   /** The later one of the two counts. */
   const either = (yes: string, no: string): boolean | undefined =>

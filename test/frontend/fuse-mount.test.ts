@@ -22,9 +22,9 @@ t.test('the mount table: escapes, optional fields, what covers what', async (t) 
     'nonsense',
   ].join('\n');
   t.same(parseMountTable(text), [
-    { mountpoint: '/mnt1', device: '98:0', type: 'ext3' },
-    { mountpoint: '/mnt 1\\', device: '0:45', type: 'fuse.ostraka' },
-    { mountpoint: '/mnt/ä', device: '0:46', type: 'fuse.ostraka' },
+    { mountpoint: '/mnt1', device: '98:0', type: 'ext3', source: '/dev/root' },
+    { mountpoint: '/mnt 1\\', device: '0:45', type: 'fuse.ostraka', source: 'a' },
+    { mountpoint: '/mnt/ä', device: '0:46', type: 'fuse.ostraka', source: 'a' },
   ]);
 });
 

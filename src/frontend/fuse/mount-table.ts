@@ -8,6 +8,8 @@ export interface MountEntry {
   /** major:minor of the file system, its name below /sys/class/bdi. */
   readonly device: string;
   readonly type: string;
+  /** What was mounted: a device, or the name of a pool. */
+  readonly source: string;
 }
 
 /** Blanks and backslashes stand as three octal digits. */
@@ -15,15 +17,17 @@ function unescaped(text: string): string {
   return text.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(parseInt(digits, 8)));
 }
 
-/** Mounts in the order in which they were made: the last one at a path is the visible one. `text` is latin1. */
-export function parseMountTable(text: string): MountEntry[] {
+/** Mounts in the order in which they were made: the last one at a path is the visible one. `table` is latin1. */
+export function parseMountTable(table: string): MountEntry[] {
   const entries: MountEntry[] = [];
-  for (const line of text.split('\n')) {
+  for (const line of table.split('\n')) {
     const fields = line.split(' ');
-    const type = fields[fields.indexOf('-', 6) + 1];
+    const dash = fields.indexOf('-', 6);
+    const [type, source = ''] = [fields[dash + 1], fields[dash + 2]];
     const [, , device, , path] = fields;
     if (device === undefined || path === undefined || type === undefined) continue;
-    entries.push({ mountpoint: Buffer.from(unescaped(path), 'latin1').toString('utf8'), device, type });
+    const text = (field: string): string => Buffer.from(unescaped(field), 'latin1').toString('utf8');
+    entries.push({ mountpoint: text(path), device, type, source: text(source) });
   }
   return entries;
 }
