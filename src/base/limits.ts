@@ -184,6 +184,14 @@ export const HEAL_SHARE = 0.2;
 export const REBUILDS_IN_FLIGHT_MAX = 2;
 /** Heal and the movers wait for a flush past this, so that a crash costs them little and writers find room. */
 export const REBUILT_UNSYNCED_BYTES_MAX = 64 * MiB;
+/** Walks of one drain over all blobs: the second finds what was on its way to the index in the first; more only where moves failed. */
+export const DRAIN_PASSES_MAX = 8;
+/** A drain that has moved everything waits so long for the collector: readers may hold on to old places. */
+export const DRAIN_SETTLE_MS = 60_000;
+/** Levels of disks that differ by no more are even: less is not worth moving data for. */
+export const REBALANCE_TOLERANCE = 0.05;
+/** Walks of one rebalance over all blobs. The first does nearly all of it. */
+export const REBALANCE_PASSES_MAX = 4;
 /** Disks that scrub reads at one time: disks are independent, and verification keeps up with about so many. */
 export const SCRUB_DISKS_IN_FLIGHT_MAX = 4;
 /** Scrub remembers which blobs it saw on a disk in bitmaps of so many bytes (2,048 blobs made one after the other) … */

@@ -18,6 +18,7 @@ import { addList } from './list.js';
 import { addMount } from './mount.js';
 import { addMountHelpers } from './mount-helper.js';
 import { Output } from './output.js';
+import { addRebalance } from './rebalance.js';
 import { addScrub } from './scrub.js';
 import { addSettings } from './settings.js';
 import { addStatus } from './status.js';
@@ -47,6 +48,7 @@ function program(context: Context): Command {
     addDisk,
     addHeal,
     addScrub,
+    addRebalance,
     addSettings,
     addCheck,
     addSystemd,

@@ -1,4 +1,5 @@
 /** Fills in the status of an open pool. */
+import type { DrainResult } from '../durability/drain.js';
 import type { HealResult } from '../durability/heal.js';
 import { countEndangered } from '../durability/survey.js';
 import { formatCode } from './code.js';
@@ -107,6 +108,16 @@ function health(m: number, disks: readonly DiskReport[], endangered: number): Po
   return disks.some(({ state }) => state === 'offline') ? 'degraded' : 'good';
 }
 
+function drainMessages(pool: Pool): string[] {
+  const draining = pool.diskSet.membership.members.filter(({ role, state }) => role === 'data' && state === 'draining');
+  const drained = new Set((pool.jobs.lastResult('drain')?.result as DrainResult | undefined)?.emptyDisks);
+  return draining.map(({ number }) =>
+    drained.has(number)
+      ? `Disk ${number} is empty: remove it with "ostraka disk remove".`
+      : `Disk ${number} is being drained${pool.jobs.isActive('drain') ? '' : ', which is not under way now: "ostraka disk drain" goes on with it'}.`,
+  );
+}
+
 function messages({ pool, readOnly }: ReportOptions, disks: readonly DiskReport[], endangered: number): string[] {
   const { m } = pool.diskSet.membership;
   const out = disks.filter(({ role, state }) => role === 'data' && state === 'offline').length;
@@ -115,7 +126,8 @@ function messages({ pool, readOnly }: ReportOptions, disks: readonly DiskReport[
   else if (readOnly) found.push('The pool was mounted read-only.');
   if (out > m) found.push(`${out} disks are out and the code makes up for ${m}: some files give EIO until disks return.`);
   else if (out > 0) found.push(`${out} of ${m} tolerable disks are out: bring them back or replace them.`);
-  if (endangered > 0) found.push(`${endangered} blobs lack shards, since disks were out when they were written.`);
+  if (endangered > 0) found.push(`${endangered} blobs lack shards, or have damaged ones: heal rebuilds them as soon as disks allow.`);
+  found.push(...drainMessages(pool));
   const broken = pool.log.voters().filter(({ state }) => state === 'broken').length;
   if (broken > 0) found.push(`${broken} voters are broken; they are rebuilt from the others while a majority is there.`);
   return found;

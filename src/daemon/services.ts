@@ -9,8 +9,10 @@ import type { BlobId } from '../base/ids.js';
 import type { DiskSet } from '../disk/disk-set.js';
 import type { Membership } from '../disk/membership.js';
 import { Collector } from '../durability/collector.js';
+import { Drain, type DrainResult } from '../durability/drain.js';
 import { Heal } from '../durability/heal.js';
 import { freeStranded } from '../durability/orphans.js';
+import { Rebalance } from '../durability/rebalance.js';
 import { Scrub } from '../durability/scrub.js';
 import { recordEndangered } from '../durability/survey.js';
 import type { IndexStore } from '../index/index-store.js';
@@ -51,6 +53,7 @@ export class Services {
   readonly #options: ServicesOptions;
   readonly #collector: Collector;
   readonly #heal: Heal;
+  readonly #drain: Drain;
   readonly #damaged = new Map<BlobId, Set<number>>();
   #membership: Membership;
   #strandedPossible: boolean;
@@ -60,6 +63,7 @@ export class Services {
   /** Also where the table of endangered blobs does not ask for it: all blobs have to be looked at. */
   #countWanted: boolean;
   #healTriedMs = -Infinity;
+  #drainWanted = true;
   /** Scrub has come to its end and waits for the repair of what it found. */
   #scrubWaits = false;
   #stopped = false;
@@ -76,6 +80,10 @@ export class Services {
     this.#collector = new Collector(options);
     this.#heal = new Heal({ ...options, disks: diskSet, usage: namespace.activity });
     jobs.register(this.#heal);
+    const movers = { ...options, disks: diskSet, usage: namespace.activity };
+    this.#drain = new Drain(movers);
+    jobs.register(this.#drain);
+    jobs.register(new Rebalance(movers));
     jobs.register(this.#newScrub());
     diskSet.onChange((_, disk) => {
       // What was freed while a disk was out still lies on it.
@@ -83,6 +91,7 @@ export class Services {
       if (disk === undefined) return;
       this.#sweepWanted = true;
       this.#healWanted = true;
+      this.#drainWanted = true;
       this.#wake();
     });
   }
@@ -149,6 +158,7 @@ export class Services {
       await this.#attempt('recording damage', () => this.#recordDamage());
       this.#lookAtMembership();
       await this.#attempt('starting heal', () => this.#startHeal());
+      await this.#attempt('starting drain', () => this.#startDrain());
       if (this.#damaged.size === 0) await this.#pause(LOOK_MS);
       // Reports and disks come in bursts.
       await this.#pause(GATHER_MS);
@@ -206,6 +216,7 @@ export class Services {
       ({ number, role, state }) => role === 'data' && state !== 'failed' && !staying(number),
     );
     this.#healWanted = true;
+    this.#drainWanted = true;
     this.#membership = membership;
   }
 
@@ -220,5 +231,14 @@ export class Services {
     this.#healWanted = false;
     this.#countWanted = false;
     if (wanted && !this.#stopped) await jobs.start('heal');
+  }
+
+  /** Where disks shall be emptied that are not said to be empty. */
+  async #startDrain(): Promise<void> {
+    const { jobs } = this.#options;
+    if (!this.#drainWanted || jobs.isActive('drain')) return;
+    this.#drainWanted = false;
+    const empty = new Set((jobs.lastResult('drain')?.result as DrainResult | undefined)?.emptyDisks);
+    if ([...this.#drain.draining()].some((disk) => !empty.has(disk))) await jobs.start('drain');
   }
 }

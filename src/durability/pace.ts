@@ -6,12 +6,25 @@
  * a hundred or less, the 99th percentile of reads and writes is what it is without the job.
  */
 import type { Clock } from '../base/clock.js';
+import { OperatingError } from '../base/errors.js';
 import { PACE_IDLE_MS, PACE_SLEEP_MS } from '../base/limits.js';
+import type { JobOptions } from './job.js';
 
 /** Who uses the pool; see namespace/activity.ts. */
 export interface Usage {
   readonly inFlight: number;
   readonly lastMs: number;
+}
+
+/** The operator's bound among a job's options: `rate`, bytes a second; null or nothing for none. */
+export function rateOf({ rate }: JobOptions): number | undefined {
+  return typeof rate === 'number' ? rate : undefined;
+}
+
+/** @throws OperatingError EINVAL */
+export function checkRate({ rate }: JobOptions): void {
+  if (rate !== undefined && rate !== null && !(typeof rate === 'number' && Number.isFinite(rate) && rate >= 1))
+    throw new OperatingError('EINVAL', 'a rate is a number of bytes a second');
 }
 
 export interface PaceOptions {

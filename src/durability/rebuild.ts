@@ -21,6 +21,8 @@ export interface RebuilderOptions {
 export interface Rebuilt {
   /** Shards that are still where they were, or nowhere. */
   readonly missing: readonly number[];
+  /** Shards that have another place now. */
+  readonly moved: readonly number[];
   readonly location: Location;
   /** Bytes of records written. */
   readonly bytes: number;
@@ -46,9 +48,9 @@ export class Rebuilder {
       await storage.free(fresh);
       return undefined;
     }
-    const written = fresh.shards.filter(({ disk }) => disk !== 0).length;
+    const moved = fresh.shards.flatMap(({ disk }, shard) => (disk === 0 ? [] : [shard]));
     if (storage.unsyncedBytes > REBUILT_UNSYNCED_BYTES_MAX) await namespace.ledger.index.durable();
-    return { missing: now.missing, location: now.location, bytes: written * recordBytesOf(location.bytes, location.k) };
+    return { missing: now.missing, moved, location: now.location, bytes: moved.length * recordBytesOf(location.bytes, location.k) };
   }
 
   /**

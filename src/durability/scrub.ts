@@ -27,7 +27,7 @@ import { decodeLocation } from '../storage/location-codec.js';
 import type { RecordCursor, ScannedRecord, ScannedShard, Storage } from '../storage/storage.js';
 import { JOB_TURNS, JobUnfinished, type JobContext, type JobKind, type JobOptions } from './job.js';
 import { isKnown } from './orphans.js';
-import { Pace, type Usage } from './pace.js';
+import { checkRate, Pace, rateOf, type Usage } from './pace.js';
 import { SeenBlobs } from './seen-blobs.js';
 import { endangeredRows, measureDisks, surveyBlobs } from './survey.js';
 
@@ -108,9 +108,8 @@ export class Scrub implements JobKind {
   }
 
   /** @throws OperatingError EINVAL */
-  check({ rate }: JobOptions): void {
-    if (rate !== undefined && rate !== null && !(typeof rate === 'number' && Number.isFinite(rate) && rate >= 1))
-      throw new OperatingError('EINVAL', 'a rate is a number of bytes a second');
+  check(options: JobOptions): void {
+    checkRate(options);
   }
 
   /** See `JobKind.run`. @throws JobUnfinished with its ScrubResult when something could not be read or repaired */
@@ -205,11 +204,6 @@ class DiskScrub {
     await this.#context.save(this.#cursor);
   }
 
-  get #rate(): number | undefined {
-    const { rate } = this.#context.options;
-    return typeof rate === 'number' ? rate : undefined;
-  }
-
   async #scan(): Promise<void> {
     const { clock, storage, disks } = this.#options;
     const { counts } = this.#cursor;
@@ -229,7 +223,7 @@ class DiskScrub {
         const bytes = await this.#take(value);
         await this.#goTo({ phase: 'scan', after: value.cursor });
         const stepMs = Math.max(clock.monotonicMs() - beginMs, bytes / SCRUB_BYTES_PER_MS);
-        await this.#pace.after(stepMs, bytes, this.#rate, () => this.#context.ending());
+        await this.#pace.after(stepMs, bytes, rateOf(this.#context.options), () => this.#context.ending());
       }
     } finally {
       await items.return?.();
