@@ -4,7 +4,7 @@ import { must } from '../../src/base/assert.js';
 import { systemClock } from '../../src/base/clock.js';
 import { MiB } from '../../src/base/limits.js';
 import { Collector } from '../../src/durability/collector.js';
-import { Drain, type DrainResult } from '../../src/durability/drain.js';
+import { Drain } from '../../src/durability/drain.js';
 import { JobUnfinished } from '../../src/durability/job.js';
 import { Rebalance } from '../../src/durability/rebalance.js';
 import { countEndangered } from '../../src/durability/survey.js';
