@@ -7,7 +7,7 @@
  */
 import { assert, must } from '../../src/base/assert.js';
 import { checksum } from '../../src/base/checksums.js';
-import type { OperationKind } from '../../src/disk/simulated-disk.js';
+import type { OperationKind, SimulatedOperation } from '../../src/disk/simulated-disk.js';
 import type { Survival } from '../../src/disk/simulated-file.js';
 import type { Mutations } from '../../src/quorum/mutations.js';
 import type { QuorumLog } from '../../src/quorum/quorum-log.js';
@@ -89,8 +89,8 @@ export interface Exploration {
   readonly mutations?: Mutations;
   /** all: every order; first: calls complete in the order of their making. */
   readonly orders: 'all' | 'first';
-  /** Calls on paths that contain this complete at once, too. */
-  readonly atOnce?: string;
+  /** Calls on paths that contain this, or that it says so of, complete at once, too. */
+  readonly atOnce?: string | ((operation: SimulatedOperation) => boolean);
   /** Missing voters that differ only in what they hold are one case. */
   readonly forgetMissing?: boolean;
   /** Ways in which one voter's unsynced changes may end; each dirty voter has each. */
@@ -160,7 +160,8 @@ export class Explorer {
       if (failure instanceof Error) throw failure;
       let choice = prefix[path.length];
       if (choice === undefined) {
-        if (run.exploring && !(await this.#visit(exploration, run, pending))) break;
+        // Of several orders another one goes on from a state that was seen.
+        if (run.exploring && !(await this.#visit(exploration, run, pending)) && exploration.orders === 'all') break;
         if (pending.length === 0) break;
         choice = 0;
         if (exploration.orders === 'all' && run.exploring)
@@ -277,9 +278,12 @@ export async function check(
 const brief = (texts: readonly string[]): string => texts.map((text) => text.slice(0, 8)).join(' ');
 
 /** Runs what changes nothing; the calls that do are left. */
-async function quiesce(world: World, atOnce: string | undefined): Promise<Pending[]> {
-  const waits = ({ operation }: Pending): boolean =>
-    changing.has(operation.kind) && (atOnce === undefined || !operation.path.includes(atOnce));
+async function quiesce(world: World, atOnce: Exploration['atOnce']): Promise<Pending[]> {
+  const now = (operation: SimulatedOperation): boolean => {
+    if (typeof atOnce === 'function') return atOnce(operation);
+    return atOnce !== undefined && operation.path.includes(atOnce);
+  };
+  const waits = ({ operation }: Pending): boolean => changing.has(operation.kind) && !now(operation);
   for (;;) {
     await settle();
     const harmless = world.pending.filter((each) => !waits(each));

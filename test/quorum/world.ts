@@ -178,7 +178,10 @@ export class World {
 
   /** The same disks, shared memory and working replica once more, without open handles. */
   copy(): World {
-    const copy = new World(this.voterCount);
+    return this.copyInto(new World(this.voterCount));
+  }
+
+  protected copyInto<W extends World>(copy: W): W {
     for (const voter of this.voters) copy.machine.mount(directory(voter), this.medium(voter).copy());
     copy.replicas = this.replicas.copy();
     copy.boot = this.boot;
@@ -191,7 +194,7 @@ export class World {
   fingerprint(voter: number, durable = false): string {
     const medium = this.medium(voter);
     const parts: Buffer[] = [];
-    for (const path of medium.paths()) {
+    for (const path of medium.paths().filter((each) => each.startsWith('quorum/'))) {
       const file = medium.file(path);
       parts.push(Buffer.from(`${path}\n`), masked(file.read(0, 2 ** 30)));
       if (durable) parts.push(masked(file.readDurable(0, 2 ** 30)), Buffer.from(file.dirty ? 'dirty' : 'clean'));
