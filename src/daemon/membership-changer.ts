@@ -105,14 +105,14 @@ export class MembershipChanger {
   replace(old: DiskNumber, disk: NewDisk, force: boolean): Promise<Member> {
     return this.#inTurn(async () => {
       const { members } = this.membership;
-      const { role, state, zone } = this.member(old);
-      if (role === 'witness') throw new OperatingError('EINVAL', `disk ${old} is a witness: it holds no data that could be replaced`);
-      // Asked again after a crash: the first half is done.
+      // Asked again after a crash: it is done, or the rest happens by itself.
       const done = members.find((member) => member.directory === disk.directory && member.number > old && member.state === 'active');
-      if (done !== undefined && state !== 'active') {
+      if (done !== undefined && members.find((member) => member.number === old)?.state !== 'active') {
         await this.#settle();
         return this.member(done.number);
       }
+      const { role, state, zone } = this.member(old);
+      if (role === 'witness') throw new OperatingError('EINVAL', `disk ${old} is a witness: it holds no data that could be replaced`);
       const next: MemberState = state === 'active' ? (this.#isIn(old) ? 'draining' : 'failed') : state;
       if (next === 'failed' && !force) await this.#refuseLoss(old);
       const member = this.#newMember({ ...disk, zone: disk.zone ?? zone });
