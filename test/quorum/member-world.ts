@@ -3,7 +3,6 @@
  * as the daemon does. Superblocks are the real ones; the watch over disks is left out.
  */
 import { must } from '../../src/base/assert.js';
-import type { Uuid } from '../../src/base/ids.js';
 import type { Disk } from '../../src/disk/disk.js';
 import { isNewer, type Member, type Membership } from '../../src/disk/membership.js';
 import { MembershipWriter, type Fence, type MembershipMutations } from '../../src/disk/membership-writer.js';
@@ -58,7 +57,7 @@ export class MemberWorld extends World {
       zone: undefined,
       directory: directory(number),
     }));
-    const membership: Membership = { epoch: 0, version: 1, poolId: poolId as Uuid, poolName: 'p', k: 2, m: 1, lastNumber: count, members };
+    const membership: Membership = { epoch: 0, version: 1, poolId: poolId, poolName: 'p', k: 2, m: 1, lastNumber: count, members };
     for (const { number, id } of members) {
       const disk = world.openDisk(number);
       await createSuperblock(disk, { diskId: id, diskNumber: number, created: '2026-01-01T00:00:00Z', settings: {}, membership });
