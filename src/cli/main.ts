@@ -6,57 +6,47 @@ import { Command, CommanderError } from 'commander';
 import { packageRoot } from '../base/package-root.js';
 import { ownFolders } from '../daemon/folders.js';
 import type { Context } from './context.js';
-import { addCheck } from './check.js';
-import { addDemo } from './demo.js';
-import { addDisk } from './disk.js';
 import { exitCodeHelp, exitCodeOf } from './exit-codes.js';
-import { addHeal } from './heal.js';
-import { addImport } from './import.js';
-import { addInit } from './init.js';
-import { addInstallHelper } from './install-helper.js';
-import { addList } from './list.js';
-import { addMount } from './mount.js';
-import { addMountHelpers } from './mount-helper.js';
 import { Output } from './output.js';
-import { addRebalance } from './rebalance.js';
-import { addScrub } from './scrub.js';
-import { addSettings } from './settings.js';
-import { addStatus } from './status.js';
-import { addSync } from './sync.js';
-import { addSystemd } from './systemd.js';
-import { addUnmount } from './unmount.js';
+
+type Add = (program: Command, context: Context) => void;
+
+/** In the order in which help shows them. Loaded when asked for: all of them would take longer than most of them run. */
+const verbs = new Map<string, () => Promise<Add>>([
+  ['init', async () => (await import('./init.js')).addInit],
+  ['mount', async () => (await import('./mount.js')).addMount],
+  ['unmount', async () => (await import('./unmount.js')).addUnmount],
+  ['status', async () => (await import('./status.js')).addStatus],
+  ['list', async () => (await import('./list.js')).addList],
+  ['import', async () => (await import('./import.js')).addImport],
+  ['sync', async () => (await import('./sync.js')).addSync],
+  ['disk', async () => (await import('./disk.js')).addDisk],
+  ['heal', async () => (await import('./heal.js')).addHeal],
+  ['scrub', async () => (await import('./scrub.js')).addScrub],
+  ['rebalance', async () => (await import('./rebalance.js')).addRebalance],
+  ['settings', async () => (await import('./settings.js')).addSettings],
+  ['check', async () => (await import('./check.js')).addCheck],
+  ['systemd', async () => (await import('./systemd.js')).addSystemd],
+  ['install-helper', async () => (await import('./install-helper.js')).addInstallHelper],
+  ['mount-helper', async () => (await import('./mount-helper.js')).addMountHelper],
+  ['unmount-helper', async () => (await import('./mount-helper.js')).addUnmountHelper],
+  ['demo', async () => (await import('./demo.js')).addDemo],
+]);
 
 function version(): string {
   return (JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string }).version;
 }
 
-function program(context: Context): Command {
+/** With the verb that is asked for alone, or with all of them, for help and for what is no verb. */
+async function program(context: Context, verb: string | undefined): Promise<Command> {
   const command = new Command('ostraka')
     .description('Turns a handful of ordinary mounted disks into one drive that loses nothing.')
     .version(version())
     .exitOverride()
     .showSuggestionAfterError()
     .addHelpText('after', () => exitCodeHelp());
-  for (const add of [
-    addInit,
-    addMount,
-    addUnmount,
-    addStatus,
-    addList,
-    addImport,
-    addSync,
-    addDisk,
-    addHeal,
-    addScrub,
-    addRebalance,
-    addSettings,
-    addCheck,
-    addSystemd,
-    addInstallHelper,
-    addMountHelpers,
-    addDemo,
-  ])
-    add(command, context);
+  const asked = verbs.get(verb ?? '');
+  for (const load of asked === undefined ? verbs.values() : [asked]) (await load())(command, context);
   return command;
 }
 
@@ -68,7 +58,8 @@ async function main(): Promise<void> {
     });
   const output = new Output();
   try {
-    await program({ folders: ownFolders(), output }).parseAsync();
+    const command = await program({ folders: ownFolders(), output }, process.argv[2]);
+    await command.parseAsync();
   } catch (error) {
     // commander has said what is wrong with the command line itself.
     if (!(error instanceof CommanderError)) output.error(error);

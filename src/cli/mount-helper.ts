@@ -39,7 +39,7 @@ interface UnmountArguments {
   readonly f?: boolean;
 }
 
-export function addMountHelpers(program: Command, context: Context): void {
+export function addMountHelper(program: Command, context: Context): void {
   program
     .command('mount-helper', { hidden: true })
     .description('what mount(8) calls for type ostraka')
@@ -56,6 +56,9 @@ export function addMountHelpers(program: Command, context: Context): void {
     .action((source: string, directory: string, options: MountArguments) =>
       asMountProgram(context, () => helpMount(context, source, directory, options)),
     );
+}
+
+export function addUnmountHelper(program: Command, context: Context): void {
   program
     .command('unmount-helper', { hidden: true })
     .description('what umount(8) calls for type fuse.ostraka')

@@ -7,7 +7,7 @@ import { OperatingError } from '../base/errors.js';
 import { cleanStaleMount, isStaleMount } from '../frontend/fuse/stale-mount.js';
 import { ControlClient } from './control-client.js';
 import { poolPaths, type Folders } from './folders.js';
-import { inspectDisks, newestMembership, type Inspected } from './inspect.js';
+import type { Inspected } from './inspect.js';
 import type { PoolDefinition } from './pool-definition.js';
 import { shownState, type DiskReport, type StatusReport, type VoterReport } from './status-report.js';
 
@@ -15,22 +15,29 @@ const EXIT_POLL_MS = 20;
 
 /** Asks the daemon, or looks at the disks. */
 export async function poolStatus(folders: Folders, definition: PoolDefinition): Promise<StatusReport> {
+  return (await daemonStatus(folders, definition)) ?? offlineStatus(definition);
+}
+
+/** What the daemon says; undefined when none runs. */
+async function daemonStatus(folders: Folders, definition: PoolDefinition): Promise<StatusReport | undefined> {
   const client = await ControlClient.connect(poolPaths(folders, definition.name).socket);
-  if (client !== undefined)
-    try {
-      return (await client.request({ verb: 'status' })) as StatusReport;
-    } catch (error) {
-      // It may have ended between our connecting and asking.
-      if (!(error instanceof OperatingError) || error.code !== 'ECONNRESET') throw error;
-    } finally {
-      client.close();
-    }
-  return offlineStatus(definition);
+  if (client === undefined) return undefined;
+  try {
+    return (await client.request({ verb: 'status' })) as StatusReport;
+  } catch (error) {
+    // It may have ended between our connecting and asking.
+    if (!(error instanceof OperatingError) || error.code !== 'ECONNRESET') throw error;
+    return undefined;
+  } finally {
+    client.close();
+  }
 }
 
 /** @throws OperatingError EBUSY with the daemon's pid when the pool is mounted, or open for another command. */
 export async function refuseMountedPool(folders: Folders, definition: PoolDefinition): Promise<void> {
-  const { daemon_pid: pid, mountpoint, work } = await poolStatus(folders, definition);
+  const status = await daemonStatus(folders, definition);
+  if (status === undefined) return;
+  const { daemon_pid: pid, mountpoint, work } = status;
   if (pid !== null && work !== null)
     throw new OperatingError('EBUSY', `pool "${definition.name}" is being worked on by "ostraka ${work}", process ${pid}`, {
       hint: 'Wait until it is done, or end it with Ctrl-C; nothing is lost by that.',
@@ -44,6 +51,8 @@ export async function refuseMountedPool(folders: Folders, definition: PoolDefini
 async function offlineStatus(definition: PoolDefinition): Promise<StatusReport> {
   const { lastMountpoint } = definition;
   const dead = lastMountpoint !== null && (await isStale(lastMountpoint));
+  // Loaded here: what looks at disks is not needed to ask a daemon.
+  const { inspectDisks, newestMembership } = await import('./inspect.js');
   const results = await inspectDisks(definition.members.map(({ directory }) => directory));
   const ours = results.filter(
     (result): result is Inspected => !(result instanceof OperatingError) && result.superblock.membership.poolId === definition.poolId,
