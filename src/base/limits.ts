@@ -93,6 +93,17 @@ export const SLOW_PROBE_INTERVAL_MS = 2_000;
 /** So many reads that fail with EIO within this time take a disk out; fewer are bad sectors, of which healthy disks have some. */
 export const BAD_SECTORS_MAX = 8;
 export const BAD_SECTORS_MS = 10_000;
+/** A segment with less in it is small: each life of the daemon leaves one on each disk. */
+export const SMALL_SEGMENT_BYTES = 16 * MiB;
+/** Small segments on a disk beyond which some are made one; half of them stay. Bounds what a start has to open. */
+export const SMALL_SEGMENTS_MAX = 64;
+/** How often a look is taken for segments that are nearly empty, how many of them are looked into on each disk, and what is moved then at most. */
+export const COMPACT_INTERVAL_MS = 10_000;
+export const COMPACT_SURVEYS_MAX = 16;
+export const COMPACT_BYTES_MAX = 64 * MiB;
+/** A segment of which less than this part is live, and that is not shorter than so much, is nearly empty: moving costs a third of what it frees. */
+export const COMPACT_LIVE_SHARE = 0.25;
+export const COMPACT_SEGMENT_BYTES_MIN = 1 * MiB;
 /** Corrupt records kept for inspection on each disk; beyond either the oldest go. Some hundred frames are more than anybody looks at. */
 export const DAMAGED_RECORDS_MAX = 256;
 export const DAMAGED_BYTES_MAX = 64 * MiB;

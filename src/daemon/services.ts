@@ -1,6 +1,6 @@
 /**
  * What goes on in the background of a writable pool: once after an unclean stop the search for stranded records (I10); recording the damage that readers
- * find; starting heal, drain and the like when there is something for them to do (they run as jobs, see jobs.ts); and always the collector. A disk that
+ * find; starting heal, drain and the like when there is something for them to do (they run as jobs, see jobs.ts); and always collector and compactor. A disk that
  * comes or goes, a change of the membership and found damage wake it. Started when the pool is open, stopped before it closes.
  */
 import type { Cancel, Clock } from '../base/clock.js';
@@ -10,6 +10,7 @@ import type { DiskSet } from '../disk/disk-set.js';
 import type { Membership } from '../disk/membership.js';
 import { Collector } from '../durability/collector.js';
 import { Drain, type DrainResult } from '../durability/drain.js';
+import { Compactor } from '../durability/compaction.js';
 import { Heal } from '../durability/heal.js';
 import { freeStranded } from '../durability/orphans.js';
 import { Rebalance } from '../durability/rebalance.js';
@@ -34,8 +35,8 @@ const HEAL_IN_SCRUB_MS = 60_000;
 /** Damaged blobs that wait for being recorded. What does not fit is found by the next reader. */
 const DAMAGED_BLOBS_MAX = 4096;
 
-/** The record itself is bad. Other codes say that the disk is, which takes it out as a whole. */
-const BAD_RECORD: ReadonlySet<string> = new Set(['EBADMSG', 'ENODATA']);
+/** The record itself is bad, or cannot be read (a bad sector). Other codes say that the disk is, which takes it out as a whole. */
+const BAD_RECORD: ReadonlySet<string> = new Set(['EBADMSG', 'ENODATA', 'EIO']);
 
 export interface ServicesOptions {
   readonly index: IndexStore;
@@ -52,6 +53,7 @@ export interface ServicesOptions {
 export class Services {
   readonly #options: ServicesOptions;
   readonly #collector: Collector;
+  readonly #compactor: Compactor;
   readonly #heal: Heal;
   readonly #drain: Drain;
   readonly #damaged = new Map<BlobId, Set<number>>();
@@ -78,6 +80,7 @@ export class Services {
     this.#membership = diskSet.membership;
     this.#countWanted = this.#membership.members.some(({ state }) => state === 'failed');
     this.#collector = new Collector(options);
+    this.#compactor = new Compactor({ ...options, disks: diskSet, usage: namespace.activity });
     this.#heal = new Heal({ ...options, disks: diskSet, usage: namespace.activity });
     jobs.register(this.#heal);
     const movers = { ...options, disks: diskSet, usage: namespace.activity };
@@ -121,6 +124,7 @@ export class Services {
 
   start(): void {
     this.#collector.start();
+    this.#compactor.start();
     this.#loop = this.#run();
   }
 
@@ -138,6 +142,7 @@ export class Services {
     this.#stopped = true;
     this.#wake();
     await this.#options.jobs.stop();
+    await this.#compactor.stop();
     await this.#collector.stop();
     await this.#loop;
   }

@@ -160,6 +160,10 @@ class BlobStorage implements Storage {
     return this.#run(() => this.#damaged.setAside(record));
   }
 
+  survey(disk: DiskNumber, count: number): Promise<void> {
+    return this.#run(() => this.#freeing.survey(disk, count));
+  }
+
   segments(disk: DiskNumber): SegmentUse[] {
     return this.#freeing.segments(disk);
   }

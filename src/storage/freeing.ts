@@ -7,7 +7,7 @@
 import { assert } from '../base/assert.js';
 import { asOperatingError } from '../base/errors.js';
 import { segmentEpoch, type DiskNumber, type SegmentId } from '../base/ids.js';
-import { RECORD_HEADER_BYTES } from '../base/limits.js';
+import { RECORD_HEADER_BYTES, SMALL_SEGMENT_BYTES } from '../base/limits.js';
 import type { Location } from '../base/location.js';
 import type { DiskFile } from '../disk/disk.js';
 import { type Pool } from './pool.js';
@@ -33,6 +33,9 @@ export class Freeing {
   readonly #pool: Pool;
   readonly #sealed = new Map<string, Sealed>();
   readonly #checking = new Set<string>();
+  /** Segments that no scan has seen and in which something was freed, and such that are known to be large. Bounded by the number of files. */
+  readonly #touched = new Set<string>();
+  readonly #large = new Set<string>();
 
   constructor(pool: Pool) {
     this.#pool = pool;
@@ -59,7 +62,7 @@ export class Freeing {
     else if (sealed) {
       sealed.records--;
       sealed.bytes -= bytes;
-    }
+    } else this.#touched.add(`${disk}/${segment}`);
     if (own ? this.#looksEmpty(own) : sealed?.scanned === true && sealed.records <= 0) await this.#unlinkIfEmpty(shelf, segment);
   }
 
@@ -118,6 +121,7 @@ export class Freeing {
       shelf.forget(segment);
       await disk.unlink(segmentPath(segment));
       this.#sealed.delete(key);
+      this.#large.delete(key);
     } catch (thrown) {
       this.#pool.ioFailed(shelf.number, disk, 'write', thrown);
     } finally {
@@ -184,6 +188,32 @@ export class Freeing {
       this.#pool.ioFailed(shelf.number, disk, 'read', thrown);
     }
     if (sealed.scanned && sealed.records <= 0) await this.#unlinkIfEmpty(shelf, segment);
+  }
+
+  /** See `Storage.survey`. */
+  async survey(disk: DiskNumber, count: number): Promise<void> {
+    const shelf = this.#pool.shelf(disk);
+    let looks = 0;
+    for (const segment of await this.#olderSegments(shelf)) {
+      const key = `${disk}/${segment}`;
+      const touched = this.#touched.has(key);
+      if (this.#sealed.has(key) || (this.#large.has(key) && !touched)) continue;
+      if (looks++ === count) return;
+      if (!touched && (await this.#sizeOf(shelf, segment)) >= SMALL_SEGMENT_BYTES) {
+        this.#large.add(key);
+        continue;
+      }
+      this.#touched.delete(key);
+      for await (const record of this.#scanSegment(shelf, segment)) assert(record.segment === segment, 'of this segment');
+    }
+  }
+
+  async #sizeOf(shelf: Shelf, segment: SegmentId): Promise<number> {
+    let bytes = Number.POSITIVE_INFINITY;
+    await this.#withFile(shelf, segment, 'read', async (file) => {
+      bytes = await file.size();
+    });
+    return bytes;
   }
 
   /** See `Storage.segments`. */

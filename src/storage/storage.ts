@@ -173,7 +173,12 @@ export interface Storage {
    * false when it could not be: the disk has no room, or is out.
    */
   setAside(record: Pick<FoundRecord, 'disk' | 'segment' | 'offset' | 'bytes'>): Promise<boolean>;
-  /** Segments of earlier epochs on a disk that were scanned since the start (see `scan`), and those of this epoch that take no more records. */
+  /**
+   * Looks into segments of earlier epochs on a disk that no scan has seen since the start: small ones, and those in which something was freed. Those
+   * in which nothing is left go. At most `count` of them; the next call goes on.
+   */
+  survey(disk: DiskNumber, count: number): Promise<void>;
+  /** Segments of earlier epochs on a disk that were scanned since the start (see `scan` and `survey`), and those of this epoch that take no more records. */
   segments(disk: DiskNumber): SegmentUse[];
   /** All records of segments made before this leadership, disk by disk; for finding what nothing references. */
   scan(): AsyncIterable<FoundRecord>;

@@ -203,6 +203,10 @@ export class MemoryStorage implements Storage {
     return true;
   }
 
+  async survey(): Promise<void> {
+    // There are no segments.
+  }
+
   segments(): SegmentUse[] {
     return [];
   }

@@ -208,3 +208,28 @@ void t.test('damaged records are set aside, and the oldest go', async (t) => {
     await rig.stop();
   }
 });
+
+void t.test('segments of earlier lives that are emptied later go, also where no search for stranded records ran', async (t) => {
+  for (const make of [simulatedRig, nativeRig]) {
+    const rig = await filled(make, t);
+    await rig.syncAll();
+    await rig.stop();
+    await rig.start();
+    const disk = must(rig.diskSet.disk(1), 'in');
+    const before = (await disk.list('segments')).length;
+    t.ok(before >= 4);
+    t.same(rig.storage.segments(1), [], 'nothing is known of them yet');
+    const locations = [...rig.locations.values()];
+    const kept = must(locations.pop(), 'a blob');
+    for (const location of locations) await rig.storage.free(location);
+    for (let round = 0; round < 20; round++) await rig.storage.survey(1, 2);
+    const left = (await disk.list('segments')).length;
+    t.ok(left <= 1, `${left} of ${before} are left`);
+    const [segment] = rig.storage.segments(1);
+    if (kept.shards.some((place) => place.disk === 1))
+      t.match(segment, { liveRecords: 1, segment: kept.shards.find((place) => place.disk === 1)?.segment });
+    const all = await rig.get(kept);
+    t.equal(all.length, kept.bytes);
+    await rig.stop();
+  }
+});
