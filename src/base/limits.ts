@@ -181,6 +181,17 @@ export const PACK_FILE_EXTENTS_MAX = 256;
 /** The packer begins when so much waits, or when nothing was written for PACK_IDLE_MS. */
 export const PACK_WAITING_BYTES_MIN = 2 * MiB;
 export const PACK_IDLE_MS = 2000;
+/** Packs of which less than this is referred to are packed anew. */
+export const REPACK_LIVE_SHARE = 0.5;
+/** Packs that are counted at one time, about 200 bytes each; more than lie between two neighbours of one pack. */
+export const REPACK_BLOBS_MAX = 4096;
+/** A look over all extents for such packs is worth it when so many extents, or one in a hundred files, went from blobs that others still refer to. */
+export const REPACK_DROPS_MIN = 256;
+export const REPACK_DROPS_SHARE = 0.01;
+/** … and not more often than this; nor sooner after a start, where nobody knows what went before. */
+export const REPACK_INTERVAL_MS = 300_000;
+/** Pause between two steps of that look: a few milliseconds of work each. */
+export const REPACK_PAUSE_MS = 5;
 /** Pause between looks of the background services for work. */
 export const BACKGROUND_INTERVAL_MS = 500;
 /** A pool counts as used so long after the last request ended: longer than the pauses within one program's work. */

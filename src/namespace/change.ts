@@ -152,7 +152,13 @@ export class Change {
     assert(after >= 0, `blob ${blob} has ${after} references`);
     if (after > 1) tx.put(referencesKey(blob), encodeReferences(after));
     else if (before > 1) tx.delete(referencesKey(blob));
-    if (after > 0) return;
+    if (after > 0) {
+      if (delta < 0)
+        this.afterwards(() => {
+          this.#ledger.partialDrops -= delta;
+        });
+      return;
+    }
     tx.delete(blobKey(blob));
     tx.delete(endangeredKey(blob));
     tx.put(freeKey(blob, 0), value);

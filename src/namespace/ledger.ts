@@ -32,6 +32,8 @@ export class Ledger {
   readonly locations: Locations;
   /** Told of every inode row that a commit wrote (undefined: deleted), before anybody else sees the commit. */
   onInode: (ino: number, row: InodeRow | undefined) => void = () => undefined;
+  /** References that went from blobs that others still refer to: what packs may have lost. Whoever looks for sparse packs sets it back. */
+  partialDrops = 0;
   readonly #inodes = new LRUCache<number, InodeRow>({ max: INODE_CACHE_MAX });
   readonly #dirents = new LRUCache<string, DirentRow>({ max: INODE_CACHE_MAX });
   readonly #turns = new Turns();

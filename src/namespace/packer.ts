@@ -5,6 +5,8 @@
  * A pack is an upload without a file. The blob is stored and held by a part row; then, in bounded steps, each extent that is still the same row is
  * replaced by its range of the blob; then the part goes, and with it the blob if nothing was the same any more. A crash at any point loses nothing
  * and strands nothing: content and length of files never change here.
+ *
+ * Packs of which most was deleted are packed anew, in the same way: what is live in several of them is read and becomes one new pack.
  */
 import type { Cancel, Clock } from '../base/clock.js';
 import {
@@ -16,7 +18,12 @@ import {
   PACK_FILE_EXTENTS_MAX,
   PACK_IDLE_MS,
   PACK_WAITING_BYTES_MIN,
+  REPACK_DROPS_MIN,
+  REPACK_DROPS_SHARE,
+  REPACK_INTERVAL_MS,
 } from '../base/limits.js';
+import { OperatingError } from '../base/errors.js';
+import type { BlobId } from '../base/ids.js';
 import type { Storage } from '../storage/storage.js';
 import type { Row } from '../index/index-store.js';
 import { keyAfter } from '../index/keys.js';
@@ -28,12 +35,16 @@ import { extentOfRow } from './content.js';
 import type { Ledger } from './ledger.js';
 import type { Nodes } from './nodes.js';
 import { dropParts, putPart } from './parts.js';
+import type { Pins } from './pins.js';
+import { extentsOf, sparsePacks, type SparsePack, type SparsePacksOptions } from './sparse-packs.js';
 
-/** One inline extent that goes into the pack. */
+/** One extent that goes into the pack. */
 interface Packed {
   readonly row: Row;
   readonly data: Buffer;
   readonly blobOffset: number;
+  /** The blob that it is a range of until now; undefined: it is inline. */
+  readonly from?: BlobId;
 }
 
 /** What one pack will hold. */
@@ -55,6 +66,7 @@ export interface PackerOptions {
   readonly background: Background;
   readonly epoch: number;
   readonly newUpload: () => number;
+  readonly pins: Pins;
 }
 
 export class Packer {
@@ -62,6 +74,7 @@ export class Packer {
   /** About: what commits of this session brought. After a start, more than nothing, to look once. */
   #waitingBytes = 1;
   #lastMs: number;
+  #repackedMs: number;
   #timer: Cancel | undefined;
   #running = false;
   #stopped = false;
@@ -69,6 +82,9 @@ export class Packer {
   constructor(options: PackerOptions) {
     this.#options = options;
     this.#lastMs = options.clock.monotonicMs();
+    this.#repackedMs = this.#lastMs;
+    // What went before the start nobody counted.
+    options.ledger.partialDrops = REPACK_DROPS_MIN;
   }
 
   start(): void {
@@ -77,6 +93,7 @@ export class Packer {
       const idle = this.#options.clock.monotonicMs() - this.#lastMs >= PACK_IDLE_MS;
       if (!this.#running && (this.#waitingBytes >= PACK_WAITING_BYTES_MIN || (this.#waitingBytes > 0 && idle)))
         this.#options.background.run('packing of small files', this.packAll());
+      else if (!this.#running && idle && this.#repackDue) this.#options.background.run('packing of sparse packs', this.repackAll());
       this.start();
     });
   }
@@ -109,6 +126,78 @@ export class Packer {
       }
     } finally {
       this.#running = false;
+    }
+  }
+
+  get #repackDue(): boolean {
+    const { clock, ledger } = this.#options;
+    if (clock.monotonicMs() - this.#repackedMs < REPACK_INTERVAL_MS) return false;
+    return ledger.partialDrops >= Math.max(REPACK_DROPS_MIN, ledger.counters.inodes * REPACK_DROPS_SHARE);
+  }
+
+  /** Packs anew what is live in packs of which most is not. Resolves with how many of them there were. */
+  async repackAll(): Promise<number> {
+    if (this.#running) return 0;
+    this.#running = true;
+    const { ledger, clock, storage } = this.#options;
+    const options = { ledger, clock, smallBytesMax: storage.smallBytesMax, stopped: () => this.#stopped };
+    let packs = 0;
+    try {
+      ledger.partialDrops = 0;
+      let group: SparsePack[] = [];
+      const fits = (pack: SparsePack): boolean =>
+        group.reduce((sum, { liveBytes }) => sum + liveBytes, pack.liveBytes) <= Math.min(PACK_BYTES_MAX, storage.blobBytesMax) &&
+        group.reduce((sum, { extents }) => sum + extents, pack.extents) <= PACK_EXTENTS_MAX;
+      for await (const pack of sparsePacks(options)) {
+        packs++;
+        if (!fits(pack) && group.length > 0) {
+          await this.#repack(options, group);
+          group = [];
+        }
+        if (fits(pack)) group.push(pack);
+      }
+      if (group.length > 0) await this.#repack(options, group);
+    } finally {
+      this.#running = false;
+      this.#repackedMs = clock.monotonicMs();
+    }
+    return packs;
+  }
+
+  async #repack(options: SparsePacksOptions, group: readonly SparsePack[]): Promise<void> {
+    const extents: Packed[] = [];
+    let bytes = 0;
+    for (const pack of group) {
+      const { pins } = this.#options;
+      pins.pin(pack.blob);
+      try {
+        for (const row of await extentsOf(options, pack)) {
+          const data = await this.#read(row);
+          if (data === undefined || bytes + data.length > this.#options.storage.blobBytesMax) continue;
+          extents.push({ row, data, blobOffset: bytes, from: pack.blob });
+          bytes += data.length;
+        }
+      } finally {
+        pins.unpin(pack.blob);
+      }
+    }
+    if (extents.length > 0 && !this.#stopped) await this.#store({ extents, bytes, files: [], next: undefined });
+  }
+
+  /** The content of an extent in a blob; undefined: the blob went meanwhile, or cannot be read now, which is for heal to see to. */
+  async #read(row: Row): Promise<Buffer | undefined> {
+    const { ledger, storage } = this.#options;
+    const extent = extentOfRow(row);
+    if (extent.kind !== 'blob') return undefined;
+    const location = await ledger.locations.find(extent.blob);
+    if (location === undefined) return undefined;
+    const data = Buffer.allocUnsafe(extent.bytes);
+    try {
+      await storage.read(location, extent.blobOffset, data);
+      return data;
+    } catch (error) {
+      if (error instanceof OperatingError) return undefined;
+      throw error;
     }
   }
 
@@ -174,12 +263,13 @@ export class Packer {
     for (let at = 0; at < pack.extents.length; at += CHANGE_STEP_ROWS) {
       const step = pack.extents.slice(at, at + CHANGE_STEP_ROWS);
       await ledger.change(async (change) => {
-        for (const { row, data, blobOffset } of step) {
+        for (const { row, data, blobOffset, from } of step) {
           const now = await change.tx.get(row.key);
           if (now === undefined || !now.equals(row.value)) continue;
           const { ino, generation, offset } = parseExtentKey(row.key);
           change.tx.put(extentKey(ino, generation, offset), encodeExtent({ kind: 'blob', offset, bytes: data.length, blob, blobOffset }));
           change.addReferences(blob, 1);
+          if (from !== undefined) change.addReferences(from, -1);
           change.afterwards(() => {
             const node = nodes.get(ino);
             if (node !== undefined) node.contentVersion++;

@@ -102,7 +102,7 @@ export class PoolNamespace implements Namespace {
     const onInvalidate = options.onInvalidate ?? ((): void => undefined);
     const common = { ledger, writer, clock, epoch, background: this.#background };
     this.#uploads = new Uploads({ ...common, memory, space: this.#space, log, onInvalidate });
-    this.packer = new Packer({ ...common, storage, nodes: this.#nodes, newUpload: () => this.#uploads.newUpload() });
+    this.packer = new Packer({ ...common, storage, nodes: this.#nodes, pins, newUpload: () => this.#uploads.newUpload() });
     this.#committer = new Committer({
       ...common,
       storage,

@@ -55,6 +55,7 @@ t.test('files are replaced while they are read, packed and collected', async (te
   const tidy = async (): Promise<void> => {
     while (running) {
       await namespace.packer.packAll();
+      await namespace.packer.repackAll();
       await index.durable();
       await collector.collect();
       await systemClock.yield();
