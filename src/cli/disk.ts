@@ -130,17 +130,17 @@ Example:
     )
     .action(async (name: string, which: string, options: { cancel?: boolean; watch?: boolean; json?: boolean }) => {
       const on = options.cancel !== true;
-      const { answer } = await withPool(context, name, 'disk drain', async (client, { unmounted }) => {
+      const { answer, watched } = await withPool(context, name, 'disk drain', async (client, { unmounted }) => {
         const answer = await send(context, client, { verb: 'disk-drain', disk: pathOr(which), on });
         // Without a mount nobody would go on with it.
-        if (on && (options.watch === true || unmounted)) refuseFailed(await watchJob(client, 'drain'));
-        return { answer };
+        const watched = options.watch === true || unmounted;
+        if (on && watched) refuseFailed(await watchJob(client, 'drain'));
+        return { answer, watched };
       });
       const { path, number } = answer.disk;
       if (options.json === true) output.json(answer);
       else if (!on) output.line(`Disk ${number} (${path}) is used again.`);
-      else if (options.watch === true)
-        output.line(`Disk ${number} (${path}) is empty. Remove it with: ostraka disk remove ${name} ${number}`);
+      else if (watched) output.line(`Disk ${number} (${path}) is empty. Remove it with: ostraka disk remove ${name} ${number}`);
       else output.line(`Disk ${number} (${path}) is being drained. Watch it with: ostraka disk drain ${name} ${number} --watch`);
     });
 }

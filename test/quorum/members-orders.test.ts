@@ -1,5 +1,5 @@
 /**
- * One more voter: every order in which the calls of the change complete, and every crash. Depth: 3 voters become 4, an entry before and one after; calls for a
+ * One more voter: every order in which the calls of the change complete, and every crash. Depth: 3 voters become 4, an entry before and one meanwhile; calls for a
  * superblock but its rename, and those for marks, complete at once.
  */
 import t from 'tap';
@@ -27,9 +27,8 @@ void t.test('3 voters, one more: every order and every crash', async (t) => {
       await run.durable();
       await run.log?.addLearner(4, must(world.disks?.disk(4), 'it is there'));
       run.exploring = true;
-      await world.vote([1, 2, 3, 4]);
       run.append('b');
-      await run.durable();
+      await world.vote([1, 2, 3, 4]);
     },
     orders: 'all',
     atOnce: quickly,
@@ -37,5 +36,5 @@ void t.test('3 voters, one more: every order and every crash', async (t) => {
     survivals: ['none'],
   });
   t.comment(JSON.stringify(explorer.counts));
-  t.ok(explorer.counts.states >= 100, 'it looked at many');
+  t.ok(explorer.counts.states >= 50, 'it looked at many');
 });

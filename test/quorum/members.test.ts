@@ -44,7 +44,7 @@ void t.test('3 voters, one replaced: every crash, calls completing in the order 
 void t.test('whichever disks are there at a start, it finds everything acknowledged, or does not lead', async (t) => {
   let starts = 0;
   let led = 0;
-  for (let steps = 0; ; steps += 5) {
+  for (let steps = 0; ; steps += 9) {
     const world = await MemberWorld.make(4, [1, 2, 3]);
     const run = new Run(world, nothing, {});
     const more = await driven(world, run, replaceVoter, steps);
@@ -54,7 +54,7 @@ void t.test('whichever disks are there at a start, it finds everything acknowled
     if (!more) break;
   }
   t.comment(`${starts} starts, ${led} of them led`);
-  t.ok(led > 100 && starts > led);
+  t.ok(led > 60 && starts > led);
 });
 
 void t.test('a change is refused without a majority of the old or of the new voters', async (t) => {
