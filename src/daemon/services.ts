@@ -59,6 +59,8 @@ export class Services {
   readonly #damaged = new Map<BlobId, Set<number>>();
   #membership: Membership;
   #strandedPossible: boolean;
+  /** A disk left in this session: what was freed meanwhile lies in segments of this epoch, which only the next one searches. */
+  #diskLeft = false;
   /** The search for stranded records shall run again. */
   #sweepWanted: boolean;
   #healWanted = true;
@@ -91,6 +93,7 @@ export class Services {
     diskSet.onChange((_, disk) => {
       // What was freed while a disk was out still lies on it.
       this.#strandedPossible = true;
+      this.#diskLeft ||= disk === undefined;
       if (disk === undefined) return;
       this.#sweepWanted = true;
       this.#healWanted = true;
@@ -149,7 +152,7 @@ export class Services {
 
   /** May there be records on the disks that nothing knows of? */
   get strandedPossible(): boolean {
-    return this.#strandedPossible || this.#offline() > 0;
+    return this.#strandedPossible || this.#diskLeft || this.#offline() > 0;
   }
 
   #offline(): number {
