@@ -2,7 +2,7 @@
  * `ostraka init`: makes a pool of directories. Everything is checked on all of them before anything is written; if it fails half way, what it
  * made (and only that) is removed again.
  */
-import { lstat, mkdir, rm } from 'node:fs/promises';
+import { lstat, mkdir, rm, rmdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { OperatingError } from '../base/errors.js';
 import { newUuid } from '../base/ids.js';
@@ -10,7 +10,8 @@ import { POOL_DISKS_MAX } from '../base/limits.js';
 import type { Membership } from '../disk/membership.js';
 import { LOCK_FILE } from '../disk/native-disk.js';
 import { withDirectory } from '../disk/disk-opener.js';
-import { checkUnused } from '../disk/superblock-file.js';
+import { UNFINISHED_MARK, checkUnused } from '../disk/superblock-file.js';
+import { withUnfinished } from '../disk/unfinished.js';
 import { SUPERBLOCK_FILE } from '../disk/superblock.js';
 import { QUORUM_DIRECTORY } from '../quorum/voter-format.js';
 import { checkCandidate, checkZone, refuseTwice, type Candidate } from './candidates.js';
@@ -61,6 +62,7 @@ export async function createPool(options: CreateOptions): Promise<Created> {
   checkCode(code, zoneOf);
   const plan = planVoters(code, zoneOf, options.witnesses.length);
   const environment = makingEnvironment(() => undefined);
+  const removed = await removeUnfinished(environment, candidates);
   for (const { directory } of candidates) await withDirectory(environment.opener, directory, checkUnused);
   const own = poolPaths(folders, name).witness;
   if (plan.ownWitness) await checkOwnWitness(own);
@@ -75,7 +77,25 @@ export async function createPool(options: CreateOptions): Promise<Created> {
     lastMountpoint: null,
   };
   await write(environment, membership, definition, folders, plan.ownWitness ? own : undefined);
-  return { definition, membership, ...remarks(code, plan, disks, options.witnesses.length, own) };
+  const { warnings, notes } = remarks(code, plan, disks, options.witnesses.length, own);
+  if (removed.length > 0) notes.unshift(`Making a pool of ${removed.join(', ')} was cut off once; what that had left was removed.`);
+  return { definition, membership, warnings, notes };
+}
+
+/** Files of a disk that a pool gets when it is made, in the order in which they can go again. */
+const MADE_FILES = [QUORUM_DIRECTORY, SUPERBLOCK_FILE, LOCK_FILE, UNFINISHED_MARK];
+
+/** Removes what an `init` that was cut off has left in these directories and in those that it was given beside them. Returns all of these. */
+async function removeUnfinished({ opener }: MakingEnvironment, candidates: readonly Candidate[]): Promise<string[]> {
+  const removed = new Set<string>();
+  for (const { directory } of candidates)
+    await withUnfinished(opener, directory, async (directories) => {
+      for (const each of directories) {
+        for (const name of MADE_FILES) await rm(join(each, name), { recursive: true, force: true });
+        removed.add(each);
+      }
+    });
+  return [...removed];
 }
 
 function parseZones(given: readonly string[], disks: readonly Candidate[]): Map<string, string> {
@@ -96,8 +116,9 @@ function parseZones(given: readonly string[], disks: readonly Candidate[]): Map<
   return zones;
 }
 
-/** The witness of an earlier pool of this name that is no longer known here must not be taken over. */
+/** The witness of an earlier pool of this name that is no longer known here must not be taken over; an empty directory is none. */
 async function checkOwnWitness(path: string): Promise<void> {
+  await rmdir(path).catch(() => undefined);
   const there = await lstat(path).then(
     () => true,
     () => false,
@@ -158,8 +179,7 @@ async function write(
     }
     await initialisePool(environment, membership, () => {
       for (const { directory } of membership.members)
-        for (const name of [SUPERBLOCK_FILE, LOCK_FILE, QUORUM_DIRECTORY])
-          undo.push(() => rm(join(directory, name), { recursive: true, force: true }));
+        for (const name of [...MADE_FILES].reverse()) undo.push(() => rm(join(directory, name), { recursive: true, force: true }));
     });
     await writeDefinition(folders, definition);
   } catch (error) {

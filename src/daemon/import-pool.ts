@@ -2,9 +2,11 @@
 import { resolve } from 'node:path';
 import { systemClock } from '../base/clock.js';
 import { OperatingError } from '../base/errors.js';
+import { withDirectory } from '../disk/disk-opener.js';
 import { findPools } from '../disk/find-pools.js';
 import type { Member, Membership } from '../disk/membership.js';
 import { nativeOpener } from '../disk/open-disk-set.js';
+import { isMarked } from '../disk/unfinished.js';
 import { formatCode } from './code.js';
 import type { Folders } from './folders.js';
 import { findDefinition, writeDefinition, type PoolDefinition } from './pool-definition.js';
@@ -42,6 +44,7 @@ export async function importPool({ folders, directories, name: chosen }: ImportO
     );
   const { membership, missing } = pool;
   checkEnough(membership, missing);
+  await checkFinished(membership, [...pool.found.values()]);
   const name = chosen ?? membership.poolName;
   const existing = await findDefinition(folders, name);
   if (existing !== undefined && existing.poolId !== membership.poolId)
@@ -63,6 +66,15 @@ export async function importPool({ folders, directories, name: chosen }: ImportO
   };
   await writeDefinition(folders, definition);
   return { definition, missing: missing.map(({ directory }) => directory) };
+}
+
+/** One disk that is not marked tells that the pool was made to the end. */
+async function checkFinished({ poolName }: Membership, directories: readonly string[]): Promise<void> {
+  const marked = await Promise.all(directories.map((directory) => withDirectory(nativeOpener(systemClock), directory, isMarked)));
+  if (!marked.every(Boolean)) return;
+  throw new OperatingError('EINVAL', `making pool "${poolName}" was cut off, and nothing is in it`, {
+    hint: 'Make it again with "ostraka init".',
+  });
 }
 
 /** As many data disks must be there that every blob can be read: at most m are missing. Without a majority of voters it is read-only. */

@@ -1,11 +1,12 @@
 /**
- * Makes a pool of directories that were checked: superblocks on all, then an empty log and index on each voter. Used by `createPool`, and by the
- * simulation for its pools.
+ * Makes a pool of directories that were checked: superblocks on all, then an empty log and index on each voter; then the marks that it is unfinished go. Used by
+ * `createPool`, and by the simulation for its pools.
  */
 import { must } from '../base/assert.js';
 import { OperatingError } from '../base/errors.js';
 import { initialiseDisks } from '../disk/initialise-disks.js';
 import type { Membership } from '../disk/membership.js';
+import { clearMarks } from '../disk/unfinished.js';
 import { openWatchedDiskSet } from '../disk/watched-disk-set.js';
 import { initialiseVoters } from '../quorum/open.js';
 import type { MakingEnvironment } from './environment.js';
@@ -21,6 +22,7 @@ export async function initialisePool(environment: MakingEnvironment, membership:
   await initialiseDisks({ opener, membership, settings: {}, created });
   onOurs();
   await makeVoters(environment, membership);
+  await clearMarks(opener, membership);
 }
 
 /** Gives each voter its empty log and index. */

@@ -15,6 +15,7 @@ import type { DiskOpener } from '../disk/disk-opener.js';
 import type { DiskSet } from '../disk/disk-set.js';
 import { findPools } from '../disk/find-pools.js';
 import type { Membership } from '../disk/membership.js';
+import { clearMark } from '../disk/unfinished.js';
 import { openWatchedDiskSet } from '../disk/watched-disk-set.js';
 import { blobsThatNeed, namesDisk } from '../durability/disk-use.js';
 import type { IndexStore } from '../index/index-store.js';
@@ -259,11 +260,19 @@ class Opening {
       diskSet.members().map(async ({ member, disk }) => {
         try {
           await disk?.syncAll();
+          if (disk !== undefined) await clearMark(disk);
         } catch (error) {
           diskSet.reportFailure(member.number, asOperatingError(error));
         }
       }),
     );
+    // A mark that is left is of a disk that was away when its pool was made to the end.
+    diskSet.onChange((number, disk) => {
+      if (disk === undefined) return;
+      clearMark(disk).catch((error: unknown) => {
+        diskSet.reportFailure(number, asOperatingError(error));
+      });
+    });
     return diskSet;
   }
 

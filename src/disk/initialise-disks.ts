@@ -6,7 +6,8 @@ import { isAbsolute } from 'node:path';
 import { OperatingError } from '../base/errors.js';
 import type { DiskOpener, OpenDirectory } from './disk-opener.js';
 import type { Membership } from './membership.js';
-import { UNFINISHED_FILE, checkUnused, createSuperblock, holdsOnlySuperblock, readSuperblock } from './superblock-file.js';
+import { UNFINISHED_FILE, UNFINISHED_MARK, checkUnused, createSuperblock, holdsOnlySuperblock, readSuperblock } from './superblock-file.js';
+import { markUnfinished } from './unfinished.js';
 import { SUPERBLOCK_FILE, type PoolSettings, type Superblock } from './superblock.js';
 
 export interface InitialiseOptions {
@@ -19,7 +20,8 @@ export interface InitialiseOptions {
 }
 
 /**
- * Checks all directories, locks all, then writes all superblocks, durably. When one fails those written before are removed again.
+ * Checks all directories, locks all, then writes all superblocks, durably. When one fails those written before are removed again. Until `clearMarks` they are
+ * marked as unfinished.
  * @throws OperatingError ENOENT, ENOTDIR, EACCES: a directory cannot be opened; EEXIST: it is a disk already; ENOTEMPTY; EBUSY: it is locked, or
  * given twice; EINVAL: a path is not absolute; ENOSPC, EROFS, EIO…
  */
@@ -39,6 +41,7 @@ export async function initialiseDisks({ opener, membership, settings, created }:
       const directory = opened[index];
       if (!directory) continue;
       written.push(directory);
+      await markUnfinished(directory);
       await createSuperblock(directory, { diskId: id, diskNumber: number, created, settings, membership });
     }
   } catch (error) {
@@ -84,7 +87,7 @@ async function isUnfinished(directory: OpenDirectory, { membership }: Superblock
 
 /** Takes back what this very call made; as far as the disk lets us. */
 async function removeSuperblock(directory: OpenDirectory): Promise<void> {
-  for (const name of [SUPERBLOCK_FILE, UNFINISHED_FILE])
+  for (const name of [SUPERBLOCK_FILE, UNFINISHED_FILE, UNFINISHED_MARK])
     try {
       await directory.unlink(name);
       await directory.syncDirectory('');

@@ -18,8 +18,10 @@ export type SuperblockDirectory = Pick<Disk, 'directory' | 'open' | 'list' | 'un
 export const UNFINISHED_FILE = `${SUPERBLOCK_FILE}.new`;
 /** The lock's file, as in native-disk.ts; made by whoever opened the directory before. */
 const LOCK_FILE = 'ostraka.lock';
+/** Lies in a directory while its pool is being made (unfinished.ts). */
+export const UNFINISHED_MARK = 'ostraka.unfinished';
 /** What may lie in a directory that becomes a disk. */
-const IGNORED_NAMES: ReadonlySet<string> = new Set(['lost+found', LOCK_FILE, UNFINISHED_FILE]);
+const IGNORED_NAMES: ReadonlySet<string> = new Set(['lost+found', LOCK_FILE, UNFINISHED_FILE, UNFINISHED_MARK]);
 /** Most superblocks are shorter than this, so one read gets them. */
 const FIRST_READ_BYTES = 4096;
 const SLOT_OFFSETS = [0, SLOT_BYTES] as const;

@@ -1,8 +1,11 @@
 /** `ostraka init`: what it makes, and every refusal with its message and exit code, with nothing changed anywhere. */
 import t from 'tap';
-import { chmod, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { exitCodes } from '../../src/cli/exit-codes.js';
-import { exists } from '../support/pool.js';
+import { exists, mainProgram } from '../support/pool.js';
 import { run } from '../support/run.js';
 import { Place, disks } from './place.js';
 
@@ -133,4 +136,55 @@ t.test('half way: what was made is taken back', async (t) => {
   t.same(await place.content(), before, 'nothing is left behind');
   await rm(place.at('config'));
   t.equal((await place.ostraka(['init', 'new', ...disks(paths)])).code, 0, 'and it works once that is put right');
+});
+
+t.test('cut off at any moment: init takes over what is provably unfinished, and nothing else', async (t) => {
+  const place = await Place.create(t);
+  const paths = await place.folders(...six);
+  const mark = (path: string): string => join(path, 'ostraka.unfinished');
+  const marked = async (): Promise<number> => (await Promise.all(paths.map((path) => exists(mark(path))))).filter(Boolean).length;
+  const cutOffMs = [];
+  for (let delayMs = 250; delayMs < 3_000; delayMs += 150) {
+    const child = spawn(process.execPath, [mainProgram, 'init', 'new', ...disks(paths)], { env: place.env, stdio: 'ignore' });
+    const ended = once(child, 'exit');
+    setTimeout(() => child.kill('SIGKILL'), delayMs);
+    await ended;
+    if ((await place.ostraka(['list'])).stdout.includes('new')) break;
+    const before = await marked();
+    if (before === 0) continue;
+    cutOffMs.push(delayMs);
+    if (before < 6) continue;
+    const imported = await place.ostraka(['import', ...disks(paths)]);
+    t.match(imported.stderr, /cut off|ENOENT|no disk of a pool/, 'it is no pool');
+  }
+  t.comment(`cut off after ${cutOffMs.join(', ')} ms`);
+  if ((await place.ostraka(['list'])).stdout.includes('new')) t.equal(await marked(), 0, 'the one that got through has finished');
+  // The cut came after the pool was made, and before it was known here.
+  else t.equal((await place.ostraka(['import', ...disks(paths)])).code, 0);
+  t.equal((await place.ostraka(['status', 'new'])).code, 0);
+  const again = await place.ostraka(['init', 'other', ...disks(paths)]);
+  t.equal(again.code, exitCodes.refused.code);
+
+  // As a disk that was cleared last would look after a cut, and after the others were used.
+  await writeFile(mark(paths[5] ?? ''), '');
+  const before = await place.content();
+  t.match((await place.ostraka(['init', 'other', ...disks(paths.slice(5))])).stderr, /is disk 6 of pool "new" already/);
+  t.same(await place.content(), before, 'one marked disk of a finished pool is left alone');
+  await rename(paths[0] ?? '', place.at('elsewhere'));
+  t.match(
+    (await place.ostraka(['init', 'other', ...disks(paths.slice(5))])).stderr,
+    /is disk 6 of pool "new" already/,
+    'also while another is away',
+  );
+  await rename(place.at('elsewhere'), paths[0] ?? '');
+
+  // All of them marked, as a cut before the first was cleared leaves them; one has no superblock yet.
+  for (const path of paths) await writeFile(mark(path), '');
+  await rm(join(paths[4] ?? '', 'ostraka.superblock'));
+  await rm(join(paths[4] ?? '', 'quorum'), { recursive: true });
+  await rm(place.at('config', 'new.json'));
+  const over = await place.ostraka(['init', 'other', ...disks(paths)]);
+  t.equal(over.code, 0, over.stderr);
+  t.match(over.stdout + over.stderr, /was cut off once/);
+  t.equal(await marked(), 0);
 });
