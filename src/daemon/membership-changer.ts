@@ -245,6 +245,7 @@ export class MembershipChanger {
     if (member.voter) await this.#setVoter(number, false);
     await this.#change(this.membership.members.filter((each) => each.number !== number));
     this.#options.log('info', `disk ${number} has left the pool`, { disk: number, directory: member.directory });
+    await this.#options.quorum.dropLearner(number);
     await this.#options.left(number);
     await this.#settle();
   }

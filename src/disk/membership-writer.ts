@@ -89,7 +89,9 @@ export class MembershipWriter {
   }
 
   #stamp(membership: Membership): Membership {
-    return { ...membership, version: ++this.#version };
+    const { lastNumber, members } = membership;
+    // A number is never given again, also when its disk has left.
+    return { ...membership, version: ++this.#version, lastNumber: Math.max(lastNumber, ...members.map(({ number }) => number)) };
   }
 
   /** Writes to all disks of either membership that are in, at the same time. */

@@ -38,8 +38,7 @@ export async function changeMembers({ log, disks }: ChangingPool, members: reado
   if (!log.writable)
     throw new OperatingError('EROFS', 'the members of a pool change only while it can be written', { hint: log.readOnlyReason });
   const before = disks.membership;
-  const lastNumber = Math.max(before.lastNumber, ...members.map(({ number }) => number));
-  const next: Membership = { ...before, epoch: log.epoch, lastNumber, members };
+  const next: Membership = { ...before, epoch: log.epoch, members };
   const joining = votersOf(next).voters.filter((number) => !votersOf(before).voters.includes(number));
   const same = joining.length === 0 && votersOf(next).voters.length === votersOf(before).voters.length;
   // Whatever became of an earlier change: everything is on a majority of those that vote now.
