@@ -325,3 +325,9 @@ export const CHECK_ROUNDS_MAX = 16;
 export const EXPORT_CHUNK_BYTES = 64 * KiB;
 /** … at most: the last rows of it may be the largest there are. */
 export const EXPORT_CHUNK_BYTES_MAX = 64 * MiB;
+/** Snapshots on disks are read in pieces of this. */
+export const SNAPSHOT_READ_BYTES = 1 * MiB;
+/** Is it time for a snapshot? Asked this often. */
+export const SNAPSHOT_LOOK_MS = 600_000;
+/** Recovery: lost blobs whose files are named. More than these is a pool that is lost. */
+export const LOST_BLOBS_MAX = 1024 * KiB;

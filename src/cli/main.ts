@@ -26,6 +26,8 @@ const verbs = new Map<string, () => Promise<Add>>([
   ['rebalance', async () => (await import('./rebalance.js')).addRebalance],
   ['settings', async () => (await import('./settings.js')).addSettings],
   ['check', async () => (await import('./check.js')).addCheck],
+  ['recover', async () => (await import('./recover.js')).addRecover],
+  ['index', async () => (await import('./index-command.js')).addIndex],
   ['systemd', async () => (await import('./systemd.js')).addSystemd],
   ['install-helper', async () => (await import('./install-helper.js')).addInstallHelper],
   ['mount-helper', async () => (await import('./mount-helper.js')).addMountHelper],

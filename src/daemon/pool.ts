@@ -18,6 +18,7 @@ import type { Membership } from '../disk/membership.js';
 import { clearMark } from '../disk/unfinished.js';
 import { openWatchedDiskSet } from '../disk/watched-disk-set.js';
 import { blobsThatNeed, namesDisk } from '../durability/disk-use.js';
+import { isRestoring } from '../durability/recover/restore.js';
 import type { IndexStore } from '../index/index-store.js';
 import type { ReadableReplica } from '../index/readable-replica.js';
 import { cleanStopKey, encodeSetting } from '../index/schema/pool-rows.js';
@@ -36,6 +37,7 @@ import { storeInIndex, storedInIndex } from './pool-settings.js';
 import { openRecoveredData } from './recovered-data.js';
 import { MembershipChanger } from './membership-changer.js';
 import { Services } from './services.js';
+import { SnapshotJobs } from './snapshot-job.js';
 import { effectiveSettings, settingKeys, type SettingKey, type Settings, type StoredSettings } from './settings.js';
 
 const ROOT_INO = 1;
@@ -53,6 +55,8 @@ export interface PoolOptions {
   readonly progress: (text: string) => void;
   /** What the kernel has cached of this inode is not true any more. */
   readonly onInvalidate: (ino: number) => void;
+  /** By recovery alone: also a pool whose index is being restored. */
+  readonly restoring?: boolean;
   /** Who belongs to the pool: told when it is open, and after each change. */
   readonly membershipChanged?: (membership: Membership) => Promise<void>;
 }
@@ -146,6 +150,13 @@ function voterFailed(diskSet: DiskSet, number: DiskNumber, error: OperatingError
   else void diskSet.probeNow();
 }
 
+/** An index of which half is old and half is new is not served. */
+function cutOff(name: string): OperatingError {
+  return new OperatingError('EIO', `the index of pool "${name}" was being restored, and that was cut off`, {
+    hint: `Do it again: ostraka recover ${name}, or the import that was under way. Nothing on the disks was freed.`,
+  });
+}
+
 /** One opening of a pool: its steps in order. */
 class Opening {
   readonly #options: PoolOptions;
@@ -165,6 +176,7 @@ class Opening {
     const wires = new Wires(diskSet);
     const { quorum, working } = await this.#openLog(diskSet, wires);
     const index = this.#floors.createIndexStore(quorum, working);
+    if (this.#options.restoring !== true && (await isRestoring(index))) throw cutOff(definition.name);
     const settings = await this.#settle(index);
     const cleanStop = await takeCleanStop(index, readOnly);
     const outDisks = new OutDisks(index, quorum.epoch, clock, log);
@@ -200,11 +212,17 @@ class Opening {
     const jobs = new JobRunner({ index, clock, log, readOnly });
     const check = new CheckJob({ index, storage, ledger: namespace.ledger, diskSet, clock, log, quiet: readOnly });
     jobs.register(check.kind);
+    const snapshots = new SnapshotJobs({ index, diskSet, clock, log, settings: inForce });
+    for (const kind of snapshots.kinds) jobs.register(kind);
     if (!readOnly && quorum.writable) {
       const services = new Services({ index, storage, namespace, diskSet, jobs, clock, log, strandedPossible: !cleanStop });
       wires.services = services;
       this.#closing.push(() => services.stop());
       services.start();
+      this.#closing.push(() => {
+        snapshots.stop();
+      });
+      snapshots.start(jobs);
     }
     // They end before the services and the namespace do.
     this.#closing.push(() => jobs.stop());
@@ -429,7 +447,7 @@ async function markCleanStop(services: Services | undefined, index: IndexStore):
 }
 
 /** The newest membership on the disks that are there. */
-async function findMembership(opener: DiskOpener, definition: PoolDefinition): Promise<Membership> {
+export async function findMembership(opener: DiskOpener, definition: PoolDefinition): Promise<Membership> {
   const directories = definition.members.map(({ directory }) => directory);
   const { pools, failures } = await findPools(opener, directories);
   const found = pools.find(({ membership }) => membership.poolId === definition.poolId);

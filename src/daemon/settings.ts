@@ -11,6 +11,10 @@ const COMMIT_INTERVAL_MS_MAX = 60_000;
 const CACHE_BYTES_MIN = 1 * MiB;
 const UPLOAD_BYTES_MIN = 16 * MiB;
 const MEMORY_BYTES_MAX = 16 * GiB;
+const HOUR_MS = 3_600_000;
+const SNAPSHOT_INTERVAL_MS_MIN = HOUR_MS / 6;
+const SNAPSHOT_INTERVAL_MS_MAX = 24 * 365 * HOUR_MS;
+const SNAPSHOT_KEEP_MAX = 1000;
 
 /** As stored; what is not set has its default. Unknown keys of a newer version are refused, not dropped. */
 export const settingsSchema = z.strictObject({
@@ -18,6 +22,8 @@ export const settingsSchema = z.strictObject({
   commitIntervalMs: z.number().int().min(COMMIT_INTERVAL_MS_MIN).max(COMMIT_INTERVAL_MS_MAX).optional(),
   readCacheBytes: z.number().int().min(CACHE_BYTES_MIN).max(MEMORY_BYTES_MAX).optional(),
   uploadMemoryBytes: z.number().int().min(UPLOAD_BYTES_MIN).max(MEMORY_BYTES_MAX).optional(),
+  snapshotIntervalMs: z.number().int().min(SNAPSHOT_INTERVAL_MS_MIN).max(SNAPSHOT_INTERVAL_MS_MAX).optional(),
+  snapshotKeep: z.number().int().min(1).max(SNAPSHOT_KEEP_MAX).optional(),
 });
 
 export type StoredSettings = z.infer<typeof settingsSchema>;
@@ -30,6 +36,8 @@ export const defaultSettings: Settings = {
   commitIntervalMs: 1000,
   readCacheBytes: READ_CACHE_BYTES_MAX,
   uploadMemoryBytes: UPLOAD_BYTES_MAX,
+  snapshotIntervalMs: 24 * HOUR_MS,
+  snapshotKeep: 7,
 };
 
 export function effectiveSettings(stored: StoredSettings): Settings {
@@ -49,9 +57,11 @@ export interface SettingKey {
 }
 
 const durationMs = (text: string): number | undefined => {
-  const match = /^(\d+(?:\.\d+)?)(ms|s|min)?$/.exec(text);
+  const match = /^(\d+(?:\.\d+)?)(ms|s|min|h|d)?$/.exec(text);
   if (match === null) return undefined;
-  return Math.round(Number(match[1]) * { ms: 1, s: 1000, min: 60_000 }[(match[2] ?? 's') as 'ms' | 's' | 'min']);
+  return Math.round(
+    Number(match[1]) * { ms: 1, s: 1000, min: 60_000, h: HOUR_MS, d: 24 * HOUR_MS }[(match[2] ?? 's') as 'ms' | 's' | 'min' | 'h' | 'd'],
+  );
 };
 
 const sizeBytes = (text: string): number | undefined => {
@@ -117,6 +127,29 @@ export const settingKeys: readonly SettingKey[] = [
       return checked(this, text, sizeBytes(text));
     },
     format: (settings) => formatSize(settings.uploadMemoryBytes),
+  },
+  {
+    key: 'snapshot-interval',
+    field: 'snapshotIntervalMs',
+    summary: 'how often a snapshot of the index is put on the disks',
+    values: 'a time from 10min to 365d, such as 6h or 1d',
+    live: true,
+    parse(text) {
+      return checked(this, text, durationMs(text));
+    },
+    format: ({ snapshotIntervalMs }) =>
+      snapshotIntervalMs % HOUR_MS === 0 ? `${snapshotIntervalMs / HOUR_MS}h` : `${snapshotIntervalMs}ms`,
+  },
+  {
+    key: 'snapshot-keep',
+    field: 'snapshotKeep',
+    summary: 'how many snapshots of the index each disk keeps',
+    values: 'a number from 1 to 1000',
+    live: true,
+    parse(text) {
+      return checked(this, text, /^\d+$/.test(text) ? Number(text) : undefined);
+    },
+    format: (settings) => String(settings.snapshotKeep),
   },
 ];
 

@@ -6,14 +6,16 @@
  * Fails closed: on any error of the index or of decoding it stops and frees nothing more; it never guesses. The daemon runs it once after a start, when
  * all that the index says is durable.
  */
+import { DecodeError } from '../base/bytes.js';
 import type { Clock } from '../base/clock.js';
 import type { Location } from '../base/location.js';
 import { COLLECT_BLOBS_MAX } from '../base/limits.js';
 import type { IndexStore } from '../index/index-store.js';
 import { decodeLocationRow } from '../index/schema/blob-rows.js';
+import { decodeSetting, keepUnknownKey } from '../index/schema/pool-rows.js';
 import { blobKey, freeRangeOfBlob } from '../index/schema/tables.js';
 import type { Log } from '../namespace/options.js';
-import { decodeLocation } from '../storage/location-codec.js';
+import { blobEpoch, decodeLocation } from '../storage/location-codec.js';
 import type { FoundRecord, Storage } from '../storage/storage.js';
 
 export interface StrandedReport {
@@ -31,6 +33,15 @@ export interface StrandedOptions {
   readonly stopped: () => boolean;
 }
 
+/** Blobs of epochs before this one are kept although no row knows them; 0: there are none such. @throws DecodeError */
+async function keptEpoch(index: Pick<IndexStore, 'get'>): Promise<number> {
+  const row = await index.get(keepUnknownKey());
+  if (row === undefined) return 0;
+  const epoch = Number(decodeSetting(row));
+  if (!Number.isSafeInteger(epoch)) throw new DecodeError('the mark of what a recovery keeps cannot be read');
+  return epoch;
+}
+
 /** Does a row speak of this record? Free rows do: the collector gives those back. */
 export async function isKnown(index: IndexStore, storage: Storage, record: FoundRecord): Promise<boolean> {
   const names = (location: Location): boolean => {
@@ -41,6 +52,8 @@ export async function isKnown(index: IndexStore, storage: Storage, record: Found
   const free = await index.scan(freeRangeOfBlob(record.blob, COLLECT_BLOBS_MAX));
   const rows = row === undefined ? [] : [decodeLocation(decodeLocationRow(row))];
   for (const { value } of free) rows.push(decodeLocation(decodeLocationRow(value)));
+  // After a recovery it may be all that is left of somebody's file.
+  if (rows.length === 0 && blobEpoch(record.blob) < (await keptEpoch(index))) return true;
   return rows.some((location) => names(location) || names(storage.current(location)));
 }
 

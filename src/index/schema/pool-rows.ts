@@ -33,6 +33,12 @@ export function decodeSetting(value: Uint8Array): string {
  */
 export const cleanStopKey = (): Buffer => settingKey('.clean-stop');
 
+/** There while the rows of an export take the place of the index: a pool in which it stands is not served. */
+export const restoringKey = (): Buffer => settingKey('.restoring');
+
+/** After a recovery: records of blobs that no row knows, and that epochs before this one made, are kept until the operator gives them up. */
+export const keepUnknownKey = (): Buffer => settingKey('.keep-unknown');
+
 /** A disk that is out: blobs that were stored since may lack a shard because of it (I2). */
 export const diskOutKey = (disk: DiskNumber): Buffer => keyOf(TABLES.diskOut).number(disk).end();
 export const diskOutRange = (limit: number): Range => tableRange(TABLES.diskOut, limit);
