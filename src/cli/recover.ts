@@ -2,6 +2,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
+import { systemClock } from '../base/clock.js';
 import { OperatingError } from '../base/errors.js';
 import { readDefinition } from '../daemon/pool-definition.js';
 import { refuseMountedPool } from '../daemon/pool-status.js';
@@ -95,8 +96,8 @@ export async function recoverFrom({ folders, output }: Context, name: string, so
 function noteNowAndThen(output: Output): (text: string) => void {
   let last = -Infinity;
   return (text) => {
-    if (performance.now() - last < NOTE_MS) return;
-    last = performance.now();
+    if (systemClock.monotonicMs() - last < NOTE_MS) return;
+    last = systemClock.monotonicMs();
     output.note(text);
   };
 }
