@@ -128,15 +128,13 @@ export class TestPool {
   }
 
   /**
-   * Cuts the power: the daemon is stopped where it stands, each disk's image is copied as it is at this moment, everything else is lost with the daemon: what file
-   * systems held back in memory, the journal in shared memory, the working replica. Then the disks are as after a boot: their file systems recovered and mounted again.
-   * Only loop disks. A disk's own volatile cache is not emulated: of what a file system had given to a device, all is kept.
+   * Cuts the power: the daemon is killed, and at once each disk's image is copied as it is; everything else is lost: what file systems hold back in memory, the journal
+   * in shared memory, the working replica. Then the disks are as after a boot: their file systems recovered and mounted again. Only loop disks. A disk's own
+   * volatile cache is not emulated: of what a file system had given to a device, all is kept.
    */
   async cutPower(): Promise<void> {
-    const pid = await this.pid();
-    process.kill(pid, 'SIGSTOP');
+    await this.kill9();
     for (const image of this.images) await run('cp', ['--sparse=always', image, `${image}.cut`]);
-    await this.killPid(pid);
     await run('umount', ['-l', this.mountpoint], { mayFail: true });
     for (const [i, image] of this.images.entries()) {
       await this.unmountDisk(i);
