@@ -14,6 +14,7 @@ export const mainProgram = fileURLToPath(new URL('../../src/cli/main.js', import
 export interface StatusDisk {
   readonly path: string;
   readonly id: string;
+  readonly number: number;
   readonly state: string;
   readonly used_bytes: number;
   readonly free_bytes: number;
@@ -186,6 +187,21 @@ export class TestPool {
     return JSON.parse((await this.ostraka(['status', this.name, '--json'])).stdout) as Status;
   }
 
+  /** Pulls loop disk `i`: its device answers nothing but errors; a moment later its file system is unmounted and the device is gone. */
+  async pullDisk(i: number): Promise<void> {
+    await run('truncate', ['-s', '0', this.images[i] ?? '']);
+    await run('losetup', ['-c', this.loops[i] ?? '']);
+    await sleep(500);
+    await run('umount', ['-l', this.disks[i] ?? '']);
+    await run('losetup', ['-d', this.loops[i] ?? '']);
+  }
+
+  /** Runs `ostraka ARGS --json` and returns what it prints. */
+  async json(args: readonly string[]): Promise<unknown> {
+    const { stdout } = await this.ostraka([...args, '--json'], { limitMs: 400_000 });
+    return JSON.parse(stdout.slice(stdout.indexOf('{')));
+  }
+
   /** kill -9 of the daemon, and waits until it is gone. */
   async kill9(): Promise<void> {
     await this.killPid(await this.pid());
@@ -257,6 +273,8 @@ export class TestPool {
   async destroy(): Promise<void> {
     const mayFail = { mayFail: true, limitMs: 20_000 };
     const pids = await daemonPids(this.root);
+    // What the test itself may only have seen as a lost connection.
+    for (const line of await this.daemonLog()) if (line.includes('internal error')) process.stderr.write(`${line}\n`);
     await run('umount', ['-l', this.mountpoint], mayFail);
     for (const pid of pids) await this.killPid(pid).catch(() => undefined);
     await run('umount', ['-l', this.mountpoint], mayFail);
