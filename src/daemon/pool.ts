@@ -19,6 +19,7 @@ import { clearMark } from '../disk/unfinished.js';
 import { openWatchedDiskSet } from '../disk/watched-disk-set.js';
 import { blobsThatNeed, namesDisk } from '../durability/disk-use.js';
 import { isRestoring } from '../durability/recover/restore.js';
+import { recordEndangered } from '../durability/survey.js';
 import type { IndexStore } from '../index/index-store.js';
 import type { ReadableReplica } from '../index/readable-replica.js';
 import { cleanStopKey, encodeSetting } from '../index/schema/pool-rows.js';
@@ -34,7 +35,7 @@ import type { Log } from './logger.js';
 import { OutDisks } from './out-disks.js';
 import type { PoolDefinition } from './pool-definition.js';
 import { storeInIndex, storedInIndex } from './pool-settings.js';
-import { openRecoveredData } from './recovered-data.js';
+import { openRecoveredData, type RecoveredData } from './recovered-data.js';
 import { MembershipChanger } from './membership-changer.js';
 import { Services } from './services.js';
 import { SnapshotJobs } from './snapshot-job.js';
@@ -157,6 +158,14 @@ function cutOff(name: string): OperatingError {
   });
 }
 
+/** What the log's recovery leaves to those above. */
+interface Recovered {
+  readonly quorum: QuorumLog;
+  readonly working: ReadableReplica;
+  /** Shards that nobody can vouch for. */
+  readonly doubtful: ReturnType<RecoveredData['doubtful']>;
+}
+
 /** One opening of a pool: its steps in order. */
 class Opening {
   readonly #options: PoolOptions;
@@ -174,9 +183,14 @@ class Opening {
     const { clock, random, stripeIo } = environment;
     const diskSet = await this.#openDisks();
     const wires = new Wires(diskSet);
-    const { quorum, working } = await this.#openLog(diskSet, wires);
+    const { quorum, working, doubtful } = await this.#openLog(diskSet, wires);
     const index = this.#floors.createIndexStore(quorum, working);
     if (this.#options.restoring !== true && (await isRestoring(index))) throw cutOff(definition.name);
+    // Before anything else is appended: the next barrier says that nobody need look at these again.
+    if (quorum.writable && doubtful.size > 0) {
+      await recordEndangered(index, doubtful);
+      log('info', `${doubtful.size} blobs lack shards that were not synced`, { blobs: doubtful.size });
+    }
     const settings = await this.#settle(index);
     const cleanStop = await takeCleanStop(index, readOnly);
     const outDisks = new OutDisks(index, quorum.epoch, clock, log);
@@ -294,7 +308,7 @@ class Opening {
     return diskSet;
   }
 
-  async #openLog(diskSet: DiskSet, wires: Wires): Promise<{ quorum: QuorumLog; working: ReadableReplica }> {
+  async #openLog(diskSet: DiskSet, wires: Wires): Promise<Recovered> {
     const { environment, definition, log, progress } = this.#options;
     const working = await environment.openWorkingReplica();
     this.#closing.push(() => working.close());
@@ -331,7 +345,7 @@ class Opening {
       this.#closing.push(() => this.#closeLog(opened.log, journal));
       this.#report(opened);
       wires.follow(opened.log, voters);
-      return { quorum: opened.log, working };
+      return { quorum: opened.log, working, doubtful: data.doubtful() };
     } finally {
       await data.close();
     }

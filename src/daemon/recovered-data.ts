@@ -3,6 +3,8 @@
  * data plane of its own that only reads.
  */
 import { OperatingError } from '../base/errors.js';
+import type { BlobId } from '../base/ids.js';
+import type { Location } from '../base/location.js';
 import type { DiskSet } from '../disk/disk-set.js';
 import { visitWrites } from '../index/entry.js';
 import { pointedLocation } from '../index/schema/blob-rows.js';
@@ -16,6 +18,11 @@ import type { Log } from './logger.js';
 const READING_EPOCH = 1;
 
 export interface RecoveredData {
+  /**
+   * Shards that nobody can vouch for, of blobs that stay all the same: they were not synced when the power went, and are damaged, gone, or on a disk that is
+   * out. They have to be recorded as endangered before a barrier covers their entries (I2).
+   */
+  doubtful(): ReadonlyMap<BlobId, readonly number[]>;
   verifyEntry(entry: LogEntry): Promise<boolean>;
   close(): Promise<void>;
 }
@@ -40,7 +47,16 @@ export async function openRecoveredData(diskSet: DiskSet, environment: PoolEnvir
     onMoved: refuse,
     onDamage: () => undefined,
   });
+  const doubtful = new Map<BlobId, { readonly position: number; readonly shards: readonly number[] }>();
+  /** Shards that have a place and were not found good there. */
+  const missing = async (location: Location): Promise<number[]> => {
+    const damaged = new Set((await storage.inspect(location, 'frames')).map(({ shard }) => shard));
+    return location.shards.flatMap(({ disk }, shard) =>
+      disk !== 0 && (damaged.has(shard) || diskSet.disk(disk) === undefined) ? [shard] : [],
+    );
+  };
   return {
+    doubtful: () => new Map([...doubtful].flatMap(([blob, { shards }]) => (shards.length > 0 ? [[blob, shards]] : []))),
     async verifyEntry(entry) {
       if (entry.kind !== 'data') return true;
       const locations: Buffer[] = [];
@@ -48,9 +64,14 @@ export async function openRecoveredData(diskSet: DiskSet, environment: PoolEnvir
         const location = value === undefined ? undefined : pointedLocation(key, value);
         if (location !== undefined) locations.push(location);
       });
-      for (const location of locations) {
-        if (await storage.verify(decodeLocation(location))) continue;
-        log('warn', `entry ${entry.point.position} points to data that is not there`, { position: entry.point.position });
+      const { position } = entry.point;
+      for (const bytes of locations) {
+        const location = decodeLocation(bytes);
+        const shards = await missing(location);
+        // A later entry may have another place for it.
+        if ((doubtful.get(location.blob)?.position ?? 0) <= position) doubtful.set(location.blob, { position, shards });
+        if (location.shards.filter(({ disk }) => disk !== 0).length - shards.length >= location.k) continue;
+        log('warn', `entry ${position} points to data that is not there`, { position });
         return false;
       }
       return true;

@@ -77,12 +77,13 @@ export class EntryTable {
     return must(kinds[must(this.#row(position), `no entry ${position}`).readUInt8(20)], 'a kind');
   }
 
-  /** The highest position up to which a barrier or lead entry at or before `end` says that all was synced; 0 if none. */
-  covered(end: number): number {
+  /** The highest position up to which a barrier (or, unless `barriers` alone count, a lead entry) at or before `end` says that all was synced; 0 if none. */
+  covered(end: number, barriers = false): number {
     for (let position = Math.min(end, this.lastPosition); this.has(position); position--) {
       const covers = must(this.#row(position), 'in range').readDoubleLE(40);
       // Each later one covers at least as much as the ones before it.
-      if (this.kindAt(position) !== 'data') return covers;
+      const kind = this.kindAt(position);
+      if (kind === 'barrier' || (kind === 'lead' && !barriers)) return covers;
     }
     return 0;
   }

@@ -41,7 +41,10 @@ export interface QuorumOptions {
    * written. Resolves false when it had to append entries itself (shards moved after a failed sync): the flush then takes these in and asks again.
    */
   readonly syncData: () => Promise<boolean>;
-  /** Recovery: may this entry behind the last barrier stay, i.e. is all data there that it points to? */
+  /**
+   * Recovery: may this entry behind the last barrier stay, i.e. is all data there that it points to? Asked also of entries that an earlier recovery kept, as
+   * long as no barrier came after it: whoever answers notes which of the data is there in part, and records that before anything else is appended.
+   */
   readonly verifyEntry: (entry: LogEntry) => Promise<boolean>;
   /**
    * Asked after the promise: is the membership that names these voters still the newest on all disks? Otherwise another process changed it, and the

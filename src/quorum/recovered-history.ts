@@ -48,7 +48,9 @@ export async function recoverHistory(
   for (const record of carried) all.push(record);
   const applied = replicas.filter((point) => all.holds(point)).map((point) => point.position);
   const covered = Math.max(best.covered(logEnd.position), best.base.position, ...applied, ...carried.map((record) => record.covers));
-  const end = await verifiedEnd(options, all, covered);
+  // What a recovery verified, and no barrier covers since, is looked at again: it may have died before it could say which shards are missing.
+  const surveyed = Math.max(best.covered(logEnd.position, true), best.base.position, ...carried.map((record) => record.covers));
+  const end = await verifiedEnd(options, all, Math.min(surveyed, covered), covered);
   if (end === all.head.position) return { history: all, covered, cutEntries: 0, journalEntries: carried.length };
   const cutEntries = await countData(all, end);
   const history = connect(must(all.pointAt(Math.min(end, logEnd.position)), 'the end was read'), voters);
@@ -96,15 +98,15 @@ function fromJournal(options: QuorumOptions, end: LogPoint): LogRecord[] {
   return carried;
 }
 
-/** The last position up to which the data of all entries is there. Up to `covered` it was synced. */
-async function verifiedEnd(options: QuorumOptions, history: History, covered: number): Promise<number> {
+/** The last position up to which the data of all entries is there, looking at those behind `surveyed`. Up to `covered` all stay. */
+async function verifiedEnd(options: QuorumOptions, history: History, surveyed: number, covered: number): Promise<number> {
   const end = history.head.position;
-  for (let position = covered; position < end;) {
+  for (let position = surveyed; position < end;) {
     const records = await history.read(position + 1, end, LOG_BATCH_BYTES_MAX);
     for (let at = 0; at < records.length; at += VERIFY_AT_ONCE) {
       const some = records.slice(at, at + VERIFY_AT_ONCE);
       const good = await Promise.all(some.map(async (record) => record.entry.kind !== 'data' || options.verifyEntry(record.entry)));
-      const bad = good.indexOf(false);
+      const bad = good.findIndex((there, index) => !there && must(some[index], 'in range').entry.point.position > covered);
       if (bad >= 0) return must(some[bad], 'in range').entry.point.position - 1;
     }
     position += records.length;
