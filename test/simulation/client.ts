@@ -15,6 +15,7 @@ export type Operation =
   | 'append'
   | 'overwrite'
   | 'bigWrite'
+  | 'save'
   | 'truncate'
   | 'read'
   | 'flush'
@@ -39,7 +40,8 @@ export const operationWeights: readonly (readonly [Operation, number])[] = [
   ['write', 14],
   ['append', 8],
   ['overwrite', 8],
-  ['bigWrite', 8],
+  ['bigWrite', 6],
+  ['save', 8],
   ['truncate', 5],
   ['read', 10],
   ['flush', 4],
@@ -90,6 +92,8 @@ export class Client extends ContentOperations {
         return this.write(random, 1 + random.below(30_000), (file, bytes) => random.below(Math.max(1, file.content.length - bytes)));
       case 'bigWrite':
         return this.write(random, 20_000 + random.below(180_000), (file) => (random.below(2) === 0 ? 0 : file.content.length));
+      case 'save':
+        return this.save(random);
       case 'truncate':
         return this.truncate(random);
       case 'read':

@@ -92,6 +92,18 @@ export class ContentOperations extends NameOperations {
     if (durable || this.world.shape.durability === 'close') file.durable(version);
   }
 
+  /** A whole content at once, committed. */
+  protected async save(random: Random): Promise<void> {
+    const file = this.openFile(random);
+    if (file === undefined) return;
+    const { error } = await this.call(this.put(file, random, 0, 30_000 + random.below(150_000)));
+    if (error !== undefined) {
+      this.excuse(error, 'write');
+      await this.fallBack(file);
+    }
+    await this.flushed(file, false, (handle) => this.namespace.flush(file.ino, handle));
+  }
+
   protected async writeWhileSyncing(random: Random): Promise<void> {
     const file = this.openFile(random);
     if (file === undefined || file.content.length > FILE_BYTES_MAX / 2) return;

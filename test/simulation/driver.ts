@@ -119,10 +119,11 @@ class Driver {
     }
   }
 
-  async #crash({ power, again }: Extract<Step, { kind: 'crash' }>): Promise<void> {
+  async #crash({ power, losses = [], again }: Extract<Step, { kind: 'crash' }>): Promise<void> {
     const { world } = this;
     world.checkReplicas();
     world.crash(power);
+    for (const seed of losses) this.#say(this.faults.deal('leaves', seed) ?? 'no disk more may leave');
     for (const client of this.clients) client.disconnect();
     for (const next of again) {
       const { opening } = world.open();
@@ -210,7 +211,11 @@ class Driver {
     for (let pauseMs = 500; ; pauseMs = Math.min(2 * pauseMs, 60_000)) {
       const lacking = this.#lacking();
       if (lacking === undefined) break;
-      expect(world.time.nowMs < untilMs, 'heal', () => `after ${CALM_MS / 60_000} minutes of calm: ${lacking}${world.describe()}`);
+      expect(
+        world.time.nowMs < untilMs,
+        lacking.includes('stranded') ? 'I10 stranded space' : 'heal',
+        () => `after ${CALM_MS / 60_000} minutes of calm: ${lacking}${world.describe()}`,
+      );
       await world.time.pass(pauseMs);
     }
     await checkAccounting(world);

@@ -215,9 +215,10 @@ export class Faults {
     return `comes back in ${ms} ms as it is now`;
   }
 
-  #comeBackEmpty(disk: DiskNumber, medium: SimulatedMedium): string {
+  #comeBackEmpty(disk: DiskNumber, medium: SimulatedMedium): string | undefined {
     const { machine } = this.#world;
     const directory = this.#world.directory(disk);
+    if (!this.#world.membership.members.some(({ id }) => id === medium.id)) return undefined;
     machine.vanish(medium);
     machine.addDisk(directory);
     this.#onEnd(disk, () => {

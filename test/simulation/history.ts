@@ -12,8 +12,13 @@ export type Step =
   /** One operation of a client; the next step comes `afterMs` later, answered or not. */
   | { readonly kind: 'operation'; readonly client: number; readonly operation: Operation; readonly seed: number; readonly afterMs: number }
   | { readonly kind: 'fault'; readonly fault: Fault; readonly seed: number }
-  /** The daemon dies, or the power goes; so it does again while it recovers, after so many ms each. */
-  | { readonly kind: 'crash'; readonly power: boolean; readonly again: readonly { readonly afterMs: number; readonly power: boolean }[] }
+  /** The daemon dies, or the power goes, and takes disks with it for a while; so it does again while it recovers, after so many ms each. */
+  | {
+      readonly kind: 'crash';
+      readonly power: boolean;
+      readonly losses?: readonly number[];
+      readonly again: readonly { readonly afterMs: number; readonly power: boolean }[];
+    }
   /** Another host takes the pool over while the process here goes on for so long. */
   | { readonly kind: 'takeOver'; readonly forMs: number }
   /** A stop and a start in order. */
@@ -101,7 +106,17 @@ function step(random: Random, kind: Step['kind'], clients: number): Step {
           power: random.below(2) === 0,
         }),
       );
-      return { kind, power, again };
+      const losses = Array.from(
+        {
+          length: weighted<number>(random, [
+            [0, 4],
+            [1, 2],
+            [2, 2],
+          ]),
+        },
+        () => random.below(2 ** 31),
+      );
+      return { kind, power, losses, again };
     }
     case 'takeOver':
       return { kind, forMs: random.below(3000) };
@@ -122,6 +137,7 @@ export function describeStep(step: Step): string {
     case 'crash':
       return [
         step.power ? 'power cut' : 'the daemon dies',
+        ...(step.losses ?? []).map((seed) => `a disk leaves with it (${seed})`),
         ...step.again.map(({ afterMs, power }) => `${power ? 'power cut' : 'death'} ${afterMs} ms into recovery`),
       ].join(', ');
     case 'takeOver':

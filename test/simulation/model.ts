@@ -100,28 +100,25 @@ export class ModelFile {
   /** What is there after a write failed: a version that was committed, or is about to be. */
   fellBack(found: Buffer): void {
     const { least } = this.#range(Infinity);
-    const { since, kept } = this.#match(found, least, this.version, true, 'after an error');
-    this.#versions.length = kept + 1;
-    if (!this.content.equals(found)) this.#versions.push({ content: found, since, change: nothing });
+    this.#versions = this.#match(found, least, this.version, true, 'after an error');
   }
 
   /**
    * Finds the version that this is.
    * @param lossy writes that lie side by side may be left out: they failed, and those after them were made to what stood
-   * @returns the last version that is part of it, and since when it can be
+   * @returns the versions that lead to it
    */
-  #match(found: Buffer, least: number, last: number, lossy: boolean, when: string): { kept: number; since: number } {
+  #match(found: Buffer, least: number, last: number, lossy: boolean, when: string): Version[] {
     const versions = this.#versions;
-    for (let kept = last; kept >= least; kept--) {
-      const version = must(versions[kept], 'in range');
-      if (version.content.equals(found)) return { kept, since: version.since };
-    }
+    for (let kept = last; kept >= least; kept--)
+      if (must(versions[kept], 'in range').content.equals(found)) return versions.slice(0, kept + 1);
     for (let kept = last; lossy && kept >= least; kept--)
       for (let from = kept + 2; from <= last; from++) {
-        let { content } = must(versions[kept], 'in range');
+        const path = versions.slice(0, kept + 1);
         for (const { change, since } of versions.slice(from, last + 1)) {
-          content = contentAfter(content, change);
-          if (content.equals(found)) return { kept, since };
+          const content = contentAfter(must(path.at(-1), 'there is one').content, change);
+          path.push({ content, change, since });
+          if (content.equals(found)) return path;
         }
       }
     const known = versions.findIndex(({ content }) => content.equals(found));

@@ -41,6 +41,17 @@ const histories: Readonly<Record<string, History>> = {
       operation(0, 'rmdir', 45952951, 6),
     ],
   },
+  // The entry stayed, since k shards were there; the others, unsynced on the disks that left, were missed by nobody once these were back.
+  'what was not synced on a disk that leaves with a crash is not known to be missing': {
+    seed: 24,
+    shape: { ...shape, code: { k: 2, m: 2 } },
+    clients: 3,
+    steps: [
+      operation(0, 'create', 1815097578, 4),
+      operation(0, 'save', 443524757, 6),
+      { kind: 'crash', power: false, losses: [660118312, 398263860], again: [] },
+    ],
+  },
 };
 
 for (const [name, history] of Object.entries(histories))
