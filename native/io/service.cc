@@ -54,8 +54,9 @@ int64_t become(const std::string& program, const std::vector<std::string>& argum
   const std::vector<char*> argv = pointers(arguments);
   const std::vector<char*> envp = pointers(environment);
   closeOthersOnExec();
-  // libuv may have made them non-blocking, which the next program would not expect.
+  // Node has them closed on exec, and libuv may have made them non-blocking.
   for (int fd = 0; fd <= 2; fd++) {
+    fcntl(fd, F_SETFD, 0);
     const int flags = fcntl(fd, F_GETFL);
     if (flags >= 0) fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
   }

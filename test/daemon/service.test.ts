@@ -67,7 +67,7 @@ for (const kind of ['a path', 'an abstract name'])
     const pool = await TestPool.create(t);
     const socket = kind === 'a path' ? join(pool.root, 'notify') : `@ostraka-test-${process.pid}`;
     const manager = await listen(t, socket);
-    const { child, ended } = start(t, pool, { NOTIFY_SOCKET: socket, WATCHDOG_USEC: '800000' });
+    const { child, ended, errors } = start(t, pool, { NOTIFY_SOCKET: socket, WATCHDOG_USEC: '800000' });
     await until('ready', async () => manager.fields('READY').length === 1);
     const status = await pool.status();
     t.equal(status.daemon_pid, child.pid, 'the process that was started is the daemon');
@@ -87,6 +87,7 @@ for (const kind of ['a path', 'an abstract name'])
     t.same(manager.fields('STOPPING'), []);
     child.kill('SIGTERM');
     t.equal(await ended, 0);
+    t.match(errors(), /everything is durable/, 'its messages go where those of the command went');
     t.same(manager.fields('STOPPING'), ['1']);
     t.equal(manager.fields('READY').length, 1);
     await pool.mount();
