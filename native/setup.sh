@@ -1,6 +1,7 @@
 #!/bin/sh
 # Sets up a checkout on Debian with Node 20 or newer: Debian packages, npm packages, native and TypeScript build. Does only what is missing
-# and says what and why; when nothing is, it takes a moment. setup.sh [test|bench] adds the programs that tests and benchmarks run.
+# and says what and why; when nothing is, it takes a moment. setup.sh [test|long|bench] adds the programs that tests, long tests and
+# benchmarks run.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -22,13 +23,17 @@ command -v python3 >/dev/null 2>&1 || need python3 'runs node-gyp, which builds 
 [ -f /usr/include/isa-l.h ] || need libisal-dev 'erasure code and checksums (Intel ISA-L)'
 command -v fusermount3 >/dev/null 2>&1 || need fuse3 'mounts without being root'
 case "${1:-}" in
-  test | bench)
+  test | long | bench)
     command -v git >/dev/null 2>&1 || need git 'a program that the tests run on a mount'
     command -v rsync >/dev/null 2>&1 || need rsync 'a program that the tests run on a mount'
     command -v setfacl >/dev/null 2>&1 || need acl 'a program that the tests run on a mount'
     command -v setfattr >/dev/null 2>&1 || need attr 'a program that the tests run on a mount'
     ;;
 esac
+if [ "${1:-}" = long ]; then
+  command -v debootstrap >/dev/null 2>&1 || need debootstrap 'makes the Debian whose systemd the long tests boot'
+  command -v systemd-nspawn >/dev/null 2>&1 || need systemd-container 'boots it'
+fi
 if [ "${1:-}" = bench ]; then
   command -v bindfs >/dev/null 2>&1 || need bindfs 'what the benchmark compares with'
 fi

@@ -4,7 +4,7 @@
  *   mount.ostraka NAME DIR [-fnsv] [-o OPTIONS] [-t TYPE] [-N NAMESPACE]
  *   umount.ostraka DIR [-flnrv] [-t TYPE] [-N NAMESPACE]
  *
- * Mounting returns when the mount is usable, unmounting when everything is durable. They end with 32 where it failed, as mount(8) has it.
+ * Mounting returns when the mount is usable, unmounting when everything is durable (README.md says when umount(8) calls this). They end with 32 where it failed, as mount(8) has it.
  */
 import { basename, resolve } from 'node:path';
 import type { Command } from 'commander';

@@ -15,6 +15,11 @@ const MOUNTPOINT = '/srv/photos';
 const DISKS = 6;
 const diskPath = (i: number): string => `/mnt/disk-${i}`;
 
+interface MachineStatus extends Status {
+  readonly health: string;
+  readonly jobs: readonly { readonly kind: string; readonly state: string }[];
+}
+
 class Machine {
   private constructor(
     readonly container: Container,
@@ -37,7 +42,11 @@ class Machine {
 
   /** @param missing disks that are not connected */
   async boot(missing: readonly number[] = []): Promise<void> {
-    for (const i of missing) await rm(this.container.file(`/media/${i}`), { recursive: true });
+    for (const [i, { to }] of this.binds.entries()) {
+      // systemd would make a directory that is not there. A file is in its way.
+      await rm(this.container.file(to), { recursive: true, force: true });
+      if (missing.includes(i)) await this.container.write(to, '');
+    }
     await this.container.boot(this.binds.filter((_, i) => !missing.includes(i)));
   }
 
@@ -49,8 +58,8 @@ class Machine {
     return this.container.run([process.execPath, mainProgram, ...args]);
   }
 
-  async status(): Promise<Status & { health: string }> {
-    return JSON.parse((await this.ostraka('status', 'photos', '--json')).stdout) as Status & { health: string };
+  async status(): Promise<MachineStatus> {
+    return JSON.parse((await this.ostraka('status', 'photos', '--json')).stdout) as MachineStatus;
   }
 
   systemctl(...args: readonly string[]): Promise<RunResult> {
@@ -78,6 +87,19 @@ class Machine {
       async () => (await this.mainPid()) !== before && (await this.container.show(SERVICE, 'ActiveState')) === 'active',
       120_000,
     );
+  }
+
+  /** The scrub's service has started and ended. */
+  async hasScrubbed(): Promise<boolean> {
+    const unit = 'ostraka-scrub@photos.service';
+    return (
+      (await this.container.show(unit, 'ExecMainExitTimestampMonotonic')) !== '0' &&
+      (await this.container.show(unit, 'ActiveState')) !== 'activating'
+    );
+  }
+
+  async isAlive(pid: number | null): Promise<boolean> {
+    return (await this.container.run(['test', '-e', `/proc/${pid ?? 0}`], { mayFail: true })).code === 0;
   }
 
   isMounted(): Promise<boolean> {
@@ -114,10 +136,10 @@ t.test('a pool as a service', { skip }, async (t) => {
   const first = await machine.mainPid();
   t.equal((await machine.status()).daemon_pid, first, 'the main process is the daemon');
   t.match(await container.show(SERVICE, 'StatusText'), /Mounted at \/srv\/photos: health good, 6 of 6 disks/);
-  const process = (await container.run(['cat', `/proc/${first}/status`])).stdout;
-  t.match(process, /^NoNewPrivs:\t1$/m);
-  t.match(process, /^Seccomp:\t2$/m);
-  t.match(process, /^CapBnd:\t0000000000200006$|^CapBnd:\t0000000001200006$/m);
+  const limits = (await container.run(['cat', `/proc/${first}/status`])).stdout;
+  t.match(limits, /^NoNewPrivs:\t1$/m);
+  t.match(limits, /^Seccomp:\t2$/m);
+  t.match(limits, /^CapBnd:\t0000000000200006$|^CapBnd:\t0000000001200006$/m);
   const namespaces = await container.run(['readlink', `/proc/${first}/ns/mnt`, '/proc/1/ns/mnt']);
   const [daemons, hosts] = namespaces.stdout.trim().split('\n');
   t.equal(daemons, hosts, 'no mount namespace of its own');
@@ -157,7 +179,6 @@ t.test('a pool as a service', { skip }, async (t) => {
 
   // While a program holds a file open.
   const holder = container.start(['sh', '-c', `exec 3>${MOUNTPOINT}/held; echo content >&3; echo ready; sleep 100`]);
-  t.teardown(() => void holder.kill('SIGKILL'));
   await new Promise((resolve) => holder.stdout?.once('data', resolve));
   await machine.systemctl('stop', SERVICE);
   t.equal(await container.show(SERVICE, 'ActiveState'), 'inactive');
@@ -165,6 +186,25 @@ t.test('a pool as a service', { skip }, async (t) => {
   await machine.systemctl('start', SERVICE);
   t.equal((await container.run(['cat', join(MOUNTPOINT, 'held')])).stdout, 'content\n');
   await container.run(['rm', join(MOUNTPOINT, 'held')]);
+
+  await machine.dropIn('ostraka-scrub@photos.timer', '[Timer]\nOnActiveSec=1s\nRandomizedDelaySec=0\nAccuracySec=100ms\n');
+  await machine.systemctl('restart', 'ostraka-scrub@photos.timer');
+  await until('the timer has run the scrub', () => machine.hasScrubbed(), 120_000);
+  t.equal(await container.show('ostraka-scrub@photos.service', 'Result'), 'success');
+  const scrubs = (await machine.status()).jobs.filter(({ kind }) => kind === 'scrub');
+  t.match(scrubs, [{ state: 'done' }]);
+  await machine.dropIn('ostraka-scrub@photos.timer', '');
+
+  // A scrub that has the pool open when the service comes.
+  await machine.systemctl('stop', SERVICE);
+  const slow = `${process.execPath} ${mainProgram} scrub photos --watch --rate 100K`;
+  await machine.dropIn('ostraka-scrub@photos.service', `[Service]\nExecStart=\nExecStart=${slow}\n`);
+  await machine.systemctl('start', '--no-block', 'ostraka-scrub@photos.service');
+  await until('the scrub has opened the pool', async () => (await machine.status()).daemon_pid !== null);
+  await machine.systemctl('start', '--no-block', SERVICE);
+  await until('the service has it', async () => (await container.show(SERVICE, 'ActiveState')) === 'active', 60_000);
+  t.equal((await machine.status()).state, 'mounted');
+  await machine.dropIn('ostraka-scrub@photos.service', '');
 
   await container.run(['cp', '-a', join(MOUNTPOINT, 'etc'), join(MOUNTPOINT, 'copy')]);
   const more = await machine.digests();
@@ -180,5 +220,42 @@ t.test('a pool as a service', { skip }, async (t) => {
   await machine.boot();
   t.equal(await machine.digests(), degraded);
   await until('all is well again', async () => (await machine.status()).health === 'good', 120_000);
+  await machine.powerOff();
+});
+
+t.test('mount(8), umount(8) and fstab', { skip }, async (t) => {
+  const machine = await Machine.create(t);
+  const { container } = machine;
+  await machine.boot();
+  await machine.ostraka('init', 'photos', ...Array.from({ length: DISKS }, (_, i) => ['--disk', diskPath(i)]).flat());
+  await machine.ostraka('install-helper');
+  await container.run(['mount', '-t', 'ostraka', 'photos', MOUNTPOINT]);
+  await machine.write('file', MiB);
+  const want = await machine.digests();
+  const { daemon_pid: pid } = await machine.status();
+  await container.run(['mount', '-o', 'remount,ro', MOUNTPOINT]);
+  t.match((await container.run(['touch', join(MOUNTPOINT, 'no')], { mayFail: true })).stderr, /Read-only/);
+  await container.run(['mount', '-o', 'remount,rw', MOUNTPOINT]);
+  await container.run(['umount', MOUNTPOINT]);
+  await until('its daemon has ended', async () => !(await machine.isAlive(pid)));
+  t.equal((await machine.status()).state, 'unmounted');
+  t.equal((await container.run(['mount', '-t', 'ostraka', 'nothing', MOUNTPOINT], { mayFail: true })).code, 32);
+
+  const line = (await machine.ostraka('systemd', 'fstab', 'photos', MOUNTPOINT, '-o', 'noatime')).stdout;
+  await container.run(['sh', '-c', 'printf %s "$1" >>/etc/fstab', 'sh', line]);
+  await container.run(['mount', MOUNTPOINT]);
+  t.equal(await machine.digests(), want, 'by its line in fstab');
+  await container.run(['mount', '-a']);
+  t.match((await container.run(['findmnt', '-no', 'OPTIONS', MOUNTPOINT])).stdout, /noatime/);
+  await machine.write('more', MiB);
+  const more = await machine.digests();
+  await machine.powerOff();
+  await machine.boot([4]);
+  t.equal(await container.show('srv-photos.mount', 'ActiveState'), 'active', 'at boot, without a disk');
+  t.equal(await machine.digests(), more);
+  const { daemon_pid: last } = await machine.status();
+  await container.run(['systemctl', 'stop', 'srv-photos.mount']);
+  t.notOk(await machine.isAlive(last), 'when the mount unit has stopped, the daemon has made everything durable and ended');
+  t.equal((await machine.status()).state, 'unmounted');
   await machine.powerOff();
 });

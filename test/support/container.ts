@@ -79,6 +79,7 @@ export class Container {
   #nspawn: ChildProcess | undefined;
   #leader: number | undefined;
   #console = '';
+  #started: ChildProcess[] = [];
 
   private constructor(folder: string) {
     this.#folder = folder;
@@ -158,10 +159,12 @@ export class Container {
 
   /** Starts a program in the machine; its process here is an nsenter's. */
   start(command: readonly string[]): ChildProcess {
-    return spawn('nsenter', ['-t', String(this.#leader ?? 0), '-a', '--wd', ...command], {
+    const child = spawn('nsenter', ['-t', String(this.#leader ?? 0), '-a', '--wd', ...command], {
       stdio: ['ignore', 'pipe', 'inherit'],
       env: { PATH },
     });
+    this.#started.push(child);
+    return child;
   }
 
   async journal(...args: readonly string[]): Promise<string> {
@@ -176,6 +179,8 @@ export class Container {
   /** Shuts down as an operator would, and waits until it is off. */
   async powerOff(): Promise<void> {
     const child = this.#nspawn;
+    // systemd stops all processes for a moment at the end, and an nsenter stays stopped when its program was.
+    for (const each of this.#started) each.kill('SIGKILL');
     await this.run(['systemctl', 'poweroff'], { mayFail: true });
     await until('the machine is off', async () => child?.exitCode !== null, 120_000);
     this.#nspawn = undefined;
@@ -184,6 +189,7 @@ export class Container {
 
   async #destroy(): Promise<void> {
     const child = this.#nspawn;
+    for (const each of this.#started) each.kill('SIGKILL');
     // With its first process the machine is gone.
     if (child !== undefined && child.exitCode === null) {
       if (this.#leader !== undefined) process.kill(this.#leader, 'SIGKILL');
