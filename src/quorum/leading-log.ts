@@ -23,7 +23,7 @@ import type { ReplicaHolder } from './replica-holder.js';
 import type { EntryKind, LogPoint } from './state-machine.js';
 import { VoterLink, type LinkContext, type PreparedVoter } from './voter-link.js';
 import { VoterSet } from './voter-set.js';
-import { Waiters } from './waiters.js';
+import { Gate, Waiters } from './waiters.js';
 
 const nothing = new Uint8Array(0);
 
@@ -45,9 +45,9 @@ export class LeadingLog implements QuorumLog {
   #covered = 0;
   #lastData = 0;
   readonly #waiters = new Waiters();
-  #roomWaiters: (() => void)[] = [];
+  readonly #room = new Gate();
   /** Resolved when replication moved, or the majority was lost. */
-  #moved: (() => void)[] = [];
+  readonly #moved = new Gate();
   #flush: Promise<void> | undefined;
   #syncing = false;
   #serving = false;
@@ -131,7 +131,7 @@ export class LeadingLog implements QuorumLog {
     this.#changed();
     while (this.#replicated < position && this.#mutations.skipLead !== true) {
       if (!this.#hasMajority) return false;
-      await new Promise<void>((resolve) => this.#moved.push(resolve));
+      await this.#moved.wait();
     }
     if (this.#mutations.skipLead === true) this.#durable = position;
     this.#options.working.apply(record.entry);
@@ -178,7 +178,7 @@ export class LeadingLog implements QuorumLog {
   reserve(payloadBytes: number): Promise<void> | undefined {
     // `append` says why not.
     if (!this.writable || this.#hasRoom(payloadBytes)) return undefined;
-    const room = new Promise<void>((resolve) => this.#roomWaiters.push(resolve));
+    const room = this.#room.wait();
     this.#makeRoom();
     return room;
   }
@@ -245,7 +245,7 @@ export class LeadingLog implements QuorumLog {
     }
     while (this.#replicated < position) {
       if (!this.#writable) throw this.#readOnlyError();
-      await new Promise<void>((resolve) => this.#moved.push(resolve));
+      await this.#moved.wait();
     }
   }
 
@@ -253,7 +253,7 @@ export class LeadingLog implements QuorumLog {
     if (this.#closed) return;
     // No more appends; the flush may still put its barrier.
     this.#closed = true;
-    this.#wakeRoomWaiters();
+    this.#room.open();
     await this.#flushEnds();
     while (this.#writable && this.#durable < this.#lastData) {
       const before = this.#durable;
@@ -276,7 +276,7 @@ export class LeadingLog implements QuorumLog {
     // Nothing can become durable any more.
     this.#writable = false;
     this.#waiters.fail(new OperatingError('EROFS', 'the log was closed'));
-    this.#wakeRoomWaiters();
+    this.#room.open();
   }
 
   // ── Appending and flushing ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -357,7 +357,7 @@ export class LeadingLog implements QuorumLog {
     }
     const end = this.#covered;
     this.#replicateAll();
-    while (this.#durable < end && this.#writable) await new Promise<void>((resolve) => this.#moved.push(resolve));
+    while (this.#durable < end && this.#writable) await this.#moved.wait();
     return true;
   }
 
@@ -379,8 +379,7 @@ export class LeadingLog implements QuorumLog {
 
   #afterFlush(): void {
     const wanted = this.#waiters.beyond(this.#durable);
-    if (this.#writable && (wanted || this.#roomWaiters.length > 0 || this.#journalHalfFull) && this.#lastData > this.#durable)
-      this.#startFlush();
+    if (this.#writable && (wanted || this.#room.wanted || this.#journalHalfFull) && this.#lastData > this.#durable) this.#startFlush();
     else this.#arm();
   }
 
@@ -428,9 +427,7 @@ export class LeadingLog implements QuorumLog {
   #changed(): void {
     if (this.#hasMajority) this.#replicatedUpTo(this.#voters.replicated(this.#mutations.acknowledgeEarly === true ? 1 : Infinity));
     this.#setWritable(this.#serving && this.#hasMajority);
-    const moved = this.#moved;
-    this.#moved = [];
-    for (const wake of moved) wake();
+    this.#moved.open();
   }
 
   #replicatedUpTo(position: number): void {
@@ -443,7 +440,7 @@ export class LeadingLog implements QuorumLog {
     }
     if (!this.#serving) return;
     this.#options.journal.trim(position);
-    this.#wakeRoomWaiters();
+    this.#room.open();
     this.#waiters.reached(this.#durable);
     if (this.#history.windowBytes > LOG_AHEAD_BYTES_MAX / 2) this.#feedReplicas();
     else this.#feedReplicasLater();
@@ -459,17 +456,11 @@ export class LeadingLog implements QuorumLog {
     }
     this.#options.log('error', `the log is read-only: ${this.readOnlyReason ?? ''}`);
     this.#waiters.fail(this.#readOnlyError());
-    this.#wakeRoomWaiters();
+    this.#room.open();
   }
 
   #readOnlyError(): OperatingError {
     return new OperatingError(this.refusalCode, 'no majority of the voters: it cannot be made durable', { hint: this.readOnlyReason });
-  }
-
-  #wakeRoomWaiters(): void {
-    const waiters = this.#roomWaiters;
-    this.#roomWaiters = [];
-    for (const wake of waiters) wake();
   }
 
   // ── Durable replicas ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -499,6 +490,6 @@ export class LeadingLog implements QuorumLog {
     for (const link of this.#voters.all) link.trim(behind);
     const before = this.#history.windowBase;
     this.#history.evict(behind);
-    if (this.#history.windowBase > before) this.#wakeRoomWaiters();
+    if (this.#history.windowBase > before) this.#room.open();
   }
 }

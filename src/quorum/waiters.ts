@@ -1,4 +1,4 @@
-/** Those who wait for positions of a leading log to become durable. Bounded by who asks: each is a request in flight. */
+/** Those who wait for a leading log: for a position to become durable, or for something to move. Bounded by who asks: each is a request in flight. */
 import type { OperatingError } from '../base/errors.js';
 
 interface Waiter {
@@ -30,5 +30,25 @@ export class Waiters {
     const waiting = this.#waiting;
     this.#waiting = [];
     for (const waiter of waiting) waiter.reject(error);
+  }
+}
+
+/** Those who wait for a change, and look for themselves whether it is what they wait for. */
+export class Gate {
+  #waiting: (() => void)[] = [];
+
+  /** Does anyone wait? */
+  get wanted(): boolean {
+    return this.#waiting.length > 0;
+  }
+
+  wait(): Promise<void> {
+    return new Promise<void>((resolve) => this.#waiting.push(resolve));
+  }
+
+  open(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const wake of waiting) wake();
   }
 }

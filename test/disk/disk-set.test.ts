@@ -1,8 +1,7 @@
 /** The watch over a pool's disks, over simulated disks and a clock that the test moves; init and import of disks. */
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { seededRandom } from '../../src/base/clock.js';
 import { OperatingError } from '../../src/base/errors.js';
-import { newUuid } from '../../src/base/ids.js';
 import { withDirectory, type DiskOpener } from '../../src/disk/disk-opener.js';
 import { findPools } from '../../src/disk/find-pools.js';
 import { initialiseDisks } from '../../src/disk/initialise-disks.js';
@@ -11,73 +10,10 @@ import { SimulatedMachine } from '../../src/disk/simulated-machine.js';
 import { simulatedOpener } from '../../src/disk/simulated-opener.js';
 import { readSuperblock, updateSuperblock } from '../../src/disk/superblock-file.js';
 import { SUPERBLOCK_FILE } from '../../src/disk/superblock.js';
-import { openWatchedDiskSet, type WatchedDiskSet } from '../../src/disk/watched-disk-set.js';
+import { openWatchedDiskSet } from '../../src/disk/watched-disk-set.js';
 import { ManualClock } from './manual-clock.js';
 import { failure } from './failure.js';
-
-const directories = ['/d1', '/d2', '/d3'];
-
-function newMembership(machine: SimulatedMachine, poolName = 'photos', at: readonly string[] = directories): Membership {
-  const members = at.map((directory, i) => ({
-    number: i + 1,
-    id: machine.medium(directory).id,
-    role: 'data' as const,
-    state: 'active' as const,
-    voter: true,
-    zone: undefined,
-    directory,
-  }));
-  return { epoch: 0, version: 1, poolId: newUuid(machine.random), poolName, k: 2, m: 1, lastNumber: members.length, members };
-}
-
-async function newPool(
-  machine = new SimulatedMachine(seededRandom(1)),
-  poolName = 'photos',
-  at: readonly string[] = directories,
-): Promise<{ machine: SimulatedMachine; membership: Membership }> {
-  for (const directory of at) machine.addDisk(directory);
-  const membership = newMembership(machine, poolName, at);
-  await initialiseDisks({ opener: simulatedOpener(machine), membership, settings: {}, created: '2026-01-01T00:00:00Z' });
-  return { machine, membership };
-}
-
-interface Pool {
-  readonly machine: SimulatedMachine;
-  readonly membership: Membership;
-  readonly clock: ManualClock;
-  readonly set: WatchedDiskSet;
-  /** `number in` or `number out CODE`, as listeners were told. */
-  readonly changes: string[];
-}
-
-async function openPool(t: Test, searchDirectories: readonly string[] = []): Promise<Pool> {
-  const { machine, membership } = await newPool();
-  return openOn(t, machine, membership, searchDirectories);
-}
-
-async function openOn(
-  t: Test,
-  machine: SimulatedMachine,
-  membership: Membership,
-  searchDirectories: readonly string[] = [],
-): Promise<Pool> {
-  const clock = new ManualClock();
-  const opener = simulatedOpener(machine);
-  const set = await openWatchedDiskSet({ opener, clock, membership, searchDirectories, log: () => undefined });
-  const changes: string[] = [];
-  set.onChange((number, disk, reason) => {
-    t.equal(set.disk(number), disk, 'listeners are told when it is so');
-    changes.push(disk ? `${number} in` : `${number} out ${reason?.code ?? ''}`);
-  });
-  t.teardown(() => set.close());
-  return { machine, membership, clock, set, changes };
-}
-
-const states = (set: WatchedDiskSet): string =>
-  set
-    .members()
-    .map((member) => (member.disk === undefined ? '-' : '+'))
-    .join('');
+import { directories, newMembership, newPool, openOn, openPool, states } from './simulated-pool.js';
 
 void t.test('opens, locks and closes all', async (t) => {
   const { machine, membership, set } = await openPool(t);
@@ -322,114 +258,6 @@ void t.test('the newest membership wins, and disks that missed it get it', async
   await clock.advance(1000);
   t.equal(states(set), '+++');
   t.same((await readSuperblock(machine.open('/d1', false))).membership, next);
-});
-
-const lets = (): Promise<void> => Promise.resolve();
-
-void t.test('members change: a disk joins, another one goes', async (t) => {
-  const { machine, set, clock, changes, membership } = await openPool(t);
-  const joining = machine.addDisk('/d4');
-  const fourth = { number: 4, id: joining.id, role: 'data', state: 'active', voter: false, zone: undefined, directory: '/d4' } as const;
-  const added = await set.changeMembership({ ...membership, epoch: 3, members: [...membership.members, fourth] }, lets);
-  t.match(added, { epoch: 3, version: 3 }, 'the stamp, then the change');
-  t.same(changes, ['4 in']);
-  t.equal(states(set), '++++');
-  t.equal(set.members()[3]?.returned, true);
-  for (const directory of [...directories, '/d4'])
-    t.same((await readSuperblock(machine.open(directory, false))).membership, added, `${directory} knows it`);
-  // One that is away misses it, and gets it when it is back.
-  const away = machine.unmount('/d3');
-  await clock.advance(1000);
-  const members = added.members.filter(({ number }) => number !== 4);
-  const removed = await set.changeMembership({ ...added, epoch: 3, members }, lets);
-  t.match(removed, { version: 4, lastNumber: 4 }, 'one stamp an epoch, and no number is given again');
-  t.same(changes.slice(1), ['3 out ESTALE', '4 out ENODEV']);
-  t.equal(machine.isLocked(joining), false, 'what has left is let go');
-  t.same((await readSuperblock(machine.open('/d4', false))).membership, removed, 'and knows it');
-  machine.mount('/d3', away);
-  await clock.advance(1000);
-  t.same((await readSuperblock(machine.open('/d3', false))).membership, removed);
-  const { pools, failures } = await findPools(simulatedOpener(machine), ['/d4', '/d2']);
-  t.same(pools[0]?.membership.version, 4);
-  t.match(failures, [{ directory: '/d4', error: { code: 'ESTALE', message: /is no longer a disk of pool "photos"/ } }]);
-});
-
-void t.test('a change of members that no majority learns of is refused, and the next one is newer', async (t) => {
-  const { machine, set, membership } = await openPool(t);
-  for (const directory of ['/d1', '/d2']) machine.medium(directory).failNext('rename', 'EIO', 2, SUPERBLOCK_FILE);
-  const members = membership.members.map((member) => ({ ...member, voter: member.number !== 3 }));
-  t.equal((await failure(set.changeMembership({ ...membership, epoch: 2, members }, lets))).code, 'EROFS');
-  t.same(set.membership, membership, 'the old one is in force');
-  t.notOk(await set.membershipStands(), 'though a disk has a newer one');
-  for (const directory of ['/d1', '/d2']) machine.medium(directory).clearFaults();
-  const fenced = await failure(
-    set.changeMembership({ ...membership, epoch: 2, members }, () => Promise.reject(new OperatingError('EROFS', 'another one leads'))),
-  );
-  t.match(fenced, { code: 'EROFS', message: 'another one leads' });
-  const changed = await set.changeMembership({ ...membership, epoch: 2, members }, lets);
-  t.ok(changed.version > 4);
-  t.ok(await set.membershipStands());
-  t.same((await readSuperblock(machine.open('/d3', false))).membership, changed);
-});
-
-void t.test('directories that cannot join change nothing; what a cut-off attempt left can be used', async (t) => {
-  const { machine, set, membership } = await openPool(t);
-  const join = (directory: string, number = 4): Promise<Membership> => {
-    const { id } = machine.medium(directory);
-    const member = { number, id, role: 'data', state: 'active', voter: false, zone: undefined, directory } as const;
-    return set.changeMembership({ ...set.membership, epoch: 1, members: [...set.membership.members, member] }, lets);
-  };
-  await newPool(machine, 'other', ['/o1']);
-  t.equal((await failure(join('/o1'))).code, 'EEXIST');
-  machine.addDisk('/full');
-  await (await machine.open('/full', false).open('mine', { create: true, write: true })).close();
-  t.equal((await failure(join('/full'))).code, 'ENOTEMPTY');
-  t.same(machine.medium('/full').paths(), ['mine']);
-  t.same(
-    set.membership.members.map(({ number }) => number),
-    membership.members.map(({ number }) => number),
-  );
-  // The superblock was made, the others were not told.
-  machine.addDisk('/d4');
-  for (const directory of directories) machine.medium(directory).failNext('rename', 'EIO', 9, SUPERBLOCK_FILE);
-  t.equal((await failure(join('/d4'))).code, 'EROFS');
-  for (const directory of directories) machine.medium(directory).clearFaults();
-  t.equal(machine.isLocked(machine.medium('/d4')), false);
-  await join('/d4', 5);
-  t.equal((await readSuperblock(machine.open('/d4', false))).diskNumber, 5);
-  t.equal(states(set), '++++');
-});
-
-void t.test('a start takes over what a disk knows that it had not seen before it was locked', async (t) => {
-  const { machine, membership } = await newPool();
-  const opener = simulatedOpener(machine);
-  let looked = 0;
-  const next: Membership = { ...membership, epoch: 5, version: 2, poolName: 'pictures' };
-  const late: DiskOpener = {
-    ...opener,
-    openDisk: async (path, identify) => {
-      // Somebody changed it between the look and the lock.
-      if (path === '/d2' && looked++ === 0) await updateSuperblock(machine.open('/d2', false), next);
-      return opener.openDisk(path, identify);
-    },
-  };
-  const set = await openWatchedDiskSet({ opener: late, clock: new ManualClock(), membership, log: () => undefined });
-  t.same(set.membership, next);
-  t.equal(states(set), '+++');
-  t.same((await readSuperblock(machine.open('/d1', false))).membership, next);
-  await set.close();
-});
-
-void t.test('a disk that fails calls, or answers probes late, is suspect for a while', async (t) => {
-  const { machine, set, clock } = await openPool(t);
-  machine.medium('/d1').failNext('syncAll', 'EIO');
-  await failure(set.disk(1)?.syncAll() ?? Promise.resolve());
-  await clock.advance(1000);
-  t.equal(set.state(1), 'suspect');
-  t.equal(set.state(2), 'online');
-  t.equal(set.state(9), 'offline');
-  await clock.advance(12_000);
-  t.equal(set.state(1), 'online');
 });
 
 void t.test('random comings and goings end with all disks in', async (t) => {
