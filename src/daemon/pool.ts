@@ -335,7 +335,9 @@ class Opening {
         working,
         replicas: environment.replicas,
         journal,
-        commitIntervalMs: effectiveSettings(definition.settings).commitIntervalMs,
+        get commitIntervalMs() {
+          return (wires.pool?.settings ?? effectiveSettings(definition.settings)).commitIntervalMs;
+        },
         syncData: () => wires.sync(),
         verifyEntry: (entry) => data.verifyEntry(entry),
         log,
@@ -392,12 +394,16 @@ class Opening {
       random,
       log: this.#options.log,
       settings: {
-        commitIntervalMs: settings.commitIntervalMs,
+        get commitIntervalMs() {
+          return inForce().commitIntervalMs;
+        },
         get durability() {
           return inForce().durability;
         },
         uploadBytesMax: settings.uploadMemoryBytes,
-        readCacheBytesMax: settings.readCacheBytes,
+        get readCacheBytesMax() {
+          return inForce().readCacheBytes;
+        },
       },
       epoch: quorum.epoch,
       readOnly,

@@ -100,7 +100,7 @@ export const settingKeys: readonly SettingKey[] = [
     field: 'commitIntervalMs',
     summary: 'how long what is committed may wait for the disks when nobody asks',
     values: 'a time from 50ms to 60s, such as 500ms or 2s',
-    live: false,
+    live: true,
     parse(text) {
       return checked(this, text, durationMs(text));
     },
@@ -111,7 +111,7 @@ export const settingKeys: readonly SettingKey[] = [
     field: 'readCacheBytes',
     summary: 'memory for file contents that were read or are read ahead',
     values: 'a size from 1MiB to 16GiB',
-    live: false,
+    live: true,
     parse(text) {
       return checked(this, text, sizeBytes(text));
     },

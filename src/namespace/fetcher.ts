@@ -47,7 +47,7 @@ export class Fetcher {
   readonly #replies = new BufferPool(FUSE_IO_BYTES_MAX, REPLY_BUFFERS_KEPT);
   readonly #recentPacks = new LRUCache<BlobId, true>({ max: RECENT_PACKS });
 
-  constructor(storage: Storage, locations: Locations, pins: Pins, cacheBytesMax: number) {
+  constructor(storage: Storage, locations: Locations, pins: Pins, cacheBytesMax: () => number) {
     this.#storage = storage;
     this.#locations = locations;
     this.#pins = pins;

@@ -6,6 +6,7 @@ import type { Ino } from './namespace.js';
 
 export type Log = (level: 'info' | 'warn' | 'error', message: string, detail?: Record<string, unknown>) => void;
 
+/** Looked at each time; all but `uploadBytesMax` may change while the namespace is open. */
 export interface NamespaceSettings {
   /** ms after which what was written to an open file is committed. */
   readonly commitIntervalMs: number;

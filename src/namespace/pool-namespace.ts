@@ -115,8 +115,8 @@ export class PoolNamespace implements Namespace {
         this.#background.run(`end of inode ${node.ino}`, this.#nodes.settle(node));
       },
     });
-    this.#scheduler = new CommitScheduler(this.#uploads, this.#committer, this.#budget, this.#background, clock, settings.commitIntervalMs);
-    const fetcher = new Fetcher(storage, ledger.locations, pins, settings.readCacheBytesMax);
+    this.#scheduler = new CommitScheduler(this.#uploads, this.#committer, this.#budget, this.#background, clock, settings);
+    const fetcher = new Fetcher(storage, ledger.locations, pins, () => settings.readCacheBytesMax);
     this.#files = new Files({
       index,
       nodes: this.#nodes,

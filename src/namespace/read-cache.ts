@@ -18,11 +18,12 @@ export interface CachedRange {
 }
 
 export class ReadCache {
-  readonly #bytesMax: number;
+  readonly #bytesMax: () => number;
   readonly #entries = new Map<string, CachedRange>();
   #usedBytes = 0;
 
-  constructor(bytesMax: number) {
+  /** @param bytesMax asked each time; when it falls, what is too much goes as more comes */
+  constructor(bytesMax: () => number) {
     this.#bytesMax = bytesMax;
   }
 
@@ -75,14 +76,15 @@ export class ReadCache {
   }
 
   #makeRoom(bytes: number): boolean {
-    if (bytes > this.#bytesMax) return false;
+    const bytesMax = this.#bytesMax();
+    if (bytes > bytesMax) return false;
     for (const entry of this.#entries.values()) {
-      if (this.#usedBytes + bytes <= this.#bytesMax) return true;
+      if (this.#usedBytes + bytes <= bytesMax) return true;
       if (entry.pins > 0) continue;
       this.#drop(entry);
       this.#giveBack(entry);
     }
-    return this.#usedBytes + bytes <= this.#bytesMax;
+    return this.#usedBytes + bytes <= bytesMax;
   }
 
   #drop(entry: CachedRange): void {

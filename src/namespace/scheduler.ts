@@ -7,6 +7,7 @@ import type { Budget } from './budget.js';
 import type { Committer } from './commits.js';
 import type { Node } from './node.js';
 import type { Uploads } from './uploads.js';
+import type { NamespaceSettings } from './options.js';
 
 export class CommitScheduler {
   readonly #uploads: Uploads;
@@ -14,26 +15,33 @@ export class CommitScheduler {
   readonly #budget: Budget;
   readonly #background: Background;
   readonly #clock: Clock;
-  readonly #intervalMs: number;
+  readonly #settings: Pick<NamespaceSettings, 'commitIntervalMs'>;
   readonly #slots = new Slots(COMMITS_IN_FLIGHT_MAX);
   /** On their way to a commit. */
   readonly #due = new Set<Node>();
   #timer: Cancel | undefined;
   #stopped = false;
 
-  constructor(uploads: Uploads, committer: Committer, budget: Budget, background: Background, clock: Clock, intervalMs: number) {
+  constructor(
+    uploads: Uploads,
+    committer: Committer,
+    budget: Budget,
+    background: Background,
+    clock: Clock,
+    settings: Pick<NamespaceSettings, 'commitIntervalMs'>,
+  ) {
     this.#uploads = uploads;
     this.#committer = committer;
     this.#budget = budget;
     this.#background = background;
     this.#clock = clock;
-    this.#intervalMs = intervalMs;
+    this.#settings = settings;
     budget.relieve = () => {
       this.#relieve();
     };
     uploads.onDirty = (node, urgent) => {
       if (urgent) this.#commit(node);
-      this.#arm(intervalMs);
+      this.#arm(settings.commitIntervalMs);
     };
   }
 
@@ -52,15 +60,16 @@ export class CommitScheduler {
 
   #tick(): void {
     const now = this.#clock.monotonicMs();
+    const intervalMs = this.#settings.commitIntervalMs;
     let oldestMs = Infinity;
     for (const node of this.#uploads.dirty) {
       // Nobody will look for the content of a file without a name after a crash.
       if (node.row.links === 0 || node.current === undefined) continue;
-      if (now - node.current.sinceMs >= this.#intervalMs) this.#commit(node);
+      if (now - node.current.sinceMs >= intervalMs) this.#commit(node);
       else oldestMs = Math.min(oldestMs, node.current.sinceMs);
     }
-    if (oldestMs < Infinity) this.#arm(Math.max(1, oldestMs + this.#intervalMs - now));
-    else if (this.#uploads.dirty.size > 0) this.#arm(this.#intervalMs);
+    if (oldestMs < Infinity) this.#arm(Math.max(1, oldestMs + intervalMs - now));
+    else if (this.#uploads.dirty.size > 0) this.#arm(intervalMs);
   }
 
   #relieve(): void {

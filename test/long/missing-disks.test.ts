@@ -22,7 +22,7 @@ const back = (pool: TestPool, i: number): Promise<void> => rename(`${pool.disks[
 /** Paths of the disks that status calls anything but online. */
 async function missing(pool: TestPool): Promise<string[]> {
   return (await pool.status()).disks
-    .filter((disk) => disk.state !== 'online')
+    .filter((disk) => disk.state === 'offline')
     .map((disk) => basename(disk.path))
     .sort();
 }

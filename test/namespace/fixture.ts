@@ -26,6 +26,8 @@ export interface Pool {
   readonly storage: MemoryStorage;
   /** With the interface's signatures, as a front end calls it. */
   readonly namespace: PoolNamespace & Namespace;
+  /** Those in force; some may be changed. */
+  readonly settings: { -readonly [Key in keyof NamespaceOptions['settings']]: NamespaceOptions['settings'][Key] };
   readonly invalidated: Ino[];
 }
 
@@ -56,26 +58,27 @@ export async function openPool(test: typeof t | Test, options: PoolSettings = {}
   storage.epoch = epoch;
   const parts = indexAfter(options.entries ?? []);
   const invalidated: Ino[] = [];
+  // Long enough that no test commits by itself.
+  const settings: Pool['settings'] = {
+    commitIntervalMs: 3_600_000,
+    durability: 'interval',
+    uploadBytesMax: 1 << 20,
+    readCacheBytesMax: 512 * 1024,
+    ...options.settings,
+  };
   const namespace = await createNamespace({
     index: options.wrap?.(parts.index) ?? parts.index,
     storage,
     clock: options.clock ?? systemClock,
     random: seededRandom(1),
     log: () => undefined,
-    // Long enough that no test commits by itself.
-    settings: {
-      commitIntervalMs: 3_600_000,
-      durability: 'interval',
-      uploadBytesMax: 1 << 20,
-      readCacheBytesMax: 512 * 1024,
-      ...options.settings,
-    },
+    settings,
     epoch,
     readOnly: options.readOnly ?? false,
     onInvalidate: (ino) => invalidated.push(ino),
   });
   test.teardown(() => namespace.close());
-  return { ...parts, storage, namespace, invalidated };
+  return { ...parts, storage, namespace, settings, invalidated };
 }
 
 /** What a subtest has of tap. */
