@@ -14,7 +14,6 @@ import type { Cancel } from '../base/clock.js';
 import { asOperatingError, OperatingError } from '../base/errors.js';
 import { FLUSH_ROUNDS_MAX, JOURNAL_HEADROOM_BYTES, LOG_AHEAD_BYTES_MAX, REPLICA_INTERVAL_MS } from '../base/limits.js';
 import type { Disk } from '../disk/disk.js';
-import { majorityOf } from './acknowledgements.js';
 import type { History } from './history.js';
 import type { Mutations } from './mutations.js';
 import type { QuorumLog, QuorumOptions, VoterChange, VoterStatus } from './quorum-log.js';
@@ -155,16 +154,12 @@ export class LeadingLog implements QuorumLog {
     if (this.#closed) return 'the log is closed';
     if (this.#fencedBy !== undefined)
       return `another process leads this pool in epoch ${this.#fencedBy}: stop one of the two and mount again`;
-    const out = this.voters().filter((voter) => voter.state !== 'online');
-    const why = out.map((voter) => `voter ${voter.number} is ${voter.state}: ${voter.reason ?? 'unknown'}`).join('; ');
-    const { size } = this.#voters;
-    return `${size - out.length} of ${size} voters are online, ${majorityOf(size)} are needed. Bring back their disks (${why})`;
+    return this.#voters.shortage;
   }
 
   get refusalCode(): 'EROFS' | 'ENOSPC' {
     if (this.#closed || this.#fencedBy !== undefined) return 'EROFS';
-    const able = this.#voters.all.filter((link) => this.#voters.votes(link.number) && (link.online || link.full)).length;
-    return able >= majorityOf(this.#voters.size) ? 'ENOSPC' : 'EROFS';
+    return this.#voters.lackRoomAlone ? 'ENOSPC' : 'EROFS';
   }
 
   get head(): LogPoint {

@@ -47,6 +47,19 @@ export class VoterSet {
     return this.#online.length >= majorityOf(this.size);
   }
 
+  /** Would there be a majority, if only the disks of some voters were not full? */
+  get lackRoomAlone(): boolean {
+    return this.#voters.filter((link) => link.online || link.full).length >= majorityOf(this.size);
+  }
+
+  /** Which voters are missing for a majority, in words. */
+  get shortage(): string {
+    const out = this.status().filter((voter) => voter.state !== 'online');
+    const why = out.map((voter) => `voter ${voter.number} is ${voter.state}: ${voter.reason ?? 'unknown'}`).join('; ');
+    const online = this.size - out.length;
+    return `${online} of ${this.size} voters are online, ${majorityOf(this.size)} are needed. Bring back their disks (${why})`;
+  }
+
   get #online(): VoterLink[] {
     return this.#voters.filter((link) => link.online);
   }
