@@ -60,6 +60,8 @@ export interface CheckJobOptions {
   readonly diskSet: DiskSet;
   readonly clock: Clock;
   readonly log: Log;
+  /** Puts a snapshot of the index on the disks: before repairs. */
+  readonly snapshot: () => Promise<unknown>;
   /** No service runs and nobody can write: repairs may be made. */
   readonly quiet: boolean;
 }
@@ -132,6 +134,9 @@ export class CheckJob {
     const told = ({ code, message, repair: what }: Finding): void => {
       this.#options.log('warn', `repair: ${message}: ${what ?? ''}`, { code });
     };
+    // What a repair does can be taken back by a recovery from it.
+    progress.message = 'taking a snapshot of the index';
+    await this.#options.snapshot();
     const { before, repaired, after } = await repair({ ...options, ledger, told });
     this.#lists.found = await this.#withPaths(before.findings);
     this.#lists.repaired = await this.#withPaths(repaired);

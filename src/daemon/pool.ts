@@ -224,10 +224,10 @@ class Opening {
     this.#closing.push(() => markCleanStop(wires.services, index));
     this.#closing.push(() => namespace.close());
     const jobs = new JobRunner({ index, clock, log, readOnly });
-    const check = new CheckJob({ index, storage, ledger: namespace.ledger, diskSet, clock, log, quiet: readOnly });
-    jobs.register(check.kind);
     const snapshots = new SnapshotJobs({ index, diskSet, clock, log, settings: inForce });
-    for (const kind of snapshots.kinds) jobs.register(kind);
+    const snapshot = (): Promise<unknown> => snapshots.take();
+    const check = new CheckJob({ index, storage, ledger: namespace.ledger, diskSet, clock, log, snapshot, quiet: readOnly });
+    for (const kind of [check.kind, ...snapshots.kinds]) jobs.register(kind);
     if (!readOnly && quorum.writable) {
       const services = new Services({ index, storage, namespace, diskSet, jobs, clock, log, strandedPossible: !cleanStop });
       wires.services = services;

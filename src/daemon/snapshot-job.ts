@@ -62,7 +62,7 @@ export class SnapshotJobs {
 
   get kinds(): readonly JobKind[] {
     return [
-      { kind: 'snapshot', turn: undefined, readsOnly: true, run: (context) => this.#snapshot(context) },
+      { kind: 'snapshot', turn: undefined, readsOnly: true, run: (context) => this.take(context) },
       {
         kind: 'export',
         turn: undefined,
@@ -106,7 +106,8 @@ export class SnapshotJobs {
     return there.sort((a, b) => Number(a.member.voter) - Number(b.member.voter)).flatMap(({ disk }) => disk ?? []);
   }
 
-  async #snapshot(context: JobContext): Promise<SnapshotResult> {
+  /** Puts one on the disks now. @throws OperatingError when not one disk could take it */
+  async take(context?: JobContext): Promise<SnapshotResult> {
     const { index, diskSet, clock, log, settings } = this.#options;
     const view = index.view();
     try {
@@ -168,19 +169,21 @@ function exportPath({ path }: JobOptions): string {
 class Counted {
   rows = 0;
   bytes = 0;
-  readonly #context: JobContext;
+  readonly #context: JobContext | undefined;
   readonly #clock: Pick<Clock, 'yield'>;
 
-  constructor(context: JobContext, clock: Pick<Clock, 'yield'>) {
+  constructor(context: JobContext | undefined, clock: Pick<Clock, 'yield'>) {
     this.#context = context;
     this.#clock = clock;
   }
 
   async pause(rows: number): Promise<void> {
     this.rows = rows;
-    this.#context.progress.doneItems = rows;
-    this.#context.progress.message = 'rows of the index';
-    await this.#context.checkpoint();
+    if (this.#context !== undefined) {
+      this.#context.progress.doneItems = rows;
+      this.#context.progress.message = 'rows of the index';
+      await this.#context.checkpoint();
+    }
     await this.#clock.yield();
   }
 
