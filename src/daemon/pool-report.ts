@@ -1,6 +1,7 @@
 /** Fills in the status of an open pool. */
 import type { DrainResult } from '../durability/drain.js';
 import type { HealResult } from '../durability/heal.js';
+import { keepsUnknown } from '../durability/orphans.js';
 import { countEndangered } from '../durability/survey.js';
 import { formatCode } from './code.js';
 import type { Pool } from './pool.js';
@@ -37,7 +38,7 @@ export async function reportPool(options: ReportOptions): Promise<StatusReport> 
     pool_id: membership.poolId,
     state: mountpoint === undefined ? 'unmounted' : options.readOnly || !log.writable ? 'read-only' : 'mounted',
     health: health(membership.m, disks, endangered),
-    messages: messages(options, disks, endangered),
+    messages: messages(options, disks, endangered, await keepsUnknown(pool.index)),
     code: formatCode(membership),
     mountpoint: mountpoint ?? null,
     work: work ?? null,
@@ -118,7 +119,7 @@ function drainMessages(pool: Pool): string[] {
   );
 }
 
-function messages({ pool, readOnly }: ReportOptions, disks: readonly DiskReport[], endangered: number): string[] {
+function messages({ pool, readOnly }: ReportOptions, disks: readonly DiskReport[], endangered: number, keptUnknown: boolean): string[] {
   const { m } = pool.diskSet.membership;
   const out = disks.filter(({ role, state }) => role === 'data' && state === 'offline').length;
   const found: string[] = [];
@@ -127,6 +128,7 @@ function messages({ pool, readOnly }: ReportOptions, disks: readonly DiskReport[
   if (out > m) found.push(`${out} disks are out and the code makes up for ${m}: some files give EIO until disks return.`);
   else if (out > 0) found.push(`${out} of ${m} tolerable disks are out: bring them back or replace them.`);
   if (endangered > 0) found.push(`${endangered} blobs lack shards, or have damaged ones: heal rebuilds them as soon as disks allow.`);
+  if (keptUnknown) found.push('Data that no name leads to is kept since a recovery: "ostraka recover --discard-unknown" gives it up.');
   found.push(...drainMessages(pool));
   const broken = pool.log.voters().filter(({ state }) => state === 'broken').length;
   if (broken > 0) found.push(`${broken} voters are broken; they are rebuilt from the others while a majority is there.`);

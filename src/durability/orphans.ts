@@ -42,6 +42,11 @@ async function keptEpoch(index: Pick<IndexStore, 'get'>): Promise<number> {
   return epoch;
 }
 
+/** Is something kept since a recovery although no row knows it? */
+export async function keepsUnknown(index: Pick<IndexStore, 'get'>): Promise<boolean> {
+  return (await keptEpoch(index)) > 0;
+}
+
 /** Does a row speak of this record? Free rows do: the collector gives those back. */
 export async function isKnown(index: IndexStore, storage: Storage, record: FoundRecord): Promise<boolean> {
   const names = (location: Location): boolean => {
