@@ -200,6 +200,8 @@ export class JobRunner {
 
   #kind(name: string): JobKind {
     const kind = this.#kinds.get(name);
+    if (kind === undefined && !this.#mayWrite)
+      throw new OperatingError('EROFS', 'the pool is read-only', { hint: 'see `ostraka status` for the reason' });
     if (kind === undefined) throw new OperatingError('EINVAL', `there is no job called "${name}" here`);
     return kind;
   }
