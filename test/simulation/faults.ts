@@ -233,7 +233,7 @@ export class Faults {
     const path = files[random.below(files.length)];
     if (path === undefined) return undefined;
     this.silent.add(disk);
-    const flips = 1 + random.below(4);
+    const flips = 1 + random.below(place === 'segments/' ? 64 : 4);
     const file = medium.file(path);
     for (let flip = 0; flip < flips; flip++) medium.flip(path, random.below(file.size), random.below(8));
     return `${flips} bits of ${path} flip`;
