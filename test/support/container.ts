@@ -17,6 +17,7 @@ const PROGRAMS = ['debootstrap', 'systemd-nspawn', 'nsenter', 'unshare'];
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 /** Hierarchies of control groups that nspawn may use: hybrid ones, or the one. */
 const HIERARCHIES = ['/sys/fs/cgroup/systemd', '/sys/fs/cgroup/unified', '/sys/fs/cgroup'];
+const GROUP = `ostraka-test-${process.pid}`;
 const BOOT_LIMIT_MS = 90_000;
 
 async function isFile(path: string): Promise<boolean> {
@@ -33,12 +34,27 @@ export async function cannotBoot(): Promise<string | undefined> {
   for (const program of PROGRAMS)
     if ((await run('sh', ['-c', `command -v ${program}`], { mayFail: true })).code !== 0)
       return `there is no ${program}: run "sh native/setup.sh long" (Debian packages debootstrap, systemd-container)`;
+  let tree: string;
   try {
-    await debianTree();
-    return undefined;
+    tree = await debianTree();
   } catch (error) {
     return `debootstrap did not work: ${error instanceof Error ? error.message.slice(-600) : String(error)}`;
   }
+  const probe = await run('sh', nspawn(['--directory', tree, '--read-only', '/bin/true']), { mayFail: true, env: nspawnEnvironment() });
+  await removeAllGroups();
+  return probe.code === 0 ? undefined : `systemd-nspawn does not work here: ${probe.stderr.slice(-600)}`;
+}
+
+/** Arguments of sh(1) that run systemd-nspawn in a control group of this test's own, which can be removed afterwards. */
+function nspawn(args: readonly string[]): string[] {
+  const enter = HIERARCHIES.map(
+    (path) => `if [ -f ${path}/cgroup.procs ]; then mkdir -p ${path}/${GROUP}; echo $$ >${path}/${GROUP}/cgroup.procs; fi`,
+  );
+  return ['-c', `${enter.join('; ')}; exec systemd-nspawn --quiet --register=no --keep-unit "$@"`, 'sh', ...args];
+}
+
+function nspawnEnvironment(): NodeJS.ProcessEnv {
+  return { ...process.env, SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: '1' };
 }
 
 /** The codename of this machine where it is a Debian: native modules were built against its libraries. */
@@ -92,11 +108,10 @@ export class Container {
     const container = new Container(folder);
     t.teardown(() => container.#destroy());
     for (const name of ['root', 'upper', 'work']) await mkdir(join(folder, name));
-    await run('mount', [
-      ...['-t', 'overlay', 'overlay', '-o'],
-      `lowerdir=${tree},upperdir=${join(folder, 'upper')},workdir=${join(folder, 'work')}`,
-      container.#root,
-    ]);
+    const layers = `lowerdir=${tree},upperdir=${join(folder, 'upper')},workdir=${join(folder, 'work')}`;
+    const overlay = await run('mount', ['-t', 'overlay', 'overlay', '-o', layers, container.#root], { mayFail: true });
+    // Where overlays cannot be, on another overlay for one, it is copied.
+    if (overlay.code !== 0) await run('cp', ['-a', `${tree}/.`, container.#root]);
     return container;
   }
 
@@ -113,20 +128,14 @@ export class Container {
   /** Boots, and waits until everything that starts at boot has. */
   async boot(binds: readonly Bind[]): Promise<void> {
     const readOnly = new Set([packageRoot, await realpath(join(packageRoot, 'node_modules')), await realpath(process.execPath)]);
-    const group = `ostraka-test-${process.pid}`;
-    const enter = HIERARCHIES.map(
-      (path) => `if [ -f ${path}/cgroup.procs ]; then mkdir -p ${path}/${group}; echo $$ >${path}/${group}/cgroup.procs; fi`,
-    );
     const child = spawn(
       'sh',
-      [
-        ...['-c', `${enter.join('; ')}; exec systemd-nspawn "$@"`, 'sh'],
-        ...['--quiet', '--register=no', '--keep-unit', '--boot', '--console=pipe', '--capability=all', '--machine=ostraka-test'],
-        ...['--directory', this.#root, '--bind=/dev/fuse'],
+      nspawn([
+        ...['--boot', '--console=pipe', '--capability=all', '--machine=ostraka-test', '--directory', this.#root, '--bind=/dev/fuse'],
         ...[...readOnly].map((path) => `--bind-ro=${path}`),
         ...binds.map(({ from, to }) => `--bind=${from}:${to}`),
-      ],
-      { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: '1' } },
+      ]),
+      { stdio: ['ignore', 'pipe', 'pipe'], env: nspawnEnvironment() },
     );
     this.#nspawn = child;
     for (const stream of [child.stdout, child.stderr])
@@ -199,8 +208,12 @@ export class Container {
     }
     await run('umount', ['-l', this.#root], { mayFail: true });
     await rm(this.#folder, { recursive: true, force: true, maxRetries: 5 });
-    for (const hierarchy of HIERARCHIES) await removeGroups(join(hierarchy, `ostraka-test-${process.pid}`));
+    await removeAllGroups();
   }
+}
+
+async function removeAllGroups(): Promise<void> {
+  for (const hierarchy of HIERARCHIES) await removeGroups(join(hierarchy, GROUP));
 }
 
 /** Control groups go innermost first. */
