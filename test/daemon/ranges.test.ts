@@ -88,7 +88,9 @@ t.test('through the kernel', async (t) => {
   t.ok((await readFile(pool.at('sparse2'))).equals(sparse));
   const { used_bytes: after } = await pool.status();
   t.ok(after - before >= content.length, 'what is shared counts for each file');
-  const raw = Number((await run('du', ['-sc', '-B1', ...pool.disks.map((disk) => join(disk, 'segments'))])).stdout.match(/(\d+)\s+total/)?.[1]);
+  const raw = Number(
+    (await run('du', ['-sc', '-B1', ...pool.disks.map((disk) => join(disk, 'segments'))])).stdout.match(/(\d+)\s+total/)?.[1],
+  );
   t.ok(raw < content.length * 1.5 * 1.5, `40 MiB are on the disks once, coded (${raw} bytes)`);
   // Still writable where they share.
   const file = await open(pool.at('copy'), 'r+');
