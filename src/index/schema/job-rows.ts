@@ -14,7 +14,6 @@ const writer = new ByteWriter(512);
 /** The row of a run under way is number 0, runs that ended are 1 … */
 export const jobKey = (kind: string, run = 0): Buffer => keyOf(TABLES.job).text(kind).number(run).end();
 export const jobRange = (limit: number): Range => tableRange(TABLES.job, limit);
-export const jobRangeOfKind = (kind: string, limit: number): Range => keyOf(TABLES.job).text(kind).range(limit);
 export const parseJobKey = (key: Uint8Array): { kind: string; run: number } => {
   const reader = new KeyReader(key);
   const parsed = { kind: reader.text(), run: reader.number() };
