@@ -7,6 +7,7 @@ import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promise
 import { join } from 'node:path';
 import { must } from '../../src/base/assert.js';
 import { exists, TestPool, until } from '../support/pool.js';
+import { run } from '../support/run.js';
 import { pattern } from '../namespace/fixture.js';
 
 const LOOP_BYTES = 256 * 1024 * 1024;
@@ -39,7 +40,14 @@ t.test('(f) an index snapshot restored after all voters were lost', async (t) =>
   t.equal(on.length, 3);
 
   // Since then: one file goes for good, one comes, and a disk's shards are healed onto other places.
+  const spaceOf = async (disk: string): Promise<number> =>
+    Number((await run('du', ['-s', '-B1', join(disk, 'segments')])).stdout.split('\t')[0]);
+  const before = await Promise.all(pool.disks.map(spaceOf));
   await rm(pool.at('doomed'));
+  await until('its space is given back', async () => {
+    const now = await Promise.all(pool.disks.map(spaceOf));
+    return now.every((bytes, index) => bytes < (before[index] ?? 0));
+  });
   await writeFile(pool.at('later'), pattern(5_000_000, 7));
   await pool.unmount();
   const segments = join(must(pool.disks[0], 'a disk'), 'segments');

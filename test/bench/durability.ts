@@ -1,0 +1,131 @@
+/**
+ * `npm run bench:durability [-- --quick]`: what users notice of a scrub (99th percentile of 4 KiB reads that reach the daemon, and of creating a file of
+ * 4 KiB, with a scrub and without, in turns), and how quickly a lost disk is rebuilt beside what one disk can write. Six folders of one real disk, so
+ * the heal has a sixth of that disk at most for each. Prints figures and writes bench-results/durability.json.
+ */
+import { constants } from 'node:fs';
+import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { seededRandom } from '../../src/base/clock.js';
+import { packageRoot } from '../../src/base/package-root.js';
+import { TestPool } from '../support/pool.js';
+import { run } from '../support/run.js';
+
+const { values } = parseArgs({ options: { quick: { type: 'boolean', default: false } } });
+const MiB = 1024 ** 2;
+const bigMiB = values.quick ? 512 : 2048;
+const turns = values.quick ? 3 : 6;
+const TURN_MS = 5000;
+/** linux: asm-generic/fcntl.h, x86. */
+const O_DIRECT = 0o40000;
+const BLOCK = 4096;
+
+interface Sample {
+  readonly readMs: number[];
+  readonly createMs: number[];
+}
+
+function percentile(numbers: readonly number[], share: number): number {
+  const sorted = [...numbers].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? NaN;
+}
+
+/** One turn: a read and a create, one after the other, as often as it goes. */
+async function load(pool: TestPool, into: Sample, turn: string): Promise<void> {
+  const random = seededRandom(turn.length);
+  const folder = pool.at(turn);
+  await mkdir(folder);
+  const file = await open(pool.at('big'), constants.O_RDONLY | O_DIRECT);
+  const block = Buffer.alloc(BLOCK);
+  const end = performance.now() + TURN_MS;
+  for (let n = 0; performance.now() < end; n++) {
+    const before = performance.now();
+    await file.read(block, 0, BLOCK, random.below((bigMiB * MiB) / BLOCK) * BLOCK);
+    const between = performance.now();
+    await writeFile(join(folder, String(n)), block);
+    into.readMs.push(between - before);
+    into.createMs.push(performance.now() - between);
+  }
+  await file.close();
+  await rm(folder, { recursive: true });
+}
+
+async function dataOf(pool: TestPool, verb: string): Promise<{ state: string; done_bytes: number }> {
+  const { stdout } = await pool.ostraka([verb, pool.name, '--status', '--json'], { limitMs: 60_000 });
+  return (JSON.parse(stdout) as { job: { state: string; done_bytes: number } }).job;
+}
+
+async function main(teardowns: (() => Promise<void> | void)[]): Promise<void> {
+  const pool = await TestPool.create({ teardown: (action) => void teardowns.push(action) });
+  await pool.mount();
+  await run('dd', ['if=/dev/urandom', `of=${pool.at('big')}`, 'bs=1M', `count=${bigMiB}`, 'conv=fsync', 'status=none'], {
+    limitMs: 600_000,
+  });
+  const without: Sample = { readMs: [], createMs: [] };
+  const under: Sample = { readMs: [], createMs: [] };
+  let scrubbedBytes = 0;
+  for (let turn = 0; turn < turns; turn++) {
+    process.stderr.write(`turn ${turn + 1} of ${turns}\n`);
+    await load(pool, without, `a${turn}`);
+    await pool.ostraka(['scrub', pool.name], { limitMs: 60_000 });
+    const before = await dataOf(pool, 'scrub');
+    await load(pool, under, `b${turn}`);
+    const after = await dataOf(pool, 'scrub');
+    scrubbedBytes += after.done_bytes - before.done_bytes;
+    await pool.ostraka(['scrub', pool.name, '--cancel'], { limitMs: 60_000, mayFail: true });
+  }
+  const p99 = {
+    read: { without: percentile(without.readMs, 0.99), under: percentile(under.readMs, 0.99) },
+    create: { without: percentile(without.createMs, 0.99), under: percentile(under.createMs, 0.99) },
+  };
+  const idle = performance.now();
+  await pool.ostraka(['scrub', pool.name, '--watch'], { limitMs: 600_000 });
+  const idleSeconds = (performance.now() - idle) / 1000;
+
+  // One disk is lost for good, and replaced.
+  const [lost = ''] = pool.disks;
+  const spare = join(pool.root, 'spare');
+  await mkdir(spare);
+  await rename(lost, `${lost}.gone`);
+  await pool.ostraka(['disk', 'replace', pool.name, '1', spare, '--force'], { limitMs: 120_000 });
+  const start = performance.now();
+  await pool.ostraka(['heal', pool.name, '--watch'], { limitMs: 900_000 });
+  const healSeconds = (performance.now() - start) / 1000;
+  const healedBytes = Number((await run('du', ['-s', '-B1', join(spare, 'segments')])).stdout.split('\t')[0]);
+  const plain = performance.now();
+  const count = Math.ceil(healedBytes / MiB);
+  await run('dd', ['if=/dev/zero', `of=${join(pool.root, 'plain')}`, 'bs=1M', `count=${count}`, 'conv=fsync', 'status=none'], {
+    limitMs: 600_000,
+  });
+  const plainSeconds = (performance.now() - plain) / 1000;
+  await pool.unmount();
+
+  const rate = (bytes: number, seconds: number): number => bytes / 1e6 / seconds;
+  const heal = { MBps: rate(healedBytes, healSeconds), plainMBps: rate(count * MiB, plainSeconds) };
+  const line = (name: string, value: number): string => `${name.padEnd(44)}${value.toPrecision(3).padStart(10)}\n`;
+  process.stdout.write(
+    line('read 4 KiB, p99 ms, no scrub', p99.read.without) +
+      line('read 4 KiB, p99 ms, scrub', p99.read.under) +
+      line('  ratio', p99.read.under / p99.read.without) +
+      line('create 4 KiB, p99 ms, no scrub', p99.create.without) +
+      line('create 4 KiB, p99 ms, scrub', p99.create.under) +
+      line('  ratio', p99.create.under / p99.create.without) +
+      line('scrub while used, MB/s', rate(scrubbedBytes, (turns * TURN_MS) / 1000)) +
+      line('scrub of everything while idle, MB/s', rate(bigMiB * MiB * 1.5, idleSeconds)) +
+      line('heal while idle, MB/s written', heal.MBps) +
+      line('one file written and synced, MB/s', heal.plainMBps) +
+      line('  ratio', heal.MBps / heal.plainMBps),
+  );
+  const results = join(packageRoot, 'bench-results');
+  await mkdir(results, { recursive: true });
+  const report = { when: new Date().toISOString(), bigMiB, turns, p99, samples: without.readMs.length, idleSeconds, healSeconds, heal };
+  await writeFile(join(results, 'durability.json'), JSON.stringify(report, null, 1) + '\n');
+}
+
+const teardowns: (() => Promise<void> | void)[] = [];
+try {
+  await main(teardowns);
+} finally {
+  for (const teardown of teardowns) await teardown();
+}
