@@ -1,5 +1,6 @@
 /** What `ostraka disk` asks of the daemon: checks of directories, the change itself, and the jobs that follow from it. */
 import { stat } from 'node:fs/promises';
+import { systemClock } from '../base/clock.js';
 import { OperatingError } from '../base/errors.js';
 import type { Member } from '../disk/membership.js';
 import { checkCandidate, checkZone } from './candidates.js';
@@ -8,6 +9,9 @@ import { findMember, type MembershipChanger } from './membership-changer.js';
 import type { Pool } from './pool.js';
 
 export type DiskRequest = Extract<ControlRequest, { verb: `disk-${string}` }>;
+
+/** A disk that hangs answers no look; what comes next does without it. */
+const LOOK_LIMIT_MS = 5000;
 
 /** How a disk stands after a request. */
 export interface DiskAnswer {
@@ -24,6 +28,8 @@ export async function handleDiskRequest(pool: Pool, request: DiskRequest): Promi
     throw new OperatingError('EROFS', 'the disks of a pool change only while it can be written', {
       hint: pool.log.readOnlyReason ?? 'It was mounted read-only.',
     });
+  // Whoever replaces a disk has often just pulled it out: nothing shall be copied from there.
+  await Promise.race([diskSet.probeNow(), systemClock.sleep(LOOK_LIMIT_MS)]);
   if (request.verb === 'disk-add') return add(pool, members, request.directory, request.zone ?? undefined);
   const found = findMember(diskSet.membership, request.disk, (number) => diskSet.disk(number)?.directory);
   switch (request.verb) {
