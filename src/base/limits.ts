@@ -107,6 +107,8 @@ export const COMPACT_SEGMENT_BYTES_MIN = 1 * MiB;
 /** Corrupt records kept for inspection on each disk; beyond either the oldest go. Some hundred frames are more than anybody looks at. */
 export const DAMAGED_RECORDS_MAX = 256;
 export const DAMAGED_BYTES_MAX = 64 * MiB;
+/** Blobs that were given up and whose space a disk did not give back, to be tried again. More are found by the next start. */
+export const DISCARDED_BLOBS_MAX = 1024;
 /** (blob, shard) pairs whose damage was reported and is not reported again. A repeated report does no harm. */
 export const DAMAGE_REPORTS_MAX = 16_384;
 /** Blobs whose moves after failed syncs are remembered. UNSYNCED_BYTES_MAX of the smallest coded blobs is a quarter of this. */
@@ -194,6 +196,13 @@ export const REPACK_INTERVAL_MS = 300_000;
 export const REPACK_PAUSE_MS = 5;
 /** Pause between looks of the background services for work. */
 export const BACKGROUND_INTERVAL_MS = 500;
+/** Background work that failed is tried again after its interval, twice that … up to this. */
+export const REPEAT_PAUSE_MS_MAX = 60_000;
+/** Space that a disk did not give back is asked for again after so long, then twice that … up to the other: a call for each shard. */
+export const COLLECT_RETRY_MS_MIN = 1_000;
+export const COLLECT_RETRY_MS_MAX = 300_000;
+/** Blobs that wait for that. More stop the collector's round, which tries again by itself. */
+export const COLLECT_WAITING_MAX = 4096;
 /** A pool counts as used so long after the last request ended: longer than the pauses within one program's work. */
 export const PACE_IDLE_MS = 200;
 /** A background job that gives way looks this often whether the pool is idle again. */

@@ -49,6 +49,7 @@ export async function reportPool(options: ReportOptions): Promise<StatusReport> 
     free_bytes: capacity.usableFreeBytes,
     endangered_blobs: endangered,
     last_count: lastCount(pool),
+    troubles: (pool.services?.troubles() ?? []).map(({ service, error }) => ({ service, code: error.code, message: error.message })),
     jobs: pool.jobs
       .all()
       .filter(({ state }) => state !== 'idle')
@@ -130,6 +131,8 @@ function messages({ pool, readOnly }: ReportOptions, disks: readonly DiskReport[
   if (endangered > 0) found.push(`${endangered} blobs lack shards, or have damaged ones: heal rebuilds them as soon as disks allow.`);
   if (keptUnknown) found.push('Data that no name leads to is kept since a recovery: "ostraka recover --discard-unknown" gives it up.');
   found.push(...drainMessages(pool));
+  for (const { service, error } of pool.services?.troubles() ?? [])
+    found.push(`In the background, ${service} stopped and is tried again: ${error.message} (${error.code}).`);
   const broken = pool.log.voters().filter(({ state }) => state === 'broken').length;
   if (broken > 0) found.push(`${broken} voters are broken; they are rebuilt from the others while a majority is there.`);
   return found;

@@ -105,6 +105,7 @@ async function offlineStatus(definition: PoolDefinition): Promise<StatusReport> 
     free_bytes: 0,
     endangered_blobs: 0,
     last_count: null,
+    troubles: [],
     jobs: [],
     objects: 0,
     log: null,

@@ -74,13 +74,15 @@ export class Pool {
   readonly jobs: JobRunner;
   readonly check: CheckJob;
   /** Undefined while the pool is read-only. */
+  readonly services: Services | undefined;
+  /** Undefined while the pool is read-only. */
   readonly members: MembershipChanger | undefined;
   /** In force now. */
   settings: Settings;
   readonly #closing: readonly Closing[];
 
   constructor(
-    parts: Pick<Pool, 'diskSet' | 'log' | 'index' | 'storage' | 'namespace' | 'jobs' | 'members' | 'check' | 'settings'>,
+    parts: Pick<Pool, 'diskSet' | 'log' | 'index' | 'storage' | 'namespace' | 'jobs' | 'services' | 'members' | 'check' | 'settings'>,
     closing: readonly Closing[],
   ) {
     this.diskSet = parts.diskSet;
@@ -90,6 +92,7 @@ export class Pool {
     this.namespace = parts.namespace;
     this.jobs = parts.jobs;
     this.check = parts.check;
+    this.services = parts.services;
     this.members = parts.members;
     this.settings = parts.settings;
     this.#closing = closing;
@@ -242,7 +245,8 @@ class Opening {
     this.#closing.push(() => jobs.stop());
     await jobs.begin();
     const members = readOnly || !quorum.writable ? undefined : await this.#openMembers({ quorum, diskSet, index, namespace, outDisks });
-    wires.pool = new Pool({ diskSet, log: quorum, index, storage, namespace, jobs, members, check, settings }, this.#closing);
+    const { services } = wires;
+    wires.pool = new Pool({ diskSet, log: quorum, index, storage, namespace, jobs, services, members, check, settings }, this.#closing);
     return wires.pool;
   }
 

@@ -4,7 +4,7 @@
  * comes or goes, a change of the membership and found damage wake it. Started when the pool is open, stopped before it closes.
  */
 import type { Cancel, Clock } from '../base/clock.js';
-import { asOperatingError } from '../base/errors.js';
+import { asOperatingError, type OperatingError } from '../base/errors.js';
 import type { BlobId } from '../base/ids.js';
 import type { DiskSet } from '../disk/disk-set.js';
 import type { Membership } from '../disk/membership.js';
@@ -32,6 +32,8 @@ const LOOK_MS = 5000;
 const HEAL_RETRY_MS = 600_000;
 /** While scrub runs, heal waits so long between two runs: each ends with a count of all blobs. */
 const HEAL_IN_SCRUB_MS = 60_000;
+/** The search for stranded records, if it failed, is tried again so often: it reads through all segments. */
+const SWEEP_RETRY_MS = 600_000;
 /** Damaged blobs that wait for being recorded. What does not fit is found by the next reader. */
 const DAMAGED_BLOBS_MAX = 4096;
 
@@ -50,6 +52,12 @@ export interface ServicesOptions {
   readonly strandedPossible: boolean;
 }
 
+/** A service that failed and will try again. */
+export interface Trouble {
+  readonly service: string;
+  readonly error: OperatingError;
+}
+
 export class Services {
   readonly #options: ServicesOptions;
   readonly #collector: Collector;
@@ -61,8 +69,11 @@ export class Services {
   #strandedPossible: boolean;
   /** A disk left in this session: what was freed meanwhile lies in segments of this epoch, which only the next one searches. */
   #diskLeft = false;
-  /** The search for stranded records shall run again. */
+  /** The search for stranded records shall run again, not before this time. */
   #sweepWanted: boolean;
+  #sweepFromMs = -Infinity;
+  /** What failed when it was last tried, by name. */
+  readonly #failures = new Map<string, OperatingError>();
   #healWanted = true;
   /** Also where the table of endangered blobs does not ask for it: all blobs have to be looked at. */
   #countWanted: boolean;
@@ -96,6 +107,7 @@ export class Services {
       this.#diskLeft ||= disk === undefined;
       if (disk === undefined) return;
       this.#sweepWanted = true;
+      this.#sweepFromMs = -Infinity;
       this.#healWanted = true;
       this.#drainWanted = true;
       this.#wake();
@@ -152,7 +164,17 @@ export class Services {
 
   /** May there be records on the disks that nothing knows of? */
   get strandedPossible(): boolean {
-    return this.#strandedPossible || this.#diskLeft || this.#offline() > 0;
+    return this.#strandedPossible || this.#diskLeft || this.#options.storage.leavesRecords || this.#offline() > 0;
+  }
+
+  /** What does not go on as it should, for the operator (I8). */
+  troubles(): Trouble[] {
+    const found = [...this.#failures].map(([service, error]) => ({ service, error }));
+    const { failure, waitingBlobs } = this.#collector.status();
+    const collection = waitingBlobs > 0 ? `giving back the space of ${waitingBlobs} deleted blobs` : 'collection of freed space';
+    if (failure !== undefined) found.push({ service: collection, error: failure });
+    if (this.#compactor.failure !== undefined) found.push({ service: 'compaction', error: this.#compactor.failure });
+    return found;
   }
 
   #offline(): number {
@@ -162,7 +184,8 @@ export class Services {
   async #run(): Promise<void> {
     await this.#pause(FIRST_PAUSE_MS);
     while (!this.#stopped) {
-      if (this.#sweepWanted) await this.#attempt('the search for stranded records', () => this.#sweep());
+      if (this.#sweepWanted && this.#options.clock.monotonicMs() >= this.#sweepFromMs)
+        await this.#attempt('the search for stranded records', () => this.#sweep());
       await this.#attempt('recording damage', () => this.#recordDamage());
       this.#lookAtMembership();
       await this.#attempt('starting heal', () => this.#startHeal());
@@ -192,9 +215,11 @@ export class Services {
     if (this.#stopped) return;
     try {
       await work();
+      this.#failures.delete(what);
     } catch (thrown) {
-      const { code, message } = asOperatingError(thrown);
-      this.#options.log('warn', `${what} stopped: ${message}`, { code });
+      const error = asOperatingError(thrown);
+      this.#options.log('warn', `${what} stopped: ${error.message}`, { code: error.code });
+      this.#failures.set(what, error);
     }
   }
 
@@ -202,7 +227,14 @@ export class Services {
     const { diskSet } = this.#options;
     this.#sweepWanted = false;
     const before = diskSet.members().map(({ disk }) => disk);
-    await freeStranded({ ...this.#options, stopped: () => this.#stopped });
+    try {
+      await freeStranded({ ...this.#options, stopped: () => this.#stopped });
+    } catch (error) {
+      // Fails closed: what was not seen is not judged. A disk that comes back makes it begin at once.
+      this.#sweepWanted = true;
+      this.#sweepFromMs = this.#options.clock.monotonicMs() + SWEEP_RETRY_MS;
+      throw error;
+    }
     const same = diskSet.members().every(({ disk }, index) => disk !== undefined && disk === before[index]);
     if (!this.#stopped && same) this.#strandedPossible = false;
   }

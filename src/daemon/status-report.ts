@@ -121,6 +121,13 @@ export interface CountReport {
   readonly counted_at: number;
 }
 
+export interface TroubleReport {
+  /** What it was doing, in words. */
+  readonly service: string;
+  readonly code: string;
+  readonly message: string;
+}
+
 export interface StatusReport {
   readonly pool: string;
   readonly pool_id: string;
@@ -142,6 +149,8 @@ export interface StatusReport {
   readonly endangered_blobs: number;
   /** Null: not counted yet, or not mounted. */
   readonly last_count: CountReport | null;
+  /** Background services that failed when they last ran, and try again. Nothing is deleted on suspicion: an error stops them. */
+  readonly troubles: readonly TroubleReport[];
   /** Long-running jobs that run, or ran; none while unmounted. */
   readonly jobs: readonly JobReport[];
   /** Inodes. */

@@ -4,11 +4,18 @@
  *   content dropped ──▶ garbage row ──bounded steps──▶ references fall ──last one──▶ free row ──durable, no reader──▶ space given back ──▶ row gone
  *
  * A free row is acted on only when the transaction that wrote it is durable: rows found at log position P wait until everything up to P is. A crash
- * between giving back and deleting the row repeats the giving back, which is harmless. The daemon starts one for each writable pool.
+ * between giving back and deleting the row repeats the giving back, which is harmless. A row whose space a disk refuses to give back stays, and is tried again. The daemon starts one for each writable pool.
  */
-import { asOperatingError } from '../base/errors.js';
-import type { Cancel, Clock } from '../base/clock.js';
-import { BACKGROUND_INTERVAL_MS, COLLECT_BLOBS_MAX } from '../base/limits.js';
+import { asOperatingError, type OperatingError } from '../base/errors.js';
+import type { Clock } from '../base/clock.js';
+import type { BlobId } from '../base/ids.js';
+import {
+  BACKGROUND_INTERVAL_MS,
+  COLLECT_BLOBS_MAX,
+  COLLECT_RETRY_MS_MAX,
+  COLLECT_RETRY_MS_MIN,
+  COLLECT_WAITING_MAX,
+} from '../base/limits.js';
 import { decodeLocationRow } from '../index/schema/blob-rows.js';
 import type { Row } from '../index/index-store.js';
 import { keyAfter } from '../index/keys.js';
@@ -19,12 +26,15 @@ import type { PoolNamespace } from '../namespace/pool-namespace.js';
 import type { Log } from '../namespace/options.js';
 import { decodeLocation } from '../storage/location-codec.js';
 import type { Storage } from '../storage/storage.js';
+import { Repeater } from './repeater.js';
 
 export interface CollectorOptions {
   readonly namespace: Pick<PoolNamespace, 'ledger' | 'pins'>;
   readonly storage: Storage;
   readonly clock: Clock;
   readonly log: Log;
+  /** Default COLLECT_WAITING_MAX. */
+  readonly waitingMax?: number;
 }
 
 /** What was done since the start. */
@@ -32,53 +42,53 @@ export interface CollectorStatus {
   readonly contents: number;
   readonly freedBlobs: number;
   readonly freedBytes: number;
-  /** Blobs whose space could not be given back yet. */
-  readonly failures: number;
+  /** Blobs whose space a disk refused to give back so far. */
+  readonly waitingBlobs: number;
+  /** Why, or why the last round ended early. */
+  readonly failure: OperatingError | undefined;
+}
+
+interface Waiting {
+  readonly atMs: number;
+  readonly pauseMs: number;
+  readonly error: OperatingError;
 }
 
 export class Collector {
   readonly #options: CollectorOptions;
-  #timer: Cancel | undefined;
-  #running: Promise<void> | undefined;
-  #stopped = false;
+  readonly #repeater: Repeater;
+  /** Free rows whose space a disk did not give back, by key, and when they are tried again. */
+  readonly #waiting = new Map<string, Waiting>();
   #contents = 0;
   #freedBlobs = 0;
   #freedBytes = 0;
-  #failures = 0;
 
   constructor(options: CollectorOptions) {
     this.#options = options;
+    const { clock, log } = options;
+    const what = 'collection of freed space';
+    this.#repeater = new Repeater({ clock, log, what, intervalMs: BACKGROUND_INTERVAL_MS, round: () => this.collect() });
   }
 
   status(): CollectorStatus {
-    return { contents: this.#contents, freedBlobs: this.#freedBlobs, freedBytes: this.#freedBytes, failures: this.#failures };
+    const waiting = [...this.#waiting.values()];
+    return {
+      contents: this.#contents,
+      freedBlobs: this.#freedBlobs,
+      freedBytes: this.#freedBytes,
+      waitingBlobs: waiting.length,
+      failure: this.#repeater.failure ?? waiting.at(-1)?.error,
+    };
   }
 
   /** Looks for work every BACKGROUND_INTERVAL_MS from now on. */
   start(): void {
-    this.#timer = this.#options.clock.after(BACKGROUND_INTERVAL_MS, () => {
-      if (this.#stopped) return;
-      this.#running ??= this.#round().finally(() => {
-        this.#running = undefined;
-        if (!this.#stopped) this.start();
-      });
-    });
+    this.#repeater.start();
   }
 
   /** Stops after the step under way. */
-  async stop(): Promise<void> {
-    this.#stopped = true;
-    this.#timer?.();
-    await this.#running;
-  }
-
-  async #round(): Promise<void> {
-    try {
-      await this.collect();
-    } catch (error) {
-      const { code, message } = asOperatingError(error);
-      this.#options.log('warn', `collection of freed space stopped: ${message}`, { code });
-    }
+  stop(): Promise<void> {
+    return this.#repeater.stop();
   }
 
   /** Does what can be done now: all garbage, and all free rows that are durable. */
@@ -87,7 +97,7 @@ export class Collector {
     const { ledger } = this.#options.namespace;
     const { index } = ledger;
     let range = tableRange(TABLES.free, COLLECT_BLOBS_MAX);
-    while (!this.#stopped) {
+    while (!this.#repeater.stopped) {
       // In a turn of its own: readers know of every change whose rows are seen here.
       const from = range;
       const rows = await ledger.exclusively(() => index.scan(from));
@@ -105,7 +115,7 @@ export class Collector {
   async #dropContents(): Promise<void> {
     const { ledger } = this.#options.namespace;
     let range = tableRange(TABLES.garbage, 1);
-    while (!this.#stopped) {
+    while (!this.#repeater.stopped) {
       const row = (await ledger.index.scan(range))[0];
       if (row === undefined) return;
       // A cut that is not finished belongs to the namespace.
@@ -124,26 +134,48 @@ export class Collector {
     const { namespace, storage } = this.#options;
     const { ledger, pins } = namespace;
     const done: Buffer[] = [];
+    let tooMany: OperatingError | undefined;
     for (const { key, value } of rows) {
+      if (tooMany !== undefined) break;
       const { blob, serial } = parseFreeKey(key);
-      if (pins.has(blob)) continue;
+      if (pins.has(blob) || this.#waits(key)) continue;
       const location = decodeLocation(decodeLocationRow(value));
       try {
         // Shards that a failed sync moved after the last reference went. Only of whole blobs: where the places that a move left went to is alive.
         const current = serial === 0 ? storage.current(location) : location;
-        await storage.free(location);
+        // In this order: what storage knows of the move goes with the last of its places.
         if (current !== location) await storage.free(current);
+        await storage.free(location);
         done.push(key);
+        this.#waiting.delete(key.toString('hex'));
         this.#freedBlobs++;
         this.#freedBytes += location.bytes;
-      } catch (error) {
-        const { code, message } = asOperatingError(error);
-        if (this.#failures++ === 0) this.#options.log('warn', `space of blob ${blob} is not given back yet: ${message}`, { code });
+      } catch (thrown) {
+        const error = asOperatingError(thrown);
+        if (!this.#refused(key, blob, error)) tooMany = error;
       }
     }
-    if (done.length === 0) return;
-    await ledger.change(async (change) => {
-      for (const key of done) change.tx.delete(key);
-    });
+    if (done.length > 0)
+      await ledger.change(async (change) => {
+        for (const key of done) change.tx.delete(key);
+      });
+    if (tooMany !== undefined) throw tooMany;
+  }
+
+  #waits(key: Buffer): boolean {
+    const waiting = this.#waiting.get(key.toString('hex'));
+    return waiting !== undefined && waiting.atMs > this.#options.clock.monotonicMs();
+  }
+
+  /** The row stays, and is acted on again later (I10). False: too many wait already, and this one is not remembered. */
+  #refused(key: Buffer, blob: BlobId, error: OperatingError): boolean {
+    const { clock, log, waitingMax = COLLECT_WAITING_MAX } = this.#options;
+    const name = key.toString('hex');
+    const before = this.#waiting.get(name);
+    if (this.#waiting.size === 0) log('warn', `space of blob ${blob} is not given back yet: ${error.message}`, { code: error.code });
+    if (before === undefined && this.#waiting.size >= waitingMax) return false;
+    const pauseMs = Math.min(COLLECT_RETRY_MS_MAX, before === undefined ? COLLECT_RETRY_MS_MIN : before.pauseMs * 2);
+    this.#waiting.set(name, { atMs: clock.monotonicMs() + pauseMs, pauseMs, error });
+    return true;
   }
 }

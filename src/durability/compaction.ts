@@ -8,8 +8,8 @@
  * It moves only what a row names, by the same steps as heal and drain (I5), and frees nothing by itself. Records that no row names are not its business:
  * orphans.ts finds those. So much a round, slower while the pool is used, never a pause of the mount. Run by the daemon's services.
  */
-import type { Cancel, Clock } from '../base/clock.js';
-import { asOperatingError } from '../base/errors.js';
+import type { Clock } from '../base/clock.js';
+import { asOperatingError, type OperatingError } from '../base/errors.js';
 import type { DiskNumber } from '../base/ids.js';
 import {
   COMPACT_BYTES_MAX,
@@ -25,6 +25,7 @@ import type { Log } from '../namespace/options.js';
 import type { ScannedShard, SegmentUse } from '../storage/storage.js';
 import { Pace, type Usage } from './pace.js';
 import { Rebuilder, type RebuilderOptions } from './rebuild.js';
+import { Repeater } from './repeater.js';
 import type { Disks } from './survey.js';
 
 export interface CompactorOptions extends RebuilderOptions {
@@ -40,6 +41,8 @@ export interface CompactReport {
   readonly records: number;
   readonly bytes: number;
 }
+
+type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
 
 /** Those of a disk's segments that are worth emptying, the emptiest first. */
 export function worthEmptying(segments: readonly SegmentUse[]): SegmentUse[] {
@@ -58,65 +61,68 @@ export class Compactor {
   readonly #pace: Pace;
   /** How many records were left in a segment after it was gone over: as long as it is as many, going over it again brings nothing. */
   readonly #left = new Map<string, number>();
-  #timer: Cancel | undefined;
-  #running: Promise<void> | undefined;
-  #stopped = false;
+  readonly #repeater: Repeater;
 
   constructor(options: CompactorOptions) {
     this.#options = options;
     this.#rebuilder = new Rebuilder(options);
     this.#pace = new Pace({ clock: options.clock, usage: options.usage, share: HEAL_SHARE });
+    const { clock, log } = options;
+    this.#repeater = new Repeater({ clock, log, what: 'compaction', intervalMs: COMPACT_INTERVAL_MS, round: () => this.#round() });
   }
 
   /** Looks for work every COMPACT_INTERVAL_MS from now on. */
   start(): void {
-    this.#timer = this.#options.clock.after(COMPACT_INTERVAL_MS, () => {
-      if (this.#stopped) return;
-      this.#running = this.#round().finally(() => {
-        if (!this.#stopped) this.start();
-      });
-    });
+    this.#repeater.start();
   }
 
   /** Stops after the step under way. */
-  async stop(): Promise<void> {
-    this.#stopped = true;
-    this.#timer?.();
-    await this.#running;
+  stop(): Promise<void> {
+    return this.#repeater.stop();
+  }
+
+  /** What the last round failed with, if it did. */
+  get failure(): OperatingError | undefined {
+    return this.#repeater.failure;
   }
 
   async #round(): Promise<void> {
-    try {
-      const { segments, records, bytes } = await this.compact();
-      if (records > 0) this.#options.log('info', `moved ${records} records out of ${segments} nearly empty segments`, { records, bytes });
-    } catch (error) {
-      const { code, message } = asOperatingError(error);
-      this.#options.log('warn', `compaction stopped: ${message}`, { code });
-    }
+    const { segments, records, bytes } = await this.compact();
+    if (records > 0) this.#options.log('info', `moved ${records} records out of ${segments} nearly empty segments`, { records, bytes });
   }
 
-  /** One round over all disks that are in. The first error ends it. */
+  /** One round over all disks that are in. @throws the first error; a disk is left alone from its first error on, the others are gone over */
   async compact(): Promise<CompactReport> {
-    const { storage, disks } = this.#options;
     const report = { segments: 0, records: 0, bytes: 0 };
-    for (const { member, disk } of disks.members()) {
+    let failed: unknown;
+    for (const { member, disk } of this.#options.disks.members()) {
       // A draining disk is emptied anyway.
       if (member.role !== 'data' || member.state !== 'active' || disk === undefined) continue;
-      await storage.survey(member.number, COMPACT_SURVEYS_MAX);
-      const segments = storage.segments(member.number);
-      this.#forgetGone(member.number, segments);
-      for (const segment of worthEmptying(segments)) {
-        if (this.#stopped || report.bytes >= COMPACT_BYTES_MAX) return report;
-        if (this.#left.get(keyOf(segment)) === segment.liveRecords) continue;
-        await this.#empty(segment, report);
+      try {
+        await this.#compactDisk(member.number, report);
+      } catch (thrown) {
+        failed ??= thrown;
       }
     }
+    if (failed !== undefined) throw asOperatingError(failed);
     return report;
   }
 
-  async #empty(segment: SegmentUse, report: { segments: number; records: number; bytes: number }): Promise<void> {
+  async #compactDisk(disk: DiskNumber, report: Writable<CompactReport>): Promise<void> {
+    const { storage } = this.#options;
+    await storage.survey(disk, COMPACT_SURVEYS_MAX);
+    const segments = storage.segments(disk);
+    this.#forgetGone(disk, segments);
+    for (const segment of worthEmptying(segments)) {
+      if (this.#repeater.stopped || report.bytes >= COMPACT_BYTES_MAX) return;
+      if (this.#left.get(keyOf(segment)) === segment.liveRecords) continue;
+      await this.#empty(segment, report);
+    }
+  }
+
+  async #empty(segment: SegmentUse, report: Writable<CompactReport>): Promise<void> {
     const { storage, clock } = this.#options;
-    const ending = (): boolean => this.#stopped;
+    const ending = (): boolean => this.#repeater.stopped;
     let moved = 0;
     for await (const found of storage.scanRecords(segment.disk, { segment: segment.segment, offset: 0 }, { frames: false })) {
       if (found.segment !== segment.segment || found.kind === 'segment') break;
@@ -125,7 +131,7 @@ export class Compactor {
       const bytes = await this.#move(found);
       if (bytes > 0) moved++;
       report.bytes += bytes;
-      if (this.#stopped || report.bytes >= COMPACT_BYTES_MAX) break;
+      if (ending() || report.bytes >= COMPACT_BYTES_MAX) break;
       await this.#pace.after(clock.monotonicMs() - startedMs, bytes, undefined, ending);
       await clock.yield();
     }

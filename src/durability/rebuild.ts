@@ -45,7 +45,7 @@ export class Rebuilder {
     const fresh = replacedShards(now.location, location);
     if (!(await namespace.moved(location, now))) {
       // What was just written is nobody's.
-      await storage.free(fresh);
+      await storage.discard(fresh);
       return undefined;
     }
     const moved = fresh.shards.flatMap(({ disk }, shard) => (disk === 0 ? [] : [shard]));

@@ -127,6 +127,7 @@ class BlobStorage implements Storage {
       try {
         return await this.#syncer.sync();
       } finally {
+        await this.#freeing.retry();
         await this.#freeing.sweep();
       }
     });
@@ -139,9 +140,21 @@ class BlobStorage implements Storage {
   free(location: Location): Promise<void> {
     return this.#run(async () => {
       this.#syncer.forget(location);
-      if (missingShards(location).length === 0) this.#moves.forget(location.blob);
       await this.#freeing.free(location);
+      // Not before: whoever asks again has to know where shards went.
+      if (missingShards(location).length === 0) this.#moves.forget(location.blob);
     });
+  }
+
+  discard(location: Location): Promise<void> {
+    return this.#run(async () => {
+      this.#syncer.forget(location);
+      await this.#freeing.discard(location);
+    });
+  }
+
+  get leavesRecords(): boolean {
+    return this.#freeing.leavesRecords;
   }
 
   rebuild(location: Location, shards: readonly number[], options?: RebuildOptions): Promise<StoredBlob> {
@@ -186,6 +199,7 @@ class BlobStorage implements Storage {
     this.#pool.slowDisks.close();
     await Promise.allSettled(this.#running);
     for (const shelf of this.#pool.shelves()) await shelf.retireAll();
+    await this.#freeing.retry();
     await this.#freeing.sweep();
     for (const shelf of this.#pool.shelves()) shelf.close();
   }

@@ -4,10 +4,10 @@
  * Keeps I1 (space is given back, never written again), I5 together with its callers (waits for reads in flight) and I10 (what nothing points to is found). How
  * many records are left in a segment is a hint; before it is unlinked it is walked over once more, and by then nothing can be added to it.
  */
-import { assert } from '../base/assert.js';
+import { assert, AssertionError } from '../base/assert.js';
 import { asOperatingError } from '../base/errors.js';
 import { segmentEpoch, type DiskNumber, type SegmentId } from '../base/ids.js';
-import { RECORD_HEADER_BYTES, SMALL_SEGMENT_BYTES } from '../base/limits.js';
+import { DISCARDED_BLOBS_MAX, RECORD_HEADER_BYTES, SMALL_SEGMENT_BYTES } from '../base/limits.js';
 import type { Location } from '../base/location.js';
 import type { DiskFile } from '../disk/disk.js';
 import { type Pool } from './pool.js';
@@ -33,6 +33,10 @@ export class Freeing {
   readonly #pool: Pool;
   readonly #sealed = new Map<string, Sealed>();
   readonly #checking = new Set<string>();
+  /** What `discard` could not give back yet. */
+  readonly #discarded = new Set<Location>();
+  /** … and did not remember. */
+  #forgot = false;
   /** Segments that no scan has seen and in which something was freed, and such that are known to be large. Bounded by the number of files. */
   readonly #touched = new Set<string>();
   readonly #large = new Set<string>();
@@ -41,13 +45,40 @@ export class Freeing {
     this.#pool = pool;
   }
 
-  /** Gives the space of a blob's shards back. */
+  /**
+   * Gives the space of a blob's shards back. May be asked again for one that rejected: what was given back already costs a call more.
+   * @throws OperatingError a disk that is still in did not give the space back
+   */
   async free(location: Location): Promise<void> {
     await this.#pool.pins.idle(location.blob);
     const bytes = recordBytesOf(location.bytes, location.k);
-    await Promise.all(
-      location.shards.filter(({ disk }) => disk !== 0).map(({ disk, segment, offset }) => this.#give(disk, segment, offset, bytes)),
-    );
+    const places = location.shards.filter(({ disk }) => disk !== 0);
+    const outcomes = await Promise.allSettled(places.map(({ disk, segment, offset }) => this.#give(disk, segment, offset, bytes)));
+    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
+  }
+
+  /** The same for what no row speaks of: nobody would ask again, so what rejects is kept here, and tried again by `retry`. */
+  async discard(location: Location): Promise<void> {
+    try {
+      await this.free(location);
+    } catch (thrown) {
+      if (this.#discarded.size < DISCARDED_BLOBS_MAX) this.#discarded.add(location);
+      else this.#forgot = true;
+      const { code, message } = asOperatingError(thrown);
+      this.#pool.options.log('warn', `space of blob ${location.blob} is not given back yet: ${message}`, { code });
+    }
+  }
+
+  /** Called after syncs, and at the end. */
+  async retry(): Promise<void> {
+    const waiting = [...this.#discarded];
+    this.#discarded.clear();
+    for (const location of waiting) await this.discard(location);
+  }
+
+  /** Is there something left that only the next leadership finds? */
+  get leavesRecords(): boolean {
+    return this.#forgot || this.#discarded.size > 0;
   }
 
   async #give(disk: DiskNumber, segment: SegmentId, offset: number, bytes: number): Promise<void> {
@@ -55,7 +86,7 @@ export class Freeing {
     const own = shelf.own.get(segment);
     own?.forget(offset);
     // On a disk that is out the record stays until a scan finds it.
-    if (!(await this.#punch(shelf, segment, offset, bytes))) return;
+    if (!(await this.#withFile(shelf, segment, 'write', (file) => file.punch(offset, bytes)))) return;
     this.#pool.space.take(disk, -bytes);
     const sealed = this.#sealed.get(`${disk}/${segment}`);
     if (own) own.freed(bytes);
@@ -66,11 +97,10 @@ export class Freeing {
     if (own ? this.#looksEmpty(own) : sealed?.scanned === true && sealed.records <= 0) await this.#unlinkIfEmpty(shelf, segment);
   }
 
-  async #punch(shelf: Shelf, segment: SegmentId, offset: number, bytes: number): Promise<boolean> {
-    return this.#withFile(shelf, segment, 'write', (file) => file.punch(offset, bytes));
-  }
-
-  /** Runs `work` on the file; false when that failed, after it was accounted for. */
+  /**
+   * Runs `work` on the file; false when there is nothing to work on: the disk is out, or leaves because of this, or the segment is gone.
+   * @throws OperatingError it failed, was accounted for, and the disk is still in: nothing is known of the file
+   */
   async #withFile(shelf: Shelf, segment: SegmentId, kind: 'read' | 'write', work: (file: DiskFile) => Promise<void>): Promise<boolean> {
     const object = shelf.disk;
     if (!object) return false;
@@ -84,10 +114,15 @@ export class Freeing {
       return true;
     } catch (thrown) {
       // A segment that is gone holds nothing.
-      const gone = asOperatingError(thrown).code === 'ENOENT';
-      if (!gone) this.#pool.ioFailed(shelf.number, object, kind, thrown);
+      if (asOperatingError(thrown).code === 'ENOENT') return false;
+      const error = this.#pool.ioFailed(shelf.number, object, kind, thrown);
+      if (this.#isIn(shelf.number, object)) throw error;
       return false;
     }
+  }
+
+  #isIn(number: DiskNumber, object: unknown): boolean {
+    return this.#pool.options.diskSet.disk(number) === object;
   }
 
   /** Segments of this epoch that take no more records and hold none go. Called after syncs, and at the end. */
@@ -106,27 +141,38 @@ export class Freeing {
     if (!disk || this.#checking.has(key)) return;
     this.#checking.add(key);
     try {
-      let walk: SegmentWalk | undefined;
-      await this.#withFile(shelf, segment, 'read', async (file) => {
-        walk = await this.#countRecords(shelf, segment, file);
-      });
-      const own = shelf.own.get(segment);
-      if (!walk || walk.recordCount > 0) {
-        // The hint was wrong. This is the truth, and it can only become less.
-        if (own && walk) own.counted(walk.recordCount, walk.recordBytes);
-        if (!own && walk)
-          this.#sealed.set(key, { records: walk.recordCount, bytes: walk.recordBytes, end: walk.contentEnd, scanned: true });
+      if (!(await this.#isEmpty(shelf, segment))) return;
+      shelf.forget(segment);
+      try {
+        await disk.unlink(segmentPath(segment));
+      } catch (thrown) {
+        this.#pool.ioFailed(shelf.number, disk, 'write', thrown);
         return;
       }
-      shelf.forget(segment);
-      await disk.unlink(segmentPath(segment));
       this.#sealed.delete(key);
       this.#large.delete(key);
     } catch (thrown) {
-      this.#pool.ioFailed(shelf.number, disk, 'write', thrown);
+      // It was accounted for. What cannot be read to its end is left alone.
+      if (thrown instanceof AssertionError) throw thrown;
     } finally {
       this.#checking.delete(key);
     }
+  }
+
+  /** Is there surely no record in it? @throws OperatingError it cannot be read */
+  async #isEmpty(shelf: Shelf, segment: SegmentId): Promise<boolean> {
+    let walk: SegmentWalk | undefined;
+    await this.#withFile(shelf, segment, 'read', async (file) => {
+      walk = await this.#countRecords(shelf, segment, file);
+    });
+    if (walk === undefined) return false;
+    const { recordCount: records, recordBytes: bytes, contentEnd: end } = walk;
+    if (records === 0) return true;
+    // The hint was wrong. This is the truth, and it can only become less.
+    const own = shelf.own.get(segment);
+    if (own) own.counted(records, bytes);
+    else this.#sealed.set(`${shelf.number}/${segment}`, { records, bytes, end, scanned: true });
+    return false;
   }
 
   /** Walks the file, and where there is something in it that is no record, once more: a bad read must not look like an empty segment. */
@@ -144,28 +190,39 @@ export class Freeing {
 
   /** See `Storage.scan`. */
   async *scan(): AsyncGenerator<FoundRecord, void, undefined> {
+    let failed: unknown;
     for (const { member } of this.#pool.space.dataMembers()) {
       const shelf = this.#pool.shelf(member.number);
-      for (const segment of await this.#olderSegments(shelf)) yield* this.#scanSegment(shelf, segment);
+      try {
+        for (const segment of await this.#olderSegments(shelf)) yield* this.#scanSegment(shelf, segment);
+      } catch (thrown) {
+        if (thrown instanceof AssertionError) throw thrown;
+        failed ??= thrown;
+      }
     }
+    if (failed !== undefined) throw asOperatingError(failed);
   }
 
+  /** @throws OperatingError they cannot be listed, and the disk is still in */
   async #olderSegments(shelf: Shelf): Promise<SegmentId[]> {
     const disk = shelf.disk;
     if (!disk) return [];
     try {
       return (await listSegments(disk)).filter((segment) => segmentEpoch(segment) < this.#pool.options.epoch);
     } catch (thrown) {
-      this.#pool.ioFailed(shelf.number, disk, 'read', thrown);
+      const error = this.#pool.ioFailed(shelf.number, disk, 'read', thrown);
+      if (this.#isIn(shelf.number, disk)) throw error;
       return [];
     }
   }
 
+  /** @throws OperatingError it cannot be read to its end, and the disk is still in; it is as if it had not been looked at then */
   async *#scanSegment(shelf: Shelf, segment: SegmentId): AsyncGenerator<FoundRecord, void, undefined> {
     const disk = shelf.disk;
     if (!disk) return;
+    const key = `${shelf.number}/${segment}`;
     const sealed: Sealed = { records: 0, bytes: 0, end: SEGMENT_HEADER_BYTES, scanned: false };
-    this.#sealed.set(`${shelf.number}/${segment}`, sealed);
+    this.#sealed.set(key, sealed);
     try {
       const held = await shelf.acquire(segment);
       try {
@@ -185,7 +242,10 @@ export class Freeing {
         held.release();
       }
     } catch (thrown) {
-      this.#pool.ioFailed(shelf.number, disk, 'read', thrown);
+      this.#sealed.delete(key);
+      if (asOperatingError(thrown).code === 'ENOENT') return;
+      const error = this.#pool.ioFailed(shelf.number, disk, 'read', thrown);
+      if (this.#isIn(shelf.number, disk)) throw error;
     }
     if (sealed.scanned && sealed.records <= 0) await this.#unlinkIfEmpty(shelf, segment);
   }

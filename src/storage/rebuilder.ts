@@ -56,7 +56,7 @@ export class Rebuilder {
         if (there(shard) && !lost.includes(shard) && !(await this.#copy(progress, shard, options))) bad.push(shard);
       if (bad.length > 0) await this.#remake(progress, bad, options);
     } catch (error) {
-      await this.#parts.freeing.free(replacedShards(progress.now, location));
+      await this.#parts.freeing.discard(replacedShards(progress.now, location));
       throw error;
     }
     const { now, unplaced, placed, reason } = progress;

@@ -145,8 +145,16 @@ export interface Storage {
    * of whole blobs alone: of what `replacedShards` says it would give the shards that are alive.
    */
   current(location: Location): Location;
-  /** Gives a blob's space back now. The caller vouches for I5; waits for reads in flight on it itself. */
+  /**
+   * Gives a blob's space back now. The caller vouches for I5; waits for reads in flight on it itself. What lies on disks that are out stays until they
+   * are searched (`scan`).
+   * @throws OperatingError a disk that stays in refused for one of the shards; the others were given back. To be asked again, for the same location
+   */
   free(location: Location): Promise<void>;
+  /** The same for what was stored in this leadership and no row ever spoke of. Never rejects for a disk: what is refused is tried again by itself. */
+  discard(location: Location): Promise<void>;
+  /** Did `discard` leave something behind that only a later leadership's `scan` finds? */
+  readonly leavesRecords: boolean;
   /**
    * Writes the shards anew, in other places (on other disks where needed), and resolves with the new location; the old one stays valid. What is good
    * where it is is copied, and keeps its place if there is no other; what is missing, bad, or on a disk that is out is made of the others. `missing`
@@ -176,13 +184,17 @@ export interface Storage {
   /**
    * Looks into segments of earlier epochs on a disk that no scan has seen since the start: small ones, and those in which something was freed. Those
    * in which nothing is left go. At most `count` of them; the next call goes on.
+   * @throws OperatingError something could not be listed or read, and the disk is still in
    */
   survey(disk: DiskNumber, count: number): Promise<void>;
   /** Segments of earlier epochs on a disk that were scanned since the start (see `scan` and `survey`), and those of this epoch that take no more records. */
   segments(disk: DiskNumber): SegmentUse[];
-  /** All records of segments made before this leadership, disk by disk; for finding what nothing references. */
+  /**
+   * All records of segments made before this leadership, disk by disk; for finding what nothing references.
+   * @throws OperatingError at its end: of some disk that is in not all was seen. Such a disk is left with its first error, the others are seen
+   */
   scan(): AsyncIterable<FoundRecord>;
-  /** Gives one unreferenced record's space back. */
+  /** Gives one unreferenced record's space back. @throws OperatingError it cannot be read, or its disk refused, and is still in */
   freeRecord(record: FoundRecord): Promise<void>;
   capacity(): Promise<PoolCapacity>;
   close(): Promise<void>;

@@ -143,7 +143,7 @@ export class Syncer {
       this.#moving.delete(old.blob);
     }
     // Freed while it was moved: nobody will ask for the shards that were just written.
-    if (this.#freed.delete(old.blob)) return this.#freeing.free(replacedShards(blob.location, old));
+    if (this.#freed.delete(old.blob)) return this.#freeing.discard(replacedShards(blob.location, old));
     const now: StoredBlob = { location: blob.location, missing: missingShards(blob.location) };
     this.#moves.record(old, now.location);
     try {

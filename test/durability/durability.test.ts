@@ -11,6 +11,7 @@ import type { IndexStore } from '../../src/index/index-store.js';
 import { decodeEndangered } from '../../src/index/schema/blob-rows.js';
 import { endangeredKey, parseFreeKey } from '../../src/index/schema/tables.js';
 import { FakeDisks, TestContext, unused } from './job-context.js';
+import { ManualClock } from '../disk/manual-clock.js';
 import { checkRows } from '../namespace/check.js';
 import { contentOf, O_RDWR, openPool, pattern, root, ROOT, rowsByTable, writeFile, type Pool, type Test } from '../namespace/fixture.js';
 import { MemoryStorage } from '../namespace/memory-storage.js';
@@ -78,17 +79,56 @@ t.test('space that cannot be given back now is tried again', async (test) => {
   await writeFile(pool.namespace, ROOT, 'f', pattern(50_000, 1));
   await pool.namespace.unlink(ROOT, 'f', root);
   await pool.index.durable();
-  const collector = collectorOf(pool);
+  const clock = new ManualClock();
+  const warnings: string[] = [];
+  const collector = new Collector({ ...pool, clock, log: (_, message) => warnings.push(message) });
+  const { storage } = pool;
+  const free = storage.free.bind(storage);
+  let asked = 0;
+  storage.free = async () => {
+    asked++;
+    throw new OperatingError('ENOSPC', 'not now');
+  };
+  for (let second = 0; second < 100; second++) {
+    await collector.collect();
+    await clock.advance(1000);
+  }
+  test.equal((await rowsByTable(pool.index)).get('f')?.length, 1, 'the row stays');
+  test.equal(asked, 7, 'asked after 0, 1, 3, 7, 15, 31, 63 seconds');
+  test.equal(warnings.length, 1);
+  test.match(collector.status(), { waitingBlobs: 1, freedBlobs: 0, failure: { code: 'ENOSPC' } });
+  storage.free = free;
+  await writeFile(pool.namespace, ROOT, 'g', pattern(50_000, 2));
+  await pool.namespace.unlink(ROOT, 'g', root);
+  await pool.index.durable();
+  await collector.collect();
+  test.equal(storage.blobs.size, 1, 'another one does not wait for it');
+  await clock.advance(300_000);
+  await pool.index.durable();
+  await collector.collect();
+  test.equal((await rowsByTable(pool.index)).get('f'), undefined);
+  test.equal(storage.blobs.size, 0);
+  test.match(collector.status(), { waitingBlobs: 0, freedBlobs: 2, failure: undefined });
+});
+
+t.test('more refusals than are remembered stop a round; the rows stay, and all go when the disk allows', async (test) => {
+  const pool = await openPool(test);
+  const clock = new ManualClock();
+  const collector = new Collector({ ...pool, clock, log: () => undefined, waitingMax: 3 });
+  for (let file = 0; file < 6; file++) await writeFile(pool.namespace, ROOT, `f${file}`, pattern(50_000, file));
+  for (let file = 0; file < 6; file++) await pool.namespace.unlink(ROOT, `f${file}`, root);
+  await pool.index.durable();
   const { storage } = pool;
   const free = storage.free.bind(storage);
   storage.free = async () => {
-    throw new OperatingError('EIO', 'not now');
+    throw new OperatingError('ENOSPC', 'not now');
   };
-  await collector.collect();
-  test.equal((await rowsByTable(pool.index)).get('f')?.length, 1);
+  await test.rejects(collector.collect(), { code: 'ENOSPC' });
+  test.equal((await rowsByTable(pool.index)).get('f')?.length, 6);
+  test.equal(collector.status().waitingBlobs, 3);
   storage.free = free;
+  await clock.advance(2000);
   await collector.collect();
-  test.equal((await rowsByTable(pool.index)).get('f'), undefined);
   test.equal(storage.blobs.size, 0);
 });
 

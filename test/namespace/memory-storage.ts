@@ -164,6 +164,12 @@ export class MemoryStorage implements Storage {
     for (const place of location.shards) this.#drop(location.blob, place);
   }
 
+  readonly leavesRecords = false;
+
+  discard(location: Location): Promise<void> {
+    return this.free(location);
+  }
+
   #drop(blob: BlobId, place: ShardPlace): void {
     const kept = this.blobs.get(blob);
     kept?.places.delete(placeName(place));
