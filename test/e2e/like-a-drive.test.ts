@@ -1,0 +1,98 @@
+/** What programs expect of a local file system beyond reading and writing: locks, direct I/O, handles for NFS, listings of folders that change, tools. */
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import { packageRoot } from '../../src/base/package-root.js';
+import { TestPool } from '../support/pool.js';
+import { run } from '../support/run.js';
+
+const program = (name: string): string => join(packageRoot, 'test/e2e/programs', name);
+const python = async (name: string, ...args: string[]): Promise<string[]> =>
+  (await run('/usr/bin/python3', ['-I', program(name), ...args])).stdout.trim().split('\n');
+
+const pool = await TestPool.create(t, { disks: 4 });
+await pool.mount();
+/** A folder of the local file system: what is asked of ours must hold there too, or the question is wrong. */
+const local = await mkdtemp(join(tmpdir(), 'ostraka-local-'));
+t.teardown(() => rm(local, { recursive: true, force: true }));
+
+t.test('locks: fcntl, open file description, flock; blocking, given back, interrupted', async (t) => {
+  const kept = await python('locks.py', pool.mountpoint);
+  t.same(
+    kept.filter((line) => !line.startsWith('kept ')),
+    [],
+  );
+  t.same(kept, await python('locks.py', local), 'as on a local file system');
+  t.equal(kept.length, 21);
+});
+
+t.test('direct I/O, cached I/O and shared memory see one file', async (t) => {
+  for (const seed of ['1', '2']) t.same(await python('direct.py', pool.mountpoint, seed, '400'), ['equal']);
+});
+
+t.test('a folder that changes while it is listed', async (t) => {
+  const seen = await python('listing.py', pool.mountpoint);
+  t.same(seen, ['each once True', 'nothing twice True', 'dots True', 'places 10', 'rewound True', 'left []']);
+});
+
+t.test('file handles outlive caches and mounts', async (t) => {
+  const state = join(local, 'handles.json');
+  await python('handles.py', 'take', pool.mountpoint, state);
+  const want = [
+    "['a', 'direct', 'locked']",
+    "a a ['b', 'file']",
+    'a/file a/file a/file',
+    "a/b/c a/b/c ['deep']",
+    'a/b/c/deep a/b/c/deep a/b/c/deep',
+    'gone ESTALE',
+  ];
+  t.same(await python('handles.py', 'use', pool.mountpoint, state), want, 'after the kernel forgot the inodes');
+  await pool.remount();
+  t.same(await python('handles.py', 'use', pool.mountpoint, state), want, 'in another mount');
+});
+
+t.test('the time of birth stays what it was', async (t) => {
+  const birth = async (name: string): Promise<number> => Number((await run('stat', ['-c', '%W', pool.at(name)])).stdout);
+  const before = Math.floor(Date.now() / 1000);
+  await writeFile(pool.at('born'), 'x');
+  const born = await birth('born');
+  t.ok(born >= before && born <= Date.now() / 1000, `${born} at ${before}`);
+  await run('touch', ['-d', '2001-01-01', pool.at('born')]);
+  await run('mv', [pool.at('born'), pool.at('moved')]);
+  await writeFile(pool.at('moved'), 'other content');
+  t.equal(await birth('moved'), born);
+  await pool.remount();
+  t.equal(await birth('moved'), born, 'in another mount');
+  t.equal((await stat(pool.at('moved'))).mtimeMs > 1e12, true);
+});
+
+t.test('tools of local file systems get answers', async (t) => {
+  await writeFile(pool.at('f'), 'x');
+  const failure = async (command: string, ...args: string[]): Promise<string> => {
+    const { code, stderr } = await run(command, args, { mayFail: true });
+    return code === 0 ? 'done' : stderr.trim();
+  };
+  t.match((await run('lsattr', ['-d', pool.mountpoint])).stdout, /^-+ /);
+  t.match((await run('lsattr', ['-v', pool.at('f')])).stdout, /^0 +-+ /, 'generation 0, no flags');
+  t.equal(await failure('chattr', '-i', pool.at('f')), 'done', 'taking away what is not there');
+  t.match(await failure('chattr', '+i', pool.at('f')), /Operation not supported while setting flags/);
+  t.match(await failure('fstrim', pool.mountpoint), /not supported/);
+  const ioctl = `
+import errno, fcntl, os, struct, sys
+fd = os.open(sys.argv[1], os.O_RDONLY)
+print(struct.unpack('i', fcntl.ioctl(fd, 2, bytes(4)))[0])
+print(fcntl.ioctl(fd, 0x801c581f, bytes(28)) == bytes(28))
+fcntl.ioctl(fd, 0x401c5820, bytes(28))
+for command, data in [(0x401c5820, b'\\x08' + bytes(27)), (0x5411, bytes(4))]:
+    try:
+        fcntl.ioctl(fd, command, data)
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+`;
+  const { stdout } = await run('/usr/bin/python3', ['-I', '-c', ioctl, pool.at('f')]);
+  t.same(stdout.trim().split('\n'), ['4096', 'True', 'ENOTSUP', 'ENOTTY'], 'FIGETBSZ, FSGETXATTR, FSSETXATTR, TIOCOUTQ');
+  t.match(await failure('cp', '--reflink=always', pool.at('f'), pool.at('g')), /Operation not supported/, 'FICLONE never reaches us');
+  t.equal(await failure('cp', '--reflink=auto', '--sparse=always', pool.at('f'), pool.at('g')), 'done');
+  t.equal(await readFile(pool.at('f'), 'utf8'), 'x');
+});
