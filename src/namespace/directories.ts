@@ -260,6 +260,8 @@ async function fresh(change: Change, above: InodeRow, mode: number, caller: Call
   const inherits = (above.mode & S_ISGID) !== 0;
   const ino = change.newIno();
   const made = fileType(mode) === S_IFLNK ? { mode, flags: 0 } : await inherit(change, above, ino, mode, caller);
+  const contexts = caller.contexts ?? [];
+  for (const { name, value } of contexts) change.tx.put(xattrKey(ino, name), encodeBytes(value));
   return {
     ino,
     mode: isDir && inherits ? made.mode | S_ISGID : made.mode,
@@ -270,12 +272,13 @@ async function fresh(change: Change, above: InodeRow, mode: number, caller: Call
     size: 0,
     allocatedBytes: 0,
     generation: 0,
-    flags: made.flags,
+    flags: contexts.length > 0 ? made.flags | INODE_HAS_XATTRS : made.flags,
     parent: 0,
     nextCookie: isDir ? FIRST_COOKIE : 0,
     atime: now,
     mtime: now,
     ctime: now,
+    btime: now,
   };
 }
 

@@ -17,6 +17,14 @@ export interface Caller {
   readonly pid: number;
   /** Of the process, for what it makes; 0 where it was applied already. */
   readonly umask?: number;
+  /** Labels of security modules for what is made; they come with it, in one step. */
+  readonly contexts?: readonly SecurityContext[];
+}
+
+/** An extended attribute `security.…`. */
+export interface SecurityContext {
+  readonly name: string;
+  readonly value: Uint8Array;
 }
 
 /** As stat(2) has it. */
@@ -34,6 +42,8 @@ export interface Attributes {
   readonly atime: Time;
   readonly mtime: Time;
   readonly ctime: Time;
+  /** When the inode was made; undefined where nobody wrote it down. */
+  readonly btime: Time | undefined;
 }
 
 /** What setattr may change. 'now': the time of the call. */

@@ -105,5 +105,6 @@ export function attributesOf(row: InodeRow, node?: Node): Attributes {
     atime: seen.atime,
     mtime: seen.mtime,
     ctime: seen.ctime,
+    btime: row.btime,
   };
 }

@@ -40,6 +40,7 @@ export async function initialiseNamespace(ledger: Ledger, clock: Clock): Promise
       atime: now,
       mtime: now,
       ctime: now,
+      btime: now,
     };
     change.putInode(root);
     change.count(1, 0);

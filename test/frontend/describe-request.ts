@@ -1,8 +1,9 @@
 /** A request as plain values, for golden files and comparisons. */
 import * as decode from '../../src/frontend/fuse/decode.js';
 import { Opcode, opcodeName } from '../../src/frontend/fuse/protocol.js';
+import { Request } from '../../src/frontend/fuse/request.js';
 
-type Decoder = (request: decode.Request) => unknown;
+type Decoder = (request: Request) => unknown;
 
 const nothing: Decoder = (request) => {
   request.exactly(0);
@@ -56,6 +57,8 @@ const decoders = new Map<number, Decoder>([
   [Opcode.COPY_FILE_RANGE, decode.decodeCopyRange],
   [Opcode.COPY_FILE_RANGE_64, decode.decodeCopyRange],
   [Opcode.TMPFILE, decode.decodeTmpfile],
+  [Opcode.STATX, decode.decodeStatx],
+  [Opcode.IOCTL, decode.decodeIoctl],
 ]);
 
 /** Operations that a golden message is wanted of. */
@@ -63,7 +66,7 @@ export const describedOpcodes: readonly number[] = [...decoders.keys()];
 
 /** @throws DecodeError */
 export function describeRequest(memory: Buffer, start: number, length: number): Record<string, unknown> {
-  const request = new decode.Request(memory, start, length);
+  const request = new Request(memory, start, length);
   const { ino, uid, gid, pid } = request;
   const decoder = decoders.get(request.opcode);
   const body: unknown = decoder === undefined ? undefined : decoder(request);

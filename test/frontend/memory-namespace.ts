@@ -38,6 +38,7 @@ interface Node {
   atime: Time;
   mtime: Time;
   ctime: Time;
+  readonly btime: Time;
   data: Buffer;
   readonly xattrs: Map<string, Buffer>;
   /** Of a directory: name to inode and position. */
@@ -91,6 +92,7 @@ export class MemoryNamespace implements Namespace {
       atime: now,
       mtime: now,
       ctime: now,
+      btime: now,
       data: Buffer.alloc(0),
       xattrs: new Map(),
       entries: new Map(),
@@ -98,6 +100,7 @@ export class MemoryNamespace implements Namespace {
       lookups: 0,
       handles: 0,
     };
+    for (const { name, value } of caller.contexts ?? []) node.xattrs.set(name, Buffer.from(value));
     this.#nodes.set(ino, node);
     return node;
   }
@@ -116,8 +119,8 @@ export class MemoryNamespace implements Namespace {
   }
 
   #attributes(node: Node): Attributes {
-    const { ino, mode, links, uid, gid, rdev, size, atime, mtime, ctime } = node;
-    return { ino, mode, links, uid, gid, rdev, size, blocks: Math.ceil(node.data.length / 512), atime, mtime, ctime };
+    const { ino, mode, links, uid, gid, rdev, size, atime, mtime, ctime, btime } = node;
+    return { ino, mode, links, uid, gid, rdev, size, blocks: Math.ceil(node.data.length / 512), atime, mtime, ctime, btime };
   }
 
   #known(node: Node): Attributes {
@@ -176,6 +179,8 @@ export class MemoryNamespace implements Namespace {
 
   async lookup(parent: Ino, name: string): Promise<Attributes> {
     await this.gate;
+    if (name === '.') return this.#known(this.#node(parent));
+    if (name === '..') return this.#known(this.#node(this.#directory(parent).parent));
     return this.#known(this.#child(this.#directory(parent), name));
   }
 

@@ -20,7 +20,7 @@ set -e
 cd "$1"
 mkdir d && mkdir d/e && echo content > f && ln -s target l && readlink l && ln f g && mv f h && mv -T h d/h
 mknod p p && chmod 640 d/h && chown 5:6 d/h && touch -d '1960-01-02 03:04:05.678901234' d/h && touch p && truncate -s 3 d/h
-setfattr -n user.a -v b d/h && getfattr -d d/h && setfattr -x user.a d/h
+stat -c %W d/h && lsattr d/h && chattr -d d/h && setfattr -n user.a -v b d/h && getfattr -d d/h && setfattr -x user.a d/h
 dd if=/dev/zero of=w bs=100 count=1 conv=fsync && sync d && df . >/dev/null && ls -l d && ls d/nothing || true
 /usr/bin/python3 -I -S -c "
 import ctypes, os

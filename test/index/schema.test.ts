@@ -30,6 +30,7 @@ const file: InodeRow = {
   atime: { seconds: 1_700_000_000, nanoseconds: 999_999_999 },
   mtime: { seconds: -1, nanoseconds: 1 },
   ctime: { seconds: 0, nanoseconds: 0 },
+  btime: { seconds: 1_600_000_000, nanoseconds: 5 },
 };
 const directory: InodeRow = {
   ...file,
@@ -42,6 +43,8 @@ const directory: InodeRow = {
   parent: 1,
   nextCookie: 6,
 };
+/** As pools made before have them. */
+const old: InodeRow = { ...file, btime: undefined };
 const inline: Extent = { kind: 'inline', offset: 4096, bytes: 5, data: Buffer.from('hello') };
 const inBlob: Extent = { kind: 'blob', offset: 8192, bytes: 1_000_000, blob: 2 ** 32 + 17, blobOffset: 65_536 };
 const location = Buffer.from('0123456789abcdef', 'hex');
@@ -69,6 +72,7 @@ const rows: Record<string, [Buffer, Buffer]> = {
   counters: [keys.countersKey(), work.encodeCounters({ inodes: 3, usedBytes: 2 ** 41, nextIno: 301 })],
   inodeOfFile: [keys.inodeKey(300), encodeInode(file)],
   inodeOfDirectory: [keys.inodeKey(1), encodeInode(directory)],
+  inodeWithoutBirth: [keys.inodeKey(300), encodeInode(old)],
   dirent: [keys.direntKey(1, 'n\xe4me'), dirent.encodeDirent({ ino: 300, type: 0o100000, cookie: 5 })],
   order: [keys.orderKey(1, 5), dirent.encodeOrder({ ino: 300, type: 0o100000, name: 'n\xe4me' })],
   symlink: [keys.symlinkKey(9), dirent.encodeBytes(Buffer.from('/target'))],
@@ -98,6 +102,7 @@ t.test('every row reads back', async (test) => {
   const value = (name: string): Buffer => rows[name]?.[1] ?? Buffer.alloc(0);
   test.same(decodeInode(300, value('inodeOfFile')), file);
   test.same(decodeInode(1, value('inodeOfDirectory')), directory);
+  test.same(decodeInode(300, value('inodeWithoutBirth')), old);
   test.same(dirent.decodeDirent(value('dirent')), { ino: 300, type: 0o100000, cookie: 5 });
   test.same(dirent.decodeOrder(value('order')), { ino: 300, type: 0o100000, name: 'n\xe4me' });
   test.equal(dirent.decodeBytes(value('symlink'), 'symlink').toString(), '/target');

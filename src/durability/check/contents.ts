@@ -109,6 +109,7 @@ function nobodys(findings: Findings, row: InodeRow | undefined, { ino, generatio
       flags: 0,
       parent: 0,
       nextCookie: 0,
+      btime: undefined,
     };
     return adopt(ino, made)(change);
   });

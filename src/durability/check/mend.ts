@@ -133,6 +133,7 @@ async function lostAndFound(change: Change): Promise<InodeRow | undefined> {
     flags: 0,
     parent: ROOT_INO,
     nextCookie: FIRST_COOKIE,
+    btime: undefined,
   };
   change.putInode(made);
   change.count(1, 0);

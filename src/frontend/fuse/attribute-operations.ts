@@ -2,9 +2,10 @@
 import { OperatingError } from '../../base/errors.js';
 import type { Ino, Namespace } from '../../namespace/namespace.js';
 import type { Context, Operation } from './context.js';
-import { decodeGetattr, decodeGetxattr, decodeListxattr, decodeSetattr, decodeSetxattr, decodeXattrName, type Request } from './decode.js';
-import { encodeAttrOut, encodeSize, encodeStatfs } from './encode.js';
-import { ATTR_OUT_BYTES, GETXATTR_OUT_BYTES, Opcode, STATFS_OUT_BYTES } from './protocol.js';
+import { decodeGetattr, decodeGetxattr, decodeListxattr, decodeSetattr, decodeSetxattr, decodeStatx, decodeXattrName } from './decode.js';
+import { encodeAttrOut, encodeSize, encodeStatfs, encodeStatx } from './encode.js';
+import { ATTR_OUT_BYTES, GETXATTR_OUT_BYTES, Opcode, STATFS_OUT_BYTES, STATX_OUT_BYTES } from './protocol.js';
+import type { Request } from './request.js';
 
 const S_IFMT = 0o170000;
 const S_IFDIR = 0o040000;
@@ -30,6 +31,12 @@ export function attributeOperations(context: Context): Map<number, Operation> {
     decodeGetattr(request);
     const attributes = await namespace.getattr(request.ino);
     encodeAttrOut(outbox.memory, outbox.reserve(request, ATTR_OUT_BYTES), attributes, validity);
+  }
+
+  async function statx(request: Request): Promise<void> {
+    decodeStatx(request);
+    const attributes = await namespace.getattr(request.ino);
+    encodeStatx(outbox.memory, outbox.reserve(request, STATX_OUT_BYTES), attributes, validity);
   }
 
   async function setattr(request: Request): Promise<void> {
@@ -87,8 +94,15 @@ export function attributeOperations(context: Context): Map<number, Operation> {
     encodeStatfs(outbox.memory, outbox.reserve(request, STATFS_OUT_BYTES), status);
   }
 
+  async function syncfs(request: Request): Promise<void> {
+    request.exactly(8);
+    await namespace.syncAll();
+    outbox.done(request);
+  }
+
   return new Map<number, Operation>([
     [Opcode.GETATTR, getattr],
+    [Opcode.STATX, statx],
     [Opcode.SETATTR, setattr],
     [Opcode.READLINK, readlink],
     [Opcode.SETXATTR, setxattr],
@@ -96,5 +110,6 @@ export function attributeOperations(context: Context): Map<number, Operation> {
     [Opcode.LISTXATTR, listxattr],
     [Opcode.REMOVEXATTR, removexattr],
     [Opcode.STATFS, statfs],
+    [Opcode.SYNCFS, syncfs],
   ]);
 }

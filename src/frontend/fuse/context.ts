@@ -1,8 +1,8 @@
 /** What all operations share: the namespace below, the way out, and what is open. */
 import type { Handle, Ino, Namespace } from '../../namespace/namespace.js';
-import type { Request } from './decode.js';
 import type { Validity } from './encode.js';
 import type { Outbox } from './outbox.js';
+import type { Request } from './request.js';
 
 /** Answers one request: a reply goes to the outbox, or it throws. Everything in the request's memory is used before the first await. */
 export type Operation = (request: Request) => Promise<void>;

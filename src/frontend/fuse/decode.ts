@@ -5,101 +5,10 @@
  */
 import { DecodeError } from '../../base/bytes.js';
 import type { Time } from '../../base/clock.js';
-import type { AttributeChange, Caller, Ino } from '../../namespace/namespace.js';
-import { IN_HEADER_BYTES, SETXATTR_ACL_KILL_SGID, SetattrBit, WRITE_IN_BYTES } from './protocol.js';
-
-const TWO_32 = 2 ** 32;
-
-/** One message: its header, decoded, and where its body lies. The body's accessors are valid until the batch ends. */
-export class Request implements Caller {
-  readonly opcode: number;
-  /** The request's number in two halves: it may use all 64 bits. */
-  readonly uniqueLow: number;
-  readonly uniqueHigh: number;
-  readonly ino: Ino;
-  readonly uid: number;
-  readonly gid: number;
-  readonly pid: number;
-  /** Bytes of the body, extensions (which we never ask for) taken off. */
-  readonly bodyBytes: number;
-  /** Interrupted and answered EINTR; whatever still comes of it is dropped. */
-  abandoned = false;
-  /** Of the process, where the operation makes something. */
-  umask = 0;
-  readonly #memory: Buffer;
-  readonly #body: number;
-
-  /** @throws DecodeError when the header is not one, or says another length than was read. */
-  constructor(memory: Buffer, start: number, length: number) {
-    if (length < IN_HEADER_BYTES || start < 0 || start + length > memory.length) throw new DecodeError(`request of ${length} bytes`);
-    const stated = memory.readUInt32LE(start);
-    if (stated !== length) throw new DecodeError(`request of ${length} bytes says ${stated}`);
-    this.opcode = memory.readUInt32LE(start + 4);
-    this.uniqueLow = memory.readUInt32LE(start + 8);
-    this.uniqueHigh = memory.readUInt32LE(start + 12);
-    this.ino = whole(memory, start + 16);
-    this.uid = memory.readUInt32LE(start + 24);
-    this.gid = memory.readUInt32LE(start + 28);
-    this.pid = memory.readUInt32LE(start + 32);
-    const extensionBytes = memory.readUInt16LE(start + 36) * 8;
-    this.bodyBytes = length - IN_HEADER_BYTES - extensionBytes;
-    if (this.bodyBytes < 0) throw new DecodeError(`request of ${length} bytes with ${extensionBytes} of extensions`);
-    this.#memory = memory;
-    this.#body = start + IN_HEADER_BYTES;
-  }
-
-  #at(offset: number, bytes: number): number {
-    if (offset + bytes > this.bodyBytes) throw new DecodeError(`body of ${this.bodyBytes} bytes ends before ${offset + bytes}`);
-    return this.#body + offset;
-  }
-
-  u32(offset: number): number {
-    return this.#memory.readUInt32LE(this.#at(offset, 4));
-  }
-
-  /** Whole number up to 2^53. */
-  u64(offset: number): number {
-    return whole(this.#memory, this.#at(offset, 8));
-  }
-
-  /** Signed 64-bit seconds, as times before 1970 have. */
-  i64(offset: number): number {
-    const at = this.#at(offset, 8);
-    const value = this.#memory.readUInt32LE(at) + this.#memory.readInt32LE(at + 4) * TWO_32;
-    if (!Number.isSafeInteger(value)) throw new DecodeError(`number too large at ${offset}`);
-    return value;
-  }
-
-  /** View of `bytes` bytes. */
-  view(offset: number, bytes: number): Buffer {
-    const at = this.#at(offset, bytes);
-    return this.#memory.subarray(at, at + bytes);
-  }
-
-  /** A NUL-terminated string that starts here; it ends at `end(offset)`. */
-  text(offset: number): string {
-    return this.#memory.toString('latin1', this.#body + offset, this.#body + this.end(offset) - 1);
-  }
-
-  /** Offset behind the NUL of the string that starts at `offset`. */
-  end(offset: number): number {
-    let found = offset;
-    while (found < this.bodyBytes && this.#memory[this.#body + found] !== 0) found++;
-    if (found >= this.bodyBytes) throw new DecodeError(`string without an end at ${offset}`);
-    return found + 1;
-  }
-
-  /** Asserts that the body has exactly these bytes. */
-  exactly(bytes: number): void {
-    if (this.bodyBytes !== bytes) throw new DecodeError(`body of ${this.bodyBytes} bytes where ${bytes} belong`);
-  }
-}
-
-function whole(memory: Buffer, at: number): number {
-  const value = memory.readUInt32LE(at) + memory.readUInt32LE(at + 4) * TWO_32;
-  if (!Number.isSafeInteger(value)) throw new DecodeError('number beyond 2^53');
-  return value;
-}
+import type { AttributeChange, Ino } from '../../namespace/namespace.js';
+import { decodeSecurityContexts } from './extensions.js';
+import { SETXATTR_ACL_KILL_SGID, SetattrBit, WRITE_IN_BYTES } from './protocol.js';
+import type { Request } from './request.js';
 
 /** The name that starts at `offset`: not empty, no slash. */
 function name(request: Request, offset: number): string {
@@ -207,6 +116,7 @@ export function decodeSymlink(request: Request): SymlinkIn {
   const end = request.end(targetAt);
   request.exactly(end);
   if (end - 1 === targetAt) throw new DecodeError('empty link target');
+  request.contexts = decodeSecurityContexts(request);
   return { name: name(request, 0), target: Buffer.from(request.view(targetAt, end - 1 - targetAt)) };
 }
 
@@ -219,6 +129,7 @@ export interface MknodIn {
 export function decodeMknod(request: Request): MknodIn {
   request.exactly(request.end(16));
   request.umask = request.u32(8);
+  request.contexts = decodeSecurityContexts(request);
   return { mode: request.u32(0), rdev: request.u32(4), name: name(request, 16) };
 }
 
@@ -230,6 +141,7 @@ export interface MkdirIn {
 export function decodeMkdir(request: Request): MkdirIn {
   request.exactly(request.end(8));
   request.umask = request.u32(4);
+  request.contexts = decodeSecurityContexts(request);
   return { mode: request.u32(0), name: name(request, 8) };
 }
 
@@ -286,6 +198,7 @@ export interface CreateIn {
 export function decodeCreate(request: Request): CreateIn {
   request.exactly(request.end(16));
   request.umask = request.u32(8);
+  request.contexts = decodeSecurityContexts(request);
   return {
     flags: request.u32(0),
     mode: request.u32(4),
@@ -298,6 +211,7 @@ export function decodeCreate(request: Request): CreateIn {
 export function decodeTmpfile(request: Request): Pick<CreateIn, 'flags' | 'mode'> {
   request.exactly(request.end(16));
   request.umask = request.u32(8);
+  request.contexts = decodeSecurityContexts(request);
   return { flags: request.u32(0), mode: request.u32(4) };
 }
 
@@ -432,4 +346,29 @@ export interface InterruptIn {
 export function decodeInterrupt(request: Request): InterruptIn {
   request.exactly(8);
   return { uniqueLow: request.u32(0), uniqueHigh: request.u32(4) };
+}
+
+export interface StatxIn {
+  readonly mask: number;
+}
+
+/** FUSE's other fields (a handle, flags of statx(2)) change nothing here. */
+export function decodeStatx(request: Request): StatxIn {
+  request.exactly(24);
+  return { mask: request.u32(20) };
+}
+
+export interface IoctlIn {
+  readonly handle: number;
+  readonly command: number;
+  /** A view of what the caller gave. */
+  readonly data: Buffer;
+  /** Room for the answer. */
+  readonly answerBytes: number;
+}
+
+export function decodeIoctl(request: Request): IoctlIn {
+  const bytes = request.u32(24);
+  request.exactly(32 + bytes);
+  return { handle: request.u64(0), command: request.u32(12), data: request.view(32, bytes), answerBytes: request.u32(28) };
 }

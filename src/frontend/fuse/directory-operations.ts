@@ -2,9 +2,10 @@
 import { FUSE_READDIR_BYTES_MAX } from '../../base/limits.js';
 import type { DirectoryEntry } from '../../namespace/namespace.js';
 import type { Context, Operation } from './context.js';
-import { decodeClose, decodeFsync, decodeOpen, decodeRead, type Request } from './decode.js';
+import { decodeClose, decodeFsync, decodeOpen, decodeRead } from './decode.js';
 import { direntBytes, encodeDirent, encodeOpen } from './encode.js';
 import { OPEN_OUT_BYTES, Opcode } from './protocol.js';
+import type { Request } from './request.js';
 
 /** Buffers kept for the next listing. */
 const SPARE_BUFFERS_MAX = 4;

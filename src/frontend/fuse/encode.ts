@@ -10,11 +10,14 @@ import {
   DIRENT_BYTES,
   ENTRY_OUT_BYTES,
   INIT_OUT_BYTES,
+  IOCTL_OUT_BYTES,
   LSEEK_OUT_BYTES,
   OPEN_OUT_BYTES,
   Notify,
   OUT_HEADER_BYTES,
   STATFS_OUT_BYTES,
+  STATX_OUT_BYTES,
+  StatxBit,
   WRITE_OUT_BYTES,
 } from './protocol.js';
 
@@ -97,6 +100,38 @@ export function encodeAttrOut(out: Buffer, at: number, a: Attributes, validity: 
   return at + ATTR_OUT_BYTES;
 }
 
+/** fuse_statx_out: what stat(2) has and, where it is known, the time of birth. */
+export function encodeStatx(out: Buffer, at: number, a: Attributes, validity: Validity): number {
+  out.fill(0, at, at + STATX_OUT_BYTES);
+  put64(out, at, validity.attributeSeconds);
+  const x = at + 32;
+  put32(out, x, StatxBit.BASIC_STATS | (a.btime === undefined ? 0 : StatxBit.BTIME));
+  put32(out, x + 4, BLOCK_BYTES);
+  put32(out, x + 16, a.links);
+  put32(out, x + 20, a.uid);
+  put32(out, x + 24, a.gid);
+  out.writeUInt16LE(a.mode, x + 28);
+  put64(out, x + 32, a.ino);
+  put64(out, x + 40, a.size);
+  put64(out, x + 48, a.blocks);
+  for (const [i, time] of [a.atime, a.btime, a.ctime, a.mtime].entries()) {
+    if (time === undefined) continue;
+    put64(out, x + 64 + 16 * i, time.seconds);
+    put32(out, x + 72 + 16 * i, time.nanoseconds);
+  }
+  // The kernel's new encoding of device numbers, taken apart.
+  put32(out, x + 128, (a.rdev >>> 8) & 0xfff);
+  put32(out, x + 132, (a.rdev & 0xff) | ((a.rdev >>> 12) & 0xfff00));
+  return at + STATX_OUT_BYTES;
+}
+
+/** fuse_ioctl_out: it went well, and what goes to the caller's memory follows. */
+export function encodeIoctl(out: Buffer, at: number, data: Uint8Array): number {
+  out.fill(0, at, at + IOCTL_OUT_BYTES);
+  out.set(data, at + IOCTL_OUT_BYTES);
+  return at + IOCTL_OUT_BYTES + data.length;
+}
+
 export function encodeOpen(out: Buffer, at: number, handle: Handle, flags: number): number {
   put64(out, at, handle);
   put32(out, at + 8, flags);
@@ -135,6 +170,8 @@ export interface InitOut {
   readonly minor: number;
   readonly maxReadaheadBytes: number;
   readonly flags: number;
+  /** Since 7.36. */
+  readonly flags2: number;
   readonly maxBackground: number;
   readonly congestionThreshold: number;
   readonly maxWriteBytes: number;
@@ -152,6 +189,7 @@ export function encodeInit(out: Buffer, at: number, init: InitOut): number {
   put32(out, at + 20, init.maxWriteBytes);
   put32(out, at + 24, 1); // time granularity: nanoseconds
   out.writeUInt16LE(init.maxPages, at + 28);
+  put32(out, at + 32, init.flags2);
   return at + INIT_OUT_BYTES;
 }
 

@@ -4,7 +4,7 @@ import { FUSE_IO_BYTES_MAX, NAME_BYTES_MAX } from '../../base/limits.js';
 import type { Attributes, Handle } from '../../namespace/namespace.js';
 import { modeWithoutPrivileges } from './attribute-operations.js';
 import type { Context, Operation } from './context.js';
-import { decodeClose, decodeCreate, decodeFsync, decodeOpen, decodeRead, decodeTmpfile, decodeWrite, type Request } from './decode.js';
+import { decodeClose, decodeCreate, decodeFsync, decodeOpen, decodeRead, decodeTmpfile, decodeWrite } from './decode.js';
 import { encodeEntry, encodeOpen, encodeSize } from './encode.js';
 import {
   ENTRY_OUT_BYTES,
@@ -16,6 +16,7 @@ import {
   WRITE_OUT_BYTES,
   WriteFlag,
 } from './protocol.js';
+import type { Request } from './request.js';
 
 async function clearPrivileges({ namespace }: Context, request: Request): Promise<void> {
   const mode = await modeWithoutPrivileges(namespace, request.ino);

@@ -16,16 +16,18 @@ import type { FuseChannel } from '../../base/native-fuse.js';
 import type { Ino, Namespace } from '../../namespace/namespace.js';
 import { attributeOperations } from './attribute-operations.js';
 import type { Context, Log, Operation } from './context.js';
-import { decodeBatchForget, decodeForget, decodeInit, decodeInterrupt, Request } from './decode.js';
+import { decodeBatchForget, decodeForget, decodeInit, decodeInterrupt } from './decode.js';
 import { directoryOperations } from './directory-operations.js';
 import { encodeInit, type Validity } from './encode.js';
 import { failureOf } from './errors.js';
 import { fileOperations, openOperations } from './file-operations.js';
+import { ioctlOperations } from './ioctl-operations.js';
 import { nameOperations } from './name-operations.js';
 import { negotiate, type Negotiated } from './negotiate.js';
 import { Outbox, type ReplyChannel } from './outbox.js';
 import { rangeOperations } from './range-operations.js';
 import { FUSE_MAJOR, INIT_OUT_BYTES, Opcode, opcodeName } from './protocol.js';
+import { Request } from './request.js';
 
 /** What the front end needs of a channel. */
 export type RequestChannel = ReplyChannel & Pick<FuseChannel, 'memory' | 'start' | 'length' | 'pause' | 'resume'>;
@@ -113,7 +115,15 @@ export class FuseFrontEnd {
       },
       writebackFailed: options.invalidate,
     };
-    for (const group of [nameOperations, attributeOperations, openOperations, fileOperations, rangeOperations, directoryOperations])
+    for (const group of [
+      nameOperations,
+      attributeOperations,
+      openOperations,
+      fileOperations,
+      rangeOperations,
+      directoryOperations,
+      ioctlOperations,
+    ])
       for (const [opcode, operation] of group(context)) this.#operations[opcode] = operation;
   }
 

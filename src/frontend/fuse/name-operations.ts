@@ -3,20 +3,11 @@ import { OperatingError } from '../../base/errors.js';
 import { NAME_BYTES_MAX, SYMLINK_BYTES_MAX } from '../../base/limits.js';
 import type { Attributes } from '../../namespace/namespace.js';
 import type { Context, Operation } from './context.js';
-import {
-  decodeLink,
-  decodeMkdir,
-  decodeMknod,
-  decodeName,
-  decodeRename,
-  decodeRename2,
-  decodeSymlink,
-  type RenameIn,
-  type Request,
-} from './decode.js';
+import { decodeLink, decodeMkdir, decodeMknod, decodeName, decodeRename, decodeRename2, decodeSymlink, type RenameIn } from './decode.js';
 import { encodeEntry, encodeNoEntry } from './encode.js';
 import { isErrno } from './errors.js';
 import { ENTRY_OUT_BYTES, Opcode, RenameBit } from './protocol.js';
+import type { Request } from './request.js';
 
 /** The kernel takes names of up to 1024 bytes from its callers. */
 function checked(name: string): string {

@@ -4,9 +4,9 @@
  */
 import { assert } from '../../base/assert.js';
 import type { FuseChannel } from '../../base/native-fuse.js';
-import type { Request } from './decode.js';
 import { encodeHeader } from './encode.js';
 import { OUT_HEADER_BYTES } from './protocol.js';
+import type { Request } from './request.js';
 
 /** What the outbox needs of the channel; tests put their own in its place. */
 export type ReplyChannel = Pick<FuseChannel, 'outbox' | 'outboxUsed' | 'delivering' | 'flush' | 'reply'>;

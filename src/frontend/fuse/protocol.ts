@@ -5,11 +5,14 @@
 
 /** Major version spoken. */
 export const FUSE_MAJOR = 7;
-/** The newest minor version whose layouts we know; the kernel's own is used where it is older. */
-export const FUSE_MINOR_MAX = 38;
+/** The newest minor version whose layouts we know (Linux 6.18); the kernel's own is used where it is older. */
+export const FUSE_MINOR_MAX = 45;
 /** Linux 5.4; Debian 11's 5.10 has 32. */
 export const FUSE_MINOR_MIN = 31;
+/** Since this one a header says how much of the request are extensions; before, a security context follows unannounced. */
+export const FUSE_MINOR_EXTENSIONS = 38;
 
+/** Every operation of the protocol; what becomes of each stands in README.md. */
 export const Opcode = {
   LOOKUP: 1,
   FORGET: 2,
@@ -39,9 +42,16 @@ export const Opcode = {
   READDIR: 28,
   RELEASEDIR: 29,
   FSYNCDIR: 30,
+  GETLK: 31,
+  SETLK: 32,
+  SETLKW: 33,
+  ACCESS: 34,
   CREATE: 35,
   INTERRUPT: 36,
+  BMAP: 37,
   DESTROY: 38,
+  IOCTL: 39,
+  POLL: 40,
   NOTIFY_REPLY: 41,
   BATCH_FORGET: 42,
   FALLOCATE: 43,
@@ -49,29 +59,60 @@ export const Opcode = {
   RENAME2: 45,
   LSEEK: 46,
   COPY_FILE_RANGE: 47,
+  SETUPMAPPING: 48,
+  REMOVEMAPPING: 49,
+  SYNCFS: 50,
   TMPFILE: 51,
+  STATX: 52,
   COPY_FILE_RANGE_64: 53,
 } as const;
 
-/** Bits of INIT's `flags`. */
+/** Numbers of INIT's flags: bits 0 … 31 of `flags`, 32 … of `flags2`. What is taken, and why, stands in README.md. */
 export const InitFlag = {
-  ASYNC_READ: 1 << 0,
-  ATOMIC_O_TRUNC: 1 << 3,
-  BIG_WRITES: 1 << 5,
-  DONT_MASK: 1 << 6,
-  DO_READDIRPLUS: 1 << 13,
-  READDIRPLUS_AUTO: 1 << 14,
-  ASYNC_DIO: 1 << 15,
-  WRITEBACK_CACHE: 1 << 16,
-  PARALLEL_DIROPS: 1 << 18,
-  POSIX_ACL: 1 << 20,
-  ABORT_ERROR: 1 << 21,
-  MAX_PAGES: 1 << 22,
-  CACHE_SYMLINKS: 1 << 23,
-  EXPLICIT_INVAL_DATA: 1 << 25,
-  HANDLE_KILLPRIV_V2: 1 << 28,
-  SETXATTR_EXT: 1 << 29,
+  ASYNC_READ: 0,
+  POSIX_LOCKS: 1,
+  FILE_OPS: 2,
+  ATOMIC_O_TRUNC: 3,
+  EXPORT_SUPPORT: 4,
+  BIG_WRITES: 5,
+  DONT_MASK: 6,
+  SPLICE_WRITE: 7,
+  SPLICE_MOVE: 8,
+  SPLICE_READ: 9,
+  FLOCK_LOCKS: 10,
+  HAS_IOCTL_DIR: 11,
+  AUTO_INVAL_DATA: 12,
+  DO_READDIRPLUS: 13,
+  READDIRPLUS_AUTO: 14,
+  ASYNC_DIO: 15,
+  WRITEBACK_CACHE: 16,
+  NO_OPEN_SUPPORT: 17,
+  PARALLEL_DIROPS: 18,
+  HANDLE_KILLPRIV: 19,
+  POSIX_ACL: 20,
+  ABORT_ERROR: 21,
+  MAX_PAGES: 22,
+  CACHE_SYMLINKS: 23,
+  NO_OPENDIR_SUPPORT: 24,
+  EXPLICIT_INVAL_DATA: 25,
+  MAP_ALIGNMENT: 26,
+  SUBMOUNTS: 27,
+  HANDLE_KILLPRIV_V2: 28,
+  SETXATTR_EXT: 29,
+  INIT_EXT: 30,
+  SECURITY_CTX: 32,
+  HAS_INODE_DAX: 33,
+  CREATE_SUPP_GROUP: 34,
+  HAS_EXPIRE_ONLY: 35,
+  DIRECT_IO_ALLOW_MMAP: 36,
+  PASSTHROUGH: 37,
+  NO_EXPORT_SUPPORT: 38,
+  HAS_RESEND: 39,
+  ALLOW_IDMAP: 40,
+  OVER_IO_URING: 41,
+  REQUEST_TIMEOUT: 42,
 } as const;
+export type InitFlagName = keyof typeof InitFlag;
 
 /** Bits of SETATTR's `valid`. */
 export const SetattrBit = {
@@ -106,6 +147,27 @@ export const Whence = { DATA: 3, HOLE: 4 } as const;
 /** fallocate(2). */
 export const FallocateBit = { KEEP_SIZE: 1 << 0, PUNCH_HOLE: 1 << 1, ZERO_RANGE: 1 << 4 } as const;
 
+/** Bits of statx(2)'s mask: what stat(2) has, and the time of birth. */
+export const StatxBit = { BASIC_STATS: 0x7ff, BTIME: 0x800 } as const;
+
+/** ioctl(2) commands that tools of local file systems send. */
+export const Ioctl = {
+  /** lsattr(1), chattr(1). */
+  GETFLAGS: 0x80086601,
+  SETFLAGS: 0x40086602,
+  /** lsattr -v. */
+  GETVERSION: 0x80087601,
+  /** xfs_io(8), chattr -p: flags, extent size, project. */
+  FSGETXATTR: 0x801c581f,
+  FSSETXATTR: 0x401c5820,
+  /** fstrim(8). */
+  FITRIM: 0xc0185879,
+} as const;
+export const FSXATTR_BYTES = 28;
+
+/** Extensions of a request that makes something: up to this type a number of security contexts. */
+export const SECURITY_CONTEXTS_MAX = 31;
+
 /** Notifications to the kernel; they stand where a reply has its error. */
 export const Notify = { INVAL_INODE: 2, INVAL_ENTRY: 3 } as const;
 
@@ -121,6 +183,8 @@ export const LSEEK_OUT_BYTES = 8;
 export const STATFS_OUT_BYTES = 80;
 export const INIT_OUT_BYTES = 64;
 export const GETXATTR_OUT_BYTES = 8;
+export const STATX_OUT_BYTES = 32 + 256;
+export const IOCTL_OUT_BYTES = 16;
 /** fuse_dirent without its name. */
 export const DIRENT_BYTES = 24;
 

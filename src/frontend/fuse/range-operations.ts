@@ -1,9 +1,10 @@
 /** Operations on ranges of open files: LSEEK, FALLOCATE, COPY_FILE_RANGE. */
 import { OperatingError } from '../../base/errors.js';
 import type { Context, Operation } from './context.js';
-import { decodeCopyRange, decodeFallocate, decodeLseek, type Request } from './decode.js';
+import { decodeCopyRange, decodeFallocate, decodeLseek } from './decode.js';
 import { encodeLong, encodeSize } from './encode.js';
 import { FallocateBit, LSEEK_OUT_BYTES, Opcode, WRITE_OUT_BYTES, Whence } from './protocol.js';
+import type { Request } from './request.js';
 
 /** What a reply of COPY_FILE_RANGE can say; a whole number of pages. */
 const COPY_BYTES_MAX = 2 ** 32 - 4096;

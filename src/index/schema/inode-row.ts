@@ -2,7 +2,9 @@
 import { ByteReader, ByteWriter, DecodeError } from '../../base/bytes.js';
 import type { Time } from '../../base/clock.js';
 
-const VERSION = 1;
+/** 1: without the time of birth. */
+const VERSION = 2;
+const VERSION_WITHOUT_BIRTH = 1;
 const writer = new ByteWriter(128);
 
 /** The inode has rows in the table xattr. */
@@ -30,6 +32,8 @@ export interface InodeRow {
   readonly atime: Time;
   readonly mtime: Time;
   readonly ctime: Time;
+  /** When it was made; undefined: before rows knew. */
+  readonly btime: Time | undefined;
 }
 
 function putTime(time: Time): void {
@@ -45,18 +49,27 @@ function getTime(reader: ByteReader): Time {
 }
 
 export function encodeInode(row: InodeRow): Buffer {
-  writer.reset().u8(VERSION).varint(row.mode).varint(row.links).varint(row.uid).varint(row.gid).varint(row.rdev);
+  writer
+    .reset()
+    .u8(row.btime === undefined ? VERSION_WITHOUT_BIRTH : VERSION)
+    .varint(row.mode)
+    .varint(row.links)
+    .varint(row.uid)
+    .varint(row.gid)
+    .varint(row.rdev);
   writer.varint(row.size).varint(row.allocatedBytes).varint(row.generation).varint(row.flags).varint(row.parent).varint(row.nextCookie);
   putTime(row.atime);
   putTime(row.mtime);
   putTime(row.ctime);
+  if (row.btime !== undefined) putTime(row.btime);
   return writer.copy();
 }
 
 /** @throws DecodeError */
 export function decodeInode(ino: number, value: Uint8Array): InodeRow {
   const reader = new ByteReader(value);
-  checkVersion(reader, VERSION, 'inode');
+  const version = reader.u8();
+  if (version !== VERSION && version !== VERSION_WITHOUT_BIRTH) throw new DecodeError(`inode row of unknown version ${version}`);
   const row: InodeRow = {
     ino,
     mode: reader.varint(),
@@ -73,6 +86,7 @@ export function decodeInode(ino: number, value: Uint8Array): InodeRow {
     atime: getTime(reader),
     mtime: getTime(reader),
     ctime: getTime(reader),
+    btime: version === VERSION ? getTime(reader) : undefined,
   };
   reader.end();
   return row;
