@@ -1,6 +1,6 @@
 /** What `ostraka disk` asks of the daemon: checks of directories, the change itself, and the jobs that follow from it. */
 import { stat } from 'node:fs/promises';
-import { systemClock } from '../base/clock.js';
+import { systemClock, type Clock } from '../base/clock.js';
 import { OperatingError } from '../base/errors.js';
 import type { Member } from '../disk/membership.js';
 import { checkCandidate, checkZone } from './candidates.js';
@@ -21,16 +21,25 @@ export interface DiskAnswer {
   readonly warnings: readonly string[];
 }
 
+/** What is real in a request: this machine, or a simulated one. */
+export interface DiskRequestGround {
+  readonly clock: Pick<Clock, 'sleep'>;
+  /** Looks at a directory that is to become a disk. Resolves with warnings. @throws OperatingError what is wrong with it */
+  readonly checkNew: (pool: Pool, directory: string) => Promise<readonly string[]>;
+}
+
+const thisMachine: DiskRequestGround = { clock: systemClock, checkNew };
+
 /** @throws OperatingError as MembershipChanger does; EROFS while the pool is read-only */
-export async function handleDiskRequest(pool: Pool, request: DiskRequest): Promise<DiskAnswer> {
+export async function handleDiskRequest(pool: Pool, request: DiskRequest, ground = thisMachine): Promise<DiskAnswer> {
   const { members, diskSet } = pool;
   if (members === undefined)
     throw new OperatingError('EROFS', 'the disks of a pool change only while it can be written', {
       hint: pool.log.readOnlyReason ?? 'It was mounted read-only.',
     });
   // Whoever replaces a disk has often just pulled it out: nothing shall be copied from there.
-  await Promise.race([diskSet.probeNow(), systemClock.sleep(LOOK_LIMIT_MS)]);
-  if (request.verb === 'disk-add') return add(pool, members, request.directory, request.zone ?? undefined);
+  await Promise.race([diskSet.probeNow(), ground.clock.sleep(LOOK_LIMIT_MS)]);
+  if (request.verb === 'disk-add') return add(pool, members, request, ground);
   const found = findMember(diskSet.membership, request.disk, (number) => diskSet.disk(number)?.directory);
   switch (request.verb) {
     case 'disk-drain': {
@@ -39,7 +48,7 @@ export async function handleDiskRequest(pool: Pool, request: DiskRequest): Promi
       return answer(pool, member);
     }
     case 'disk-replace': {
-      const warnings = await checkNew(pool, request.directory);
+      const warnings = await ground.checkNew(pool, request.directory);
       const member = await members.replace(found.number, { directory: request.directory, zone: undefined }, request.force);
       await startJob(pool, 'heal');
       if (diskSet.membership.members.some(({ state }) => state === 'draining')) await startJob(pool, 'drain');
@@ -54,10 +63,15 @@ export async function handleDiskRequest(pool: Pool, request: DiskRequest): Promi
   }
 }
 
-async function add(pool: Pool, members: MembershipChanger, directory: string, zone: string | undefined): Promise<DiskAnswer> {
-  if (zone !== undefined) checkZone(zone);
-  const warnings = await checkNew(pool, directory);
-  const member = await members.add({ directory, zone });
+async function add(
+  pool: Pool,
+  members: MembershipChanger,
+  { directory, zone }: Extract<DiskRequest, { verb: 'disk-add' }>,
+  ground: DiskRequestGround,
+): Promise<DiskAnswer> {
+  if (zone !== null) checkZone(zone);
+  const warnings = await ground.checkNew(pool, directory);
+  const member = await members.add({ directory, zone: zone ?? undefined });
   // What found no place before finds one now.
   await startJob(pool, 'heal');
   return answer(pool, member, warnings);

@@ -130,12 +130,18 @@ export async function definedPools(folders: Folders): Promise<string[]> {
     .sort();
 }
 
-/** Makes a definition name the members of a pool as they are now; directories that it knows already stay. */
-export async function followMembership(folders: Folders, name: string, membership: Membership): Promise<void> {
-  const definition = await readDefinition(folders, name);
+/** A definition that names the members of a pool as they are now; directories that it knows already stay. */
+export function following(definition: PoolDefinition, membership: Membership): PoolDefinition {
   const members = membership.members.map(({ number, id, role, directory }) => {
     const known = definition.members.find((member) => member.id === id);
     return { number, id, role, directory: known?.directory ?? directory };
   });
-  if (JSON.stringify(members) !== JSON.stringify(definition.members)) await writeDefinition(folders, { ...definition, members });
+  return { ...definition, members };
+}
+
+/** Makes the definition of a pool name its members as they are now. */
+export async function followMembership(folders: Folders, name: string, membership: Membership): Promise<void> {
+  const definition = await readDefinition(folders, name);
+  const next = following(definition, membership);
+  if (JSON.stringify(next.members) !== JSON.stringify(definition.members)) await writeDefinition(folders, next);
 }
