@@ -10,7 +10,7 @@ import type { Disk, DiskFile } from '../disk/disk.js';
 export const SNAPSHOT_DIRECTORY = 'snapshots';
 const NAME = /^INDEX-(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z-(\d{1,16})\.ostraka$/;
 const UNFINISHED = '.new';
-/** A disk with less free space takes none. */
+/** A disk with less free space takes none; of a small disk an eighth is enough. */
 const FREE_BYTES_MIN = 64 * MiB;
 
 /** A snapshot on a disk. */
@@ -134,8 +134,8 @@ async function survivors(
 
 /** The new file, and nothing that earlier tries left beside it. */
 async function begin(disk: Disk, temporary: string): Promise<DiskFile> {
-  const { freeBytes } = await disk.capacity();
-  if (freeBytes < FREE_BYTES_MIN)
+  const { freeBytes, totalBytes } = await disk.capacity();
+  if (freeBytes < Math.min(FREE_BYTES_MIN, totalBytes / 8))
     throw new OperatingError('ENOSPC', 'there is no room for a snapshot of the index', { disk: disk.directory });
   await disk.makeDirectory(SNAPSHOT_DIRECTORY);
   await disk.syncDirectory('');
