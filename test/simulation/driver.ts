@@ -3,25 +3,28 @@
  */
 import { must } from '../../src/base/assert.js';
 import { seededRandom } from '../../src/base/clock.js';
+import type { CheckResult } from '../../src/daemon/check-job.js';
+import { Calm, has } from './calm.js';
 import { Client } from './client.js';
 import { Faults } from './faults.js';
+import { removeGhosts, writeOn } from './ghost.js';
 import { describeStep, type History, type Step } from './history.js';
 import type { Mutation } from './mutations.js';
-import { badShards, checkAccounting, strandedRecords } from './oracle.js';
-import type { Rows } from './replicas.js';
+import { Operator } from './operator.js';
+import { checkAccounting } from './oracle.js';
 import { expect, Violation } from './violation.js';
 import { World } from './world.js';
 
 /** A client that waits for a disk is left alone. */
 const PATIENCE_MS = 100;
-/** Everything that can be whole again is by then: heal tries again every ten minutes at the latest. */
-const CALM_MS = 30 * 60_000;
 const READ_ALL_MS = 10 * 60_000;
 
 export interface Result {
   /** Two runs of one history have the same. */
   readonly digest: string;
   readonly counts: World['counts'] & { readonly answered: number; readonly failed: number; readonly events: number };
+  /** How often each thing was done or happened. */
+  readonly tally: ReadonlyMap<string, number>;
   readonly error: Error | undefined;
   /** What was done, for a report. */
   readonly lines: readonly string[];
@@ -34,19 +37,28 @@ export async function run(history: History, mutation: Mutation = {}): Promise<Re
   try {
     await driver.run();
   } catch (thrown) {
-    error = thrown instanceof Error ? thrown : new Error(String(thrown));
+    error = asError(thrown);
   }
   const { world, clients, lines } = driver;
   const answered = clients.reduce((sum, client) => sum + client.answered, 0);
   const failed = clients.reduce((sum, client) => sum + client.failed, 0);
-  return { digest: world.trace.digest(), counts: { ...world.counts, answered, failed, events: world.time.count }, error, lines };
+  return {
+    digest: world.trace.digest(),
+    counts: { ...world.counts, answered, failed, events: world.time.count },
+    tally: world.tally,
+    error,
+    lines,
+  };
 }
 
 class Driver {
   readonly world: World;
   readonly faults: Faults;
+  readonly operator: Operator;
   readonly clients: Client[];
   readonly lines: string[] = [];
+  readonly #calmer: Calm;
+  #ghostFailure: unknown;
   /** Disks may have been out since the start of this process. */
   #strandedPossible = false;
 
@@ -56,6 +68,8 @@ class Driver {
   ) {
     this.world = new World(history.shape, history.seed, mutation);
     this.faults = new Faults(this.world);
+    this.operator = new Operator(this.world, this.faults);
+    this.#calmer = new Calm(this.world, this.faults, this.operator, () => this.#restart());
     this.clients = Array.from({ length: history.clients }, (_, index) => new Client(this.world, `c${index}`));
   }
 
@@ -82,12 +96,18 @@ class Driver {
     await world.within(Promise.all(this.clients.map(action)), READ_ALL_MS, 'what all clients do');
   }
 
+  #disconnect(): void {
+    for (const client of this.clients) client.disconnect();
+    this.operator.disconnect();
+  }
+
   #checkClients(): void {
-    for (const { failure } of this.clients) if (failure !== undefined) throw failure;
+    for (const { failure } of [...this.clients, this.operator]) if (failure !== undefined) throw failure;
   }
 
   async #step(step: Step): Promise<void> {
-    const { world } = this;
+    const { world, operator } = this;
+    if (step.kind !== 'operation') world.count(`step: ${nameOf(step)}`);
     switch (step.kind) {
       case 'operation': {
         const client = must(this.clients[step.client], 'a client of the history');
@@ -107,9 +127,22 @@ class Driver {
       case 'crash':
         this.#say(describeStep(step));
         return this.#crash(step);
+      case 'job':
+        this.#say(describeStep(step));
+        operator.askJob(step.job, step.action, step.rate === undefined ? {} : { rate: step.rate });
+        return world.time.pass(step.afterMs);
+      case 'disks': {
+        const asked = operator.askDisks(step.change, step.seed);
+        if (asked === undefined) return;
+        this.#say(`${asked}, then ${step.afterMs} ms`);
+        return world.time.pass(step.afterMs);
+      }
+      case 'repair':
+        this.#say(describeStep(step));
+        return this.#repair();
       case 'takeOver':
         this.#say(describeStep(step));
-        return this.#takeOver(step.forMs);
+        return this.#takeOver(step);
       case 'restart':
         this.#say(describeStep(step));
         return this.#restart();
@@ -119,12 +152,12 @@ class Driver {
     }
   }
 
-  async #crash({ power, losses = [], again }: Extract<Step, { kind: 'crash' }>): Promise<void> {
+  async #crash({ power, enclosure = false, losses = [], again }: Extract<Step, { kind: 'crash' }>): Promise<void> {
     const { world } = this;
     world.checkReplicas();
-    world.crash(power);
+    world.crash(power, enclosure);
     for (const seed of losses) this.#say(this.faults.deal('leaves', seed) ?? 'no disk more may leave');
-    for (const client of this.clients) client.disconnect();
+    this.#disconnect();
     for (const next of again) {
       const { opening } = world.open();
       // It may come to its end, or fail, before it is cut off.
@@ -146,6 +179,7 @@ class Driver {
     const { world } = this;
     await world.start();
     this.#strandedPossible = this.faults.impaired.size > 0;
+    this.operator.checkMembers();
     const position = world.takeLeftPosition();
     await this.#all((client) => client.recover(position));
     await checkAccounting(world);
@@ -159,7 +193,7 @@ class Driver {
     const writable = await world.time.run(() => world.process?.log?.writable === true, READ_ALL_MS);
     if (writable && world.process?.pool !== undefined) return;
     world.crash(false);
-    for (const client of this.clients) client.disconnect();
+    this.#disconnect();
     await world.start();
     const { log } = must(world.process, 'it is open');
     expect(log?.writable === true, 'progress', () => `the pool stays read-only: ${log?.readOnlyReason ?? ''}`);
@@ -167,23 +201,34 @@ class Driver {
     await this.#all((client) => client.recover(position));
   }
 
-  async #takeOver(forMs: number): Promise<void> {
+  async #takeOver({ forMs, writes = 0 }: Extract<Step, { kind: 'takeOver' }>): Promise<void> {
     const { world } = this;
     const old = world.takeOver();
-    for (const client of this.clients) client.disconnect();
+    this.#disconnect();
+    if (old.pool !== undefined)
+      void writeOn(old.pool.namespace, String(world.time.count), writes, world.random).catch(
+        (error: unknown) => (this.#ghostFailure = error),
+      );
     const { opening } = world.open();
     await world.within(opening, READ_ALL_MS, 'the takeover');
     const position = world.takeLeftPosition();
     await this.#all((client) => client.recover(position));
+    this.operator.checkMembers();
     await world.time.pass(forMs);
     world.endFenced(old);
+    if (this.#ghostFailure !== undefined) throw asError(this.#ghostFailure);
     await checkAccounting(world);
   }
 
   async #restart(): Promise<void> {
+    await this.#stop();
+    await this.#openAndCheck();
+  }
+
+  async #stop(): Promise<void> {
     const { world } = this;
     await this.#idle();
-    for (const client of this.clients) client.disconnect();
+    this.#disconnect();
     try {
       await world.stop();
     } catch (error) {
@@ -191,6 +236,24 @@ class Driver {
       if (error instanceof Violation || world.counts.faults === 0) throw error;
       world.crash(false);
     }
+  }
+
+  /** As `ostraka check --repair` does: on a pool that nobody uses. Where nothing is damaged there is nothing to repair. */
+  async #repair(): Promise<void> {
+    const { world } = this;
+    await this.#stop();
+    const pool = await world.start(true);
+    if (pool.log.writable) {
+      await world.within(pool.jobs.start('check', { depth: 'frames', repair: true }), READ_ALL_MS, 'starting a repair');
+      await world.time.run(() => !pool.jobs.isActive('check'), READ_ALL_MS);
+      const { state, message, result } = pool.jobs.status('check');
+      const done = state === 'done' ? (result as CheckResult) : undefined;
+      expect(done !== undefined || world.counts.faults > 0, 'jobs', () => `a repair is ${state}: ${message ?? ''}${world.describe()}`);
+      const { findings } = pool.check.findings('found', 0);
+      expect(done === undefined || done.total === 0 || world.counts.faults > 0, 'rows', () => `check found ${findings[0]?.message ?? ''}`);
+      if (done !== undefined) world.count(done.repaired > 0 ? 'repairs of something' : 'repairs of nothing');
+    }
+    await this.#stop();
     await this.#openAndCheck();
   }
 
@@ -207,44 +270,9 @@ class Driver {
     faults.end();
     await this.#idle();
     if (world.process?.log?.writable !== true) await this.#putRight();
-    const untilMs = world.time.nowMs + CALM_MS;
-    for (let pauseMs = 500; ; pauseMs = Math.min(2 * pauseMs, 60_000)) {
-      const lacking = this.#lacking();
-      if (lacking === undefined) break;
-      expect(
-        world.time.nowMs < untilMs,
-        lacking.includes('stranded') ? 'I10 stranded space' : 'heal',
-        () => `after ${CALM_MS / 60_000} minutes of calm: ${lacking}${world.describe()}`,
-      );
-      await world.time.pass(pauseMs);
-    }
+    await this.#calmer.reach(this.#strandedPossible);
     await checkAccounting(world);
-    for (const disk of faults.impaired) if (!faults.silent.has(disk)) faults.impaired.delete(disk);
     await this.#all((client) => client.compare());
-  }
-
-  /** What is not whole yet; undefined: all is. */
-  #lacking(): string | undefined {
-    const { world, faults } = this;
-    const { pool, log, working } = must(world.process, 'a process');
-    if (pool === undefined || log === undefined || working === undefined) return 'the pool is not open';
-    for (const { member, disk, reason } of pool.diskSet.members())
-      if (disk === undefined) return `disk ${member.number} is out: ${reason?.message ?? ''}`;
-    for (const voter of log.voters())
-      if (voter.state !== 'online' && !faults.silent.has(voter.number))
-        return `voter ${voter.number} is ${voter.state}: ${voter.reason ?? ''}`;
-    if (log.durablePosition < log.head.position - 1) return 'something is not durable';
-    const rows = working.rows();
-    const silent = faults.silent.size > 0;
-    if (!silent) for (const table of ['m', 'f', 'g']) if (has(rows, table)) return `there are rows in table ${table}`;
-    const bad = badShards(world, rows).filter(({ disk }) => !faults.silent.has(disk));
-    const [first] = bad;
-    if (first !== undefined && !silent)
-      return `${bad.length} shards are not there: shard ${first.shard} of blob ${first.blob} on disk ${first.disk} ${first.why}`;
-    // What was freed while a disk was out is found after the next start.
-    const stranded = this.#strandedPossible ? [] : strandedRecords(world, rows);
-    if (stranded.length > 0 && !silent) return `${stranded.length} records are stranded, such as ${stranded[0] ?? ''}`;
-    return undefined;
   }
 
   async #end(): Promise<void> {
@@ -254,10 +282,10 @@ class Driver {
     await this.#all((client) => client.compare());
     await this.#restart();
     await this.#all((client) => client.removeAll());
+    await world.within(removeGhosts(must(world.process?.pool, 'it is open').namespace), READ_ALL_MS, 'deleting what ghosts left');
     await this.#calm();
     await this.#restart();
     await this.#calm();
-    if (this.faults.silent.size > 0) return;
     const rows = must(world.process?.working, 'it is open').rows();
     for (const table of ['b', 'e', 'r', 'p', 'u', 'z', 'x'])
       expect(!has(rows, table), 'I10 stranded space', `rows are left in table ${table}`);
@@ -265,8 +293,13 @@ class Driver {
   }
 }
 
-function has(rows: Rows, table: string): boolean {
-  const prefix = Buffer.from(table).toString('hex');
-  for (const key of rows.keys()) if (key.startsWith(prefix)) return true;
-  return false;
+/** What a step counts as. */
+function nameOf(step: Step): string {
+  if (step.kind !== 'crash') return step.kind;
+  if (step.power) return 'power cut';
+  return step.enclosure === true ? 'death of the daemon, caches of all disks lost' : 'death of the daemon';
+}
+
+function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
 }

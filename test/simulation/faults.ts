@@ -18,10 +18,13 @@ export type Fault =
   | 'full'
   | 'stalls'
   | 'leaves'
+  | 'dies'
   | 'comesBackOld'
   | 'comesBackEmpty'
   | 'rot'
   | 'voterRot'
+  | 'markRot'
+  | 'replicaRot'
   | 'lostWrite'
   | 'misdirectedWrite';
 
@@ -32,10 +35,13 @@ export const faultWeights: readonly (readonly [Fault, number])[] = [
   ['full', 2],
   ['stalls', 4],
   ['leaves', 5],
+  ['dies', 1],
   ['comesBackOld', 2],
   ['comesBackEmpty', 1],
   ['rot', 4],
-  ['voterRot', 3],
+  ['voterRot', 2],
+  ['markRot', 2],
+  ['replicaRot', 1],
   ['lostWrite', 3],
   ['misdirectedWrite', 3],
 ];
@@ -63,7 +69,11 @@ export class Faults {
   readonly impaired = new Set<DiskNumber>();
   /** … of which nobody can know without reading everything. */
   readonly silent = new Set<DiskNumber>();
+  /** … and which will not come back: somebody has to replace them. */
+  readonly dead = new Set<DiskNumber>();
   readonly #world: World;
+  /** Empty disks in the place of others. */
+  readonly #empty = new Map<SimulatedMedium, DiskNumber>();
   /** What ends by itself, or when everything is put right. */
   readonly #ending = new Map<DiskNumber, (() => void)[]>();
 
@@ -80,7 +90,7 @@ export class Faults {
 
   /** A disk that a fault may be dealt to. */
   #victim(random: Random): DiskNumber | undefined {
-    const members = this.#world.membership.members.map(({ number }) => number);
+    const members = this.#world.membership.members.filter(({ state }) => state !== 'failed').map(({ number }) => number);
     const free = this.impaired.size < this.#tolerated ? members : [...this.impaired];
     return free[random.below(free.length)];
   }
@@ -96,6 +106,8 @@ export class Faults {
     if (done === undefined) return undefined;
     this.impaired.add(disk);
     this.#world.counts.faults++;
+    this.#world.count(`fault: ${fault}`);
+    if (this.impaired.size > 1) this.#world.count('fault: on a second disk');
     this.#world.trace.note(`fault ${disk} ${done}`);
     return `disk ${disk}: ${done}`;
   }
@@ -124,6 +136,8 @@ export class Faults {
         return this.#stall(disk, medium, random);
       case 'leaves':
         return this.#leave(disk, medium, random);
+      case 'dies':
+        return this.#die(disk, medium);
       case 'comesBackOld':
         return this.#comeBackOld(disk, medium, random);
       case 'comesBackEmpty':
@@ -132,6 +146,10 @@ export class Faults {
         return this.#rot(disk, medium, 'segments/', random);
       case 'voterRot':
         return this.#rot(disk, medium, 'quorum/', random);
+      case 'markRot':
+        return this.#rotBelowMark(disk, medium, random);
+      case 'replicaRot':
+        return this.#rotReplica(disk);
       case 'lostWrite':
         this.silent.add(disk);
         medium.loseNextWrite(place);
@@ -203,29 +221,76 @@ export class Faults {
     this.silent.add(disk);
     const old = medium.copy();
     old.settle(() => () => true, this.#world.directory(disk));
-    const replica = replicas.states.get(medium.id);
+    const id = this.#world.membership.members.find(({ number }) => number === disk)?.id;
+    const replica = id === undefined ? undefined : replicas.states.get(id);
     const ms = 500 + random.below(8000);
-    time.after(ms, () => {
+    const end = this.#onEnd(disk, () => {
       // Whoever is in its place by then, or is away, stays.
       if (medium.gone || machine.mounted(this.#world.directory(disk)) !== medium) return;
       machine.vanish(medium);
       machine.mount(this.#world.directory(disk), old);
-      if (replica !== undefined) replicas.states.set(medium.id, replica);
+      if (id !== undefined && replica !== undefined) replicas.states.set(id, replica);
     });
+    time.after(ms, end);
     return `comes back in ${ms} ms as it is now`;
+  }
+
+  /** It is gone for good. Witnesses are no loss that a replacement could make good. */
+  #die(disk: DiskNumber, medium: SimulatedMedium): string | undefined {
+    if (this.#world.membership.members.find(({ number }) => number === disk)?.role !== 'data') return undefined;
+    if (this.#empty.has(medium)) return undefined;
+    this.#world.machine.vanish(medium);
+    this.#forget(disk);
+    return 'dies';
+  }
+
+  /** Nothing of it comes back by itself any more. */
+  #forget(disk: DiskNumber): void {
+    this.dead.add(disk);
+    this.#ending.delete(disk);
   }
 
   #comeBackEmpty(disk: DiskNumber, medium: SimulatedMedium): string | undefined {
     const { machine } = this.#world;
     const directory = this.#world.directory(disk);
-    if (!this.#world.membership.members.some(({ id }) => id === medium.id)) return undefined;
+    if (this.#empty.has(medium)) return undefined;
     machine.vanish(medium);
-    machine.addDisk(directory);
+    this.#empty.set(machine.addDisk(directory, { capacityBytes: medium.capacityBytes }), disk);
     this.#onEnd(disk, () => {
       machine.comeBack(medium);
       machine.mount(directory, medium);
     });
     return 'an empty one is in its place';
+  }
+
+  /** The empty disk that is in the place of `disk` becomes another one of the pool. Returns its directory. */
+  takeEmptyPlace(disk: DiskNumber): string | undefined {
+    const directory = this.#world.directory(disk);
+    const medium = this.#world.machine.mounted(directory);
+    if (medium === undefined || this.#empty.get(medium) !== disk) return undefined;
+    this.#empty.delete(medium);
+    this.#forget(disk);
+    return directory;
+  }
+
+  /** Bits of a log file flip, in what was synced long ago. */
+  #rotBelowMark(disk: DiskNumber, medium: SimulatedMedium, random: Random): string | undefined {
+    const logs = medium.paths().filter((path) => path.startsWith('quorum/log-') && medium.file(path).durableSize > 0);
+    const path = logs[random.below(logs.length)];
+    if (path === undefined) return undefined;
+    this.silent.add(disk);
+    const offset = random.below(Math.ceil(medium.file(path).durableSize / 2));
+    medium.flip(path, offset, random.below(8));
+    return `a bit of ${path} flips at ${offset}`;
+  }
+
+  #rotReplica(disk: DiskNumber): string | undefined {
+    const { membership, replicas } = this.#world;
+    const id = membership.members.find(({ number }) => number === disk)?.id;
+    if (id === undefined || !replicas.states.has(id)) return undefined;
+    this.silent.add(disk);
+    replicas.states.set(id, 'damaged');
+    return 'its durable replica is damaged';
   }
 
   #rot(disk: DiskNumber, medium: SimulatedMedium, place: string, random: Random): string | undefined {
@@ -241,11 +306,18 @@ export class Faults {
 
   /** Everything comes back and works from now on. What is lost stays lost. */
   end(): void {
-    for (const [disk, actions] of this.#ending) {
+    for (const [disk, actions] of [...this.#ending]) {
       for (const end of actions) end();
       this.#world.medium(disk).clearFaults();
     }
     for (const { number } of this.#world.membership.members) this.#world.medium(number).clearFaults();
     this.#ending.clear();
+  }
+
+  /** Everything was seen whole. */
+  clear(): void {
+    this.impaired.clear();
+    this.silent.clear();
+    this.dead.clear();
   }
 }

@@ -6,6 +6,8 @@ import { must } from '../../src/base/assert.js';
 import { seededRandom, type Random } from '../../src/base/clock.js';
 import { operationWeights, type Operation } from './client.js';
 import { faultWeights, type Fault } from './faults.js';
+import type { DiskChangeName, JobName } from './operator.js';
+import type { JobAction } from '../../src/daemon/jobs.js';
 import type { Shape } from './world.js';
 
 export type Step =
@@ -16,11 +18,19 @@ export type Step =
   | {
       readonly kind: 'crash';
       readonly power: boolean;
+      /** All disks lose what was not synced, while the machine goes on. */
+      readonly enclosure?: boolean;
       readonly losses?: readonly number[];
       readonly again: readonly { readonly afterMs: number; readonly power: boolean }[];
     }
-  /** Another host takes the pool over while the process here goes on for so long. */
-  | { readonly kind: 'takeOver'; readonly forMs: number }
+  /** The operator starts a job, or pauses, resumes or cancels one. */
+  | { readonly kind: 'job'; readonly job: JobName; readonly action: JobAction; readonly rate?: number; readonly afterMs: number }
+  /** The operator changes the disks of the pool. */
+  | { readonly kind: 'disks'; readonly change: DiskChangeName; readonly seed: number; readonly afterMs: number }
+  /** The pool is unmounted, checked and repaired, and mounted again. */
+  | { readonly kind: 'repair' }
+  /** Another host takes the pool over while the process here goes on for so long, in which somebody writes to it. */
+  | { readonly kind: 'takeOver'; readonly forMs: number; readonly writes?: number }
   /** A stop and a start in order. */
   | { readonly kind: 'restart' }
   /** All disks are back; time passes until everything is whole. */
@@ -35,7 +45,31 @@ export interface History {
 
 export const STEPS = 120;
 
-const shapes: readonly Omit<Shape, 'durability'>[] = [
+const jobWeights: readonly (readonly [JobName, number])[] = [
+  ['scrub', 5],
+  ['heal', 2],
+  ['rebalance', 4],
+  ['check', 3],
+  ['snapshot', 2],
+  ['drain', 1],
+];
+
+const actionWeights: readonly (readonly [JobAction, number])[] = [
+  ['start', 6],
+  ['pause', 1],
+  ['resume', 1],
+  ['cancel', 1],
+];
+
+const changeWeights: readonly (readonly [DiskChangeName, number])[] = [
+  ['add', 4],
+  ['drain', 4],
+  ['cancelDrain', 1],
+  ['replace', 4],
+  ['remove', 3],
+];
+
+const shapes: readonly Pick<Shape, 'disks' | 'code'>[] = [
   { disks: 4, code: { k: 2, m: 1 } },
   { disks: 4, code: { k: 2, m: 2 } },
   { disks: 5, code: { k: 3, m: 2 } },
@@ -60,20 +94,35 @@ export function historyOf(seed: number, steps = STEPS): History {
   const shape = {
     ...must(shapes[random.below(shapes.length)], 'there are some'),
     durability: random.below(5) === 0 ? 'close' : 'interval',
+    capacityMiB: random.below(3) === 0 ? 32 : 512,
   } as const;
   const clients = 1 + random.below(3);
   // Some histories are without faults of disks, some full of them; every third operation waits for nothing.
   const faultsIn100 = must([0, 2, 5, 10][random.below(4)], 'there are some');
   const crashesIn100 = must([0, 1, 3, 6][random.below(4)], 'there are some');
+  const jobsIn100 = must([0, 2, 4][random.below(3)], 'there are some');
+  const disksIn100 = must([0, 1, 3][random.below(3)], 'there are some');
   const kinds: readonly (readonly [Step['kind'], number])[] = [
-    ['operation', 1000 - 10 * faultsIn100 - 10 * crashesIn100],
+    ['operation', 1000 - 10 * (faultsIn100 + crashesIn100 + jobsIn100 + disksIn100)],
+    ['job', 10 * jobsIn100],
+    ['disks', 10 * disksIn100],
+    ['repair', jobsIn100],
     ['fault', 10 * faultsIn100],
     ['crash', 10 * crashesIn100],
     ['takeOver', crashesIn100],
     ['restart', 2 * crashesIn100],
     ['calm', 1 + crashesIn100 + faultsIn100],
   ];
-  return { seed, shape, clients, steps: Array.from({ length: steps }, () => step(random, weighted(random, kinds), clients)) };
+  const made: Step[] = [];
+  while (made.length < steps) {
+    const next = step(random, weighted(random, kinds), clients);
+    // What is committed and not durable is lost with the caches of disks: there shall be some.
+    if (next.kind === 'crash' && next.enclosure === true)
+      for (let client = 0; client < clients; client++)
+        made.push({ kind: 'operation', client, operation: 'save', seed: random.below(2 ** 31), afterMs: 10 + random.below(50) });
+    made.push(next);
+  }
+  return { seed, shape, clients, steps: made };
 }
 
 function step(random: Random, kind: Step['kind'], clients: number): Step {
@@ -116,15 +165,30 @@ function step(random: Random, kind: Step['kind'], clients: number): Step {
         },
         () => random.below(2 ** 31),
       );
-      return { kind, power, losses, again };
+      return { kind, power, enclosure: !power && random.below(3) === 0, losses, again };
     }
+    case 'job': {
+      const job = weighted(random, jobWeights);
+      const rate = random.below(3) === 0 ? { rate: 50_000 + random.below(1_000_000) } : {};
+      return { kind, job, action: weighted(random, actionWeights), ...rate, afterMs: pause(random) };
+    }
+    case 'disks':
+      return { kind, change: weighted(random, changeWeights), seed, afterMs: pause(random) };
     case 'takeOver':
-      return { kind, forMs: random.below(3000) };
+      return { kind, forMs: random.below(3000), writes: random.below(20) };
+    case 'repair':
     case 'restart':
-      return { kind };
     case 'calm':
       return { kind };
   }
+}
+
+function pause(random: Random): number {
+  return weighted<number>(random, [
+    [random.below(20), 2],
+    [random.below(1000), 2],
+    [random.below(20_000), 1],
+  ]);
 }
 
 /** A step in words. */
@@ -137,11 +201,18 @@ export function describeStep(step: Step): string {
     case 'crash':
       return [
         step.power ? 'power cut' : 'the daemon dies',
+        ...(step.enclosure === true ? ['all disks lose what was not synced'] : []),
         ...(step.losses ?? []).map((seed) => `a disk leaves with it (${seed})`),
         ...step.again.map(({ afterMs, power }) => `${power ? 'power cut' : 'death'} ${afterMs} ms into recovery`),
       ].join(', ');
+    case 'job':
+      return `${step.action} ${step.job}${step.rate === undefined ? '' : ` at ${step.rate} bytes/s`}, then ${step.afterMs} ms`;
+    case 'disks':
+      return `disks: ${step.change} (${step.seed}), then ${step.afterMs} ms`;
+    case 'repair':
+      return 'stop, check and repair, start';
     case 'takeOver':
-      return `another host takes over, the process here goes on for ${step.forMs} ms`;
+      return `another host takes over, the process here goes on for ${step.forMs} ms and ${step.writes ?? 0} writes`;
     case 'restart':
       return 'stop and start';
     case 'calm':

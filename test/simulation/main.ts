@@ -4,15 +4,18 @@ import { parseArgs } from 'node:util';
 import { run, type Result } from './driver.js';
 import { describeStep, historyOf, STEPS, type History } from './history.js';
 import { shrink } from './shrink.js';
+import { runAll } from './workers.js';
 
-const HELP = `npm run simulate -- [--seed S | --seeds A-B | --fresh N] [--steps N] [--minutes M] [--verbose] [--no-shrink]
+const HELP = `npm run simulate -- [--seed S | --seeds A-B | --fresh N] [--steps N] [--minutes M] [--processes N] [--verbose] [--keep-going] [--no-shrink]
 
   --seed S       the history of one seed
   --seeds A-B    those of all seeds from A to B
   --fresh N      N new seeds (1 by default; with --minutes as many as fit)
   --steps N      steps of each history (${STEPS})
   --minutes M    no new history is begun after so long
+  --processes N  so many histories at the same time (1)
   --verbose      says each step
+  --keep-going   a history that fails does not end the run
   --no-shrink    a history that fails is not made shorter
 
 Example: npm run simulate -- --minutes 10
@@ -26,7 +29,9 @@ const { values } = parseArgs({
     fresh: { type: 'string' },
     steps: { type: 'string' },
     minutes: { type: 'string' },
+    processes: { type: 'string' },
     verbose: { type: 'boolean' },
+    'keep-going': { type: 'boolean' },
     shrink: { type: 'boolean', default: true },
     help: { type: 'boolean' },
   },
@@ -34,13 +39,25 @@ const { values } = parseArgs({
 
 const steps = Number(values.steps ?? STEPS);
 const totals = new Map<string, number>();
+const tallied = new Map<string, number>();
 
 function print(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
-function add(counts: Result['counts']): void {
+function add({ counts, tally }: Result): void {
   for (const [name, count] of Object.entries(counts)) totals.set(name, (totals.get(name) ?? 0) + count);
+  for (const [name, count] of tally) tallied.set(name, (tallied.get(name) ?? 0) + count);
+}
+
+/** How often each thing happened, a line a kind. */
+function printTally(): void {
+  const kinds = new Map<string, string[]>();
+  for (const [name, count] of [...tallied].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    const [kind = '', what] = name.includes(': ') ? name.split(': ') : ['also', name];
+    kinds.set(kind, [...(kinds.get(kind) ?? []), `${count} ${what ?? ''}`]);
+  }
+  for (const [kind, counts] of kinds) print(`${kind}: ${counts.join(', ')}`);
 }
 
 async function report(history: History, { error, lines }: Result): Promise<void> {
@@ -68,25 +85,34 @@ function* seeds(): Generator<number> {
   }
 }
 
+/** The histories to run, as long as there is time. */
+function* histories(startMs: number): Generator<History> {
+  for (const seed of seeds()) {
+    if (values.minutes !== undefined && performance.now() - startMs > Number(values.minutes) * 60_000) return;
+    if (values.seeds === undefined) print(`seed ${seed}`);
+    yield historyOf(seed, steps);
+  }
+}
+
 async function main(): Promise<number> {
   const startMs = performance.now();
-  let histories = 0;
-  for (const seed of seeds()) {
-    if (values.minutes !== undefined && performance.now() - startMs > Number(values.minutes) * 60_000) break;
-    if (values.seeds === undefined) print(`seed ${seed}`);
-    const history = historyOf(seed, steps);
-    const result = await run(history);
-    add(result.counts);
-    histories++;
+  let done = 0;
+  let failed = 0;
+  for await (const { history, result } of runAll(histories(startMs), Number(values.processes ?? 1))) {
+    add(result);
+    done++;
     if (result.error !== undefined) {
-      await report(history, result);
-      return 1;
+      failed++;
+      await report(history, await run(history));
+      if (values['keep-going'] !== true) return 1;
     }
     if (values.verbose === true) for (const line of result.lines) print(line);
   }
   const seconds = ((performance.now() - startMs) / 1000).toFixed(0);
-  print(`${histories} histories in ${seconds} s: ${[...totals].map(([name, count]) => `${count} ${name}`).join(', ')}`);
-  return 0;
+  print(`${done} histories in ${seconds} s: ${[...totals].map(([name, count]) => `${count} ${name}`).join(', ')}`);
+  printTally();
+  if (failed > 0) print(`${failed} of them failed`);
+  return failed > 0 ? 1 : 0;
 }
 
 if (values.help === true) print(HELP);

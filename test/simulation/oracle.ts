@@ -3,7 +3,7 @@
  * row knows of? Shares only the formats with what it checks.
  */
 import { strict as assert } from 'node:assert';
-import type { BlobId } from '../../src/base/ids.js';
+import type { BlobId, DiskNumber } from '../../src/base/ids.js';
 import { FRAME_BYTES, RECORD_HEADER_BYTES, RECORD_PREFIX_BYTES, SHARD_ALIGN_BYTES } from '../../src/base/limits.js';
 import type { Location } from '../../src/base/location.js';
 import { nativeIo } from '../../src/base/native-io.js';
@@ -66,31 +66,33 @@ export function strandedRecords(world: World, rows: Rows): string[] {
   const known = new Set<string>();
   for (const location of [...locationsIn(rows, 'b'), ...locationsIn(rows, 'f')])
     location.shards.forEach(({ disk, segment, offset }, shard) => known.add(`${disk}/${segment}/${offset}/${location.blob}/${shard}`));
-  const stranded: string[] = [];
-  for (const { number } of world.membership.members) {
-    const medium = world.machine.mounted(world.directory(number));
-    if (medium === undefined || medium.gone) continue;
-    for (const path of medium.paths()) {
-      const segment = path.startsWith(`${SEGMENT_DIRECTORY}/`) ? parseSegmentName(path.slice(SEGMENT_DIRECTORY.length + 1)) : undefined;
-      if (segment === undefined) continue;
-      const content = medium.file(path).read(0, 2 ** 30);
-      for (let offset = SHARD_ALIGN_BYTES; offset + RECORD_HEADER_BYTES <= content.length; offset += SHARD_ALIGN_BYTES) {
-        const block = content.subarray(offset, offset + RECORD_HEADER_BYTES);
-        if (!looksLikeRecord(block)) continue;
-        let header;
-        try {
-          header = decodeHeader(block);
-        } catch {
-          // Torn or rotted: nobody can tell whose it was.
-          continue;
-        }
-        if (header.segment !== segment || header.offset !== offset || header.disk !== number) continue;
-        const name = `${number}/${segment}/${offset}/${header.blob}/${header.shard}`;
-        if (!known.has(name)) stranded.push(name);
+  return world.membership.members.flatMap(({ number }) => recordsOn(world, number).filter((name) => !known.has(name)));
+}
+
+/** All records on a disk that can be told to be some, as DISK/SEGMENT/OFFSET/BLOB/SHARD. */
+export function recordsOn(world: World, disk: DiskNumber): string[] {
+  const medium = world.machine.mounted(world.directory(disk));
+  if (medium === undefined || medium.gone) return [];
+  const found: string[] = [];
+  for (const path of medium.paths()) {
+    const segment = path.startsWith(`${SEGMENT_DIRECTORY}/`) ? parseSegmentName(path.slice(SEGMENT_DIRECTORY.length + 1)) : undefined;
+    if (segment === undefined) continue;
+    const content = medium.file(path).read(0, 2 ** 30);
+    for (let offset = SHARD_ALIGN_BYTES; offset + RECORD_HEADER_BYTES <= content.length; offset += SHARD_ALIGN_BYTES) {
+      const block = content.subarray(offset, offset + RECORD_HEADER_BYTES);
+      if (!looksLikeRecord(block)) continue;
+      let header;
+      try {
+        header = decodeHeader(block);
+      } catch {
+        // Torn or rotted: nobody can tell whose it was.
+        continue;
       }
+      if (header.segment !== segment || header.offset !== offset || header.disk !== disk) continue;
+      found.push(`${disk}/${segment}/${offset}/${header.blob}/${header.shard}`);
     }
   }
-  return stranded;
+  return found;
 }
 
 /** The accounting between rows; see test/namespace/check.ts. */

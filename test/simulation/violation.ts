@@ -10,11 +10,14 @@ export type Rule =
   | 'I6 verify on read'
   | 'I7 m losses'
   | 'I8 loud'
+  | 'I9 one owner'
   | 'I10 stranded space'
   | 'rows'
   | 'names'
   | 'bytes'
   | 'heal'
+  | 'jobs'
+  | 'members'
   | 'progress';
 
 export class Violation extends Error {

@@ -11,7 +11,7 @@ import { formatCode, planVoters, type Code } from '../../src/daemon/code.js';
 import type { Floors, PoolEnvironment } from '../../src/daemon/environment.js';
 import { initialisePool } from '../../src/daemon/initialise-pool.js';
 import { openPool, type Pool } from '../../src/daemon/pool.js';
-import type { PoolDefinition } from '../../src/daemon/pool-definition.js';
+import { following, type PoolDefinition } from '../../src/daemon/pool-definition.js';
 import type { Membership } from '../../src/disk/membership.js';
 import type { SimulatedDisk, SimulatedOperation } from '../../src/disk/simulated-disk.js';
 import { SimulatedMachine } from '../../src/disk/simulated-machine.js';
@@ -33,13 +33,15 @@ export interface Shape {
   readonly disks: number;
   readonly code: Code;
   readonly durability: 'interval' | 'close';
+  /** Of each disk; of those that are added later about as much. */
+  readonly capacityMiB?: number;
 }
 
 /** Small, so that it fills up; the longest entry takes a quarter of it. */
 const JOURNAL_RING_BYTES = 1 * MiB;
 const SEGMENT_BYTES_MAX = 512 * KiB;
 /** Room for a few hundred of the histories' files on each disk. */
-const CAPACITY_BYTES = 512 * MiB;
+const CAPACITY_MIB = 512;
 /** Opening takes seconds even with stalling disks; more than this is a hang. */
 const OPEN_LIMIT_MS = 30 * 60_000;
 
@@ -56,6 +58,8 @@ export class PoolProcess {
   readonly messages: string[] = [];
   /** Another one has taken over. */
   fenced = false;
+  /** How much of the log that one found: what is behind it is gone. */
+  leftPosition = Infinity;
 
   constructor(
     time: VirtualTime,
@@ -83,6 +87,11 @@ export class World {
   /** How much of what users did is left by the recoveries since they were last asked. */
   #leftPosition = Infinity;
   readonly counts = { crashes: 0, powerCuts: 0, faults: 0, calls: 0, recoveries: 0, cuts: 0 };
+  /** How often each thing was done or happened. */
+  readonly tally = new Map<string, number>();
+  /** Directories of all disks that ever belonged to the pool. */
+  readonly #directories = new Map<DiskNumber, string>();
+  #newDirectories = 0;
   #boot = 1;
   #journal = journalMemory(JOURNAL_RING_BYTES);
   #workingLeft: ReplicaState | undefined;
@@ -134,6 +143,19 @@ export class World {
       settings: { durability: shape.durability },
       lastMountpoint: null,
     };
+    this.#follow(this.membership);
+  }
+
+  /** Something was done, or happened. */
+  count(what: string): void {
+    this.tally.set(what, (this.tally.get(what) ?? 0) + 1);
+  }
+
+  /** As the daemon keeps the pool's definition. */
+  #follow(membership: Membership): void {
+    this.membership = membership;
+    this.definition = following(this.definition, membership);
+    for (const { number, directory } of membership.members) this.#directories.set(number, directory);
   }
 
   /** A disk that hangs keeps what it was asked; others answer in their own time. */
@@ -149,16 +171,32 @@ export class World {
   }
 
   medium(number: DiskNumber): SimulatedMedium {
-    return this.machine.medium(directoryOf(number));
+    return this.machine.medium(this.directory(number));
   }
 
   directory(number: DiskNumber): string {
-    return directoryOf(number);
+    return must(this.#directories.get(number), `disk ${number}`);
+  }
+
+  /** An empty disk, so many times as large as those that the pool began with. Returns its directory. */
+  newDisk(times: number): string {
+    const directory = `/new${++this.#newDirectories}`;
+    this.machine.addDisk(directory, { capacityBytes: Math.floor(this.#capacityBytes * times) });
+    return directory;
+  }
+
+  get #capacityBytes(): number {
+    return (this.shape.capacityMiB ?? CAPACITY_MIB) * MiB;
+  }
+
+  /** The clock of the process that has this pool open. */
+  clockOf(pool: Pool): ProcessClock {
+    return must(this.process?.pool === pool ? this.process : this.#rival, 'it is open in one').clock;
   }
 
   /** Makes the pool. */
   async create(): Promise<void> {
-    for (const { number, id } of this.membership.members) this.machine.addDisk(directoryOf(number), { capacityBytes: CAPACITY_BYTES, id });
+    for (const { directory, id } of this.membership.members) this.machine.addDisk(directory, { capacityBytes: this.#capacityBytes, id });
     const process = new PoolProcess(this.time, this.#journal, 'init');
     const { clock, random, opener, replicas } = this.#environment(process);
     await this.within(
@@ -170,7 +208,7 @@ export class World {
   }
 
   /** Begins to open the pool; the promise is settled by letting time pass. */
-  open(): { readonly process: PoolProcess; readonly opening: Promise<Pool> } {
+  open(readOnly = false): { readonly process: PoolProcess; readonly opening: Promise<Pool> } {
     const process = new PoolProcess(this.time, this.#journal, `boot ${this.#boot}`);
     this.process = process;
     this.counts.recoveries++;
@@ -179,27 +217,31 @@ export class World {
     const opening = openPool({
       environment,
       definition: this.definition,
-      readOnly: false,
+      readOnly,
       log: (level, message) => {
         process.messages.push(`${this.time.nowMs.toFixed(1)} ${level}: ${message}`);
         this.trace.note(message);
       },
       progress: () => undefined,
       onInvalidate: () => undefined,
+      membershipChanged: async (membership) => {
+        if (!process.fenced) this.#follow(membership);
+      },
     }).then((pool) => {
       process.pool = pool;
+      if (!process.fenced) this.#follow(pool.diskSet.membership);
       return pool;
     });
     return { process, opening };
   }
 
   /** Opens the pool and waits for it. */
-  async start(): Promise<Pool> {
-    return this.within(this.open().opening, OPEN_LIMIT_MS, 'opening the pool');
+  async start(readOnly = false): Promise<Pool> {
+    return this.within(this.open(readOnly).opening, OPEN_LIMIT_MS, 'opening the pool');
   }
 
-  /** The process ends without a word; with `power` so does everything that is not synced. */
-  crash(power: boolean): void {
+  /** The process ends without a word; with `power` so does everything that is not synced; with `enclosure` what is not synced on disks alone. */
+  crash(power: boolean, enclosure = false): void {
     const { process } = this;
     this.counts.crashes++;
     if (power) this.counts.powerCuts++;
@@ -210,9 +252,19 @@ export class World {
     }
     this.machine.crash({ power, process: process?.disks ?? new Set() });
     this.process = undefined;
-    if (!power) return;
-    this.#reboot();
-    this.committedPosition = this.durablePosition;
+    if (enclosure) this.#loseCaches();
+    if (power) this.#reboot();
+    if (power || enclosure) this.committedPosition = this.durablePosition;
+  }
+
+  /** All disks are without power for a moment, while the machine goes on: more of them than the code allows lose what was not synced. */
+  #loseCaches(): void {
+    for (const { number } of this.membership.members) {
+      const medium = this.medium(number);
+      if (medium.gone) continue;
+      this.machine.vanish(medium);
+      this.machine.comeBack(medium);
+    }
   }
 
   /** Closes the pool in order. */
@@ -240,6 +292,13 @@ export class World {
 
   /** Ends a process that was taken over. */
   endFenced(process: PoolProcess): void {
+    const { log, leftPosition } = process;
+    const durable = log?.durablePosition ?? 0;
+    expect(
+      durable <= leftPosition,
+      'I9 one owner',
+      () => `a fenced process made ${durable} entries durable, its successor found ${leftPosition}`,
+    );
     process.clock.die();
     this.machine.crash({ power: false, process: process.disks });
     if (this.#rival === process) this.#rival = undefined;
@@ -311,7 +370,7 @@ export class World {
           if (!process.fenced) this.trace.append(entry);
         });
       },
-      makeWitness: undefined,
+      makeWitness: async () => this.newDisk(1),
       removeJournal: async () => {
         // The next one begins with `reset`.
       },
@@ -364,7 +423,10 @@ export class World {
     this.#leftPosition = Math.min(this.#leftPosition, position);
     this.trace.cut(position);
     while (this.trace.position <= end) this.trace.lead();
-    if (this.#rival !== undefined) this.#rival.fenced = true;
+    if (this.#rival !== undefined) {
+      this.#rival.fenced = true;
+      this.#rival.leftPosition = position;
+    }
     this.#rival = undefined;
     this.#unfinishedRecoveries = 0;
     this.committedPosition = this.durablePosition = log.durablePosition;
