@@ -126,7 +126,7 @@ export class Daemon {
       mountpoint,
       namespace: pool.namespace,
       source: definition.name,
-      readOnly: readOnly || !pool.log.writable,
+      readOnly: readOnly || pool.readOnlyReason !== undefined,
       noExec,
       noAtime,
       ...(allowOther !== undefined && { allowOther }),
@@ -144,7 +144,7 @@ export class Daemon {
 
   /** Why the pool can only be read, beside the operator's own wish. */
   get readOnlyReason(): string | undefined {
-    return this.#pool?.log.readOnlyReason;
+    return this.#pool?.readOnlyReason;
   }
 
   async status(): Promise<StatusReport> {

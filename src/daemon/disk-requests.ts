@@ -35,7 +35,7 @@ export async function handleDiskRequest(pool: Pool, request: DiskRequest, ground
   const { members, diskSet } = pool;
   if (members === undefined)
     throw new OperatingError('EROFS', 'the disks of a pool change only while it can be written', {
-      hint: pool.log.readOnlyReason ?? 'It was mounted read-only.',
+      hint: pool.readOnlyReason ?? 'It was mounted read-only.',
     });
   // Whoever replaces a disk has often just pulled it out: nothing shall be copied from there.
   await Promise.race([diskSet.probeNow(), ground.clock.sleep(LOOK_LIMIT_MS)]);

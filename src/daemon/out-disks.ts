@@ -25,7 +25,13 @@ export class OutDisks {
 
   /** Reads the rows, and drops those of disks that are in. @param isIn says whether a disk is in now. */
   async recover(isIn: (disk: DiskNumber) => boolean): Promise<void> {
-    for (const { key } of await this.index.scan(diskOutRange(POOL_DISKS_MAX))) this.#out.add(parseDiskOutKey(key));
+    for (const { key } of await this.index.scan(diskOutRange(POOL_DISKS_MAX)))
+      try {
+        this.#out.add(parseDiskOutKey(key));
+      } catch (error) {
+        // Which disk it was shows by itself; a check drops the row.
+        this.log('warn', `a row about a disk that is out cannot be read: ${asOperatingError(error).message}`);
+      }
     if (!this.index.writable) return;
     for (const disk of [...this.#out]) if (isIn(disk)) await this.returned(disk);
   }

@@ -1,4 +1,5 @@
 /** Fills in the status of an open pool. */
+import { DecodeError } from '../base/bytes.js';
 import type { DrainResult } from '../durability/drain.js';
 import type { HealResult } from '../durability/heal.js';
 import { keepsUnknown } from '../durability/orphans.js';
@@ -36,9 +37,9 @@ export async function reportPool(options: ReportOptions): Promise<StatusReport> 
   return {
     pool: name,
     pool_id: membership.poolId,
-    state: mountpoint === undefined ? 'unmounted' : options.readOnly || !log.writable ? 'read-only' : 'mounted',
+    state: mountpoint === undefined ? 'unmounted' : options.readOnly || pool.readOnlyReason !== undefined ? 'read-only' : 'mounted',
     health: health(membership.m, disks, endangered),
-    messages: messages(options, disks, endangered, await keepsUnknown(pool.index)),
+    messages: messages(options, disks, endangered, await keepsUnknownSurely(pool.index)),
     code: formatCode(membership),
     mountpoint: mountpoint ?? null,
     work: work ?? null,
@@ -110,6 +111,16 @@ function health(m: number, disks: readonly DiskReport[], endangered: number): Po
   return disks.some(({ state }) => state === 'offline') ? 'degraded' : 'good';
 }
 
+/** Nothing is given up while nobody can say. */
+async function keepsUnknownSurely(index: Pool['index']): Promise<boolean> {
+  try {
+    return await keepsUnknown(index);
+  } catch (error) {
+    if (error instanceof DecodeError) return true;
+    throw error;
+  }
+}
+
 function drainMessages(pool: Pool): string[] {
   const draining = pool.diskSet.membership.members.filter(({ role, state }) => role === 'data' && state === 'draining');
   const drained = new Set((pool.jobs.lastResult('drain')?.result as DrainResult | undefined)?.emptyDisks);
@@ -124,7 +135,7 @@ function messages({ pool, readOnly }: ReportOptions, disks: readonly DiskReport[
   const { m } = pool.diskSet.membership;
   const out = disks.filter(({ role, state }) => role === 'data' && state === 'offline').length;
   const found: string[] = [];
-  if (!pool.log.writable) found.push(`The pool is read-only: ${pool.log.readOnlyReason ?? 'there is no majority of voters'}`);
+  if (pool.readOnlyReason !== undefined) found.push(`The pool is read-only: ${pool.readOnlyReason}`);
   else if (readOnly) found.push('The pool was mounted read-only.');
   if (out > m) found.push(`${out} disks are out and the code makes up for ${m}: some files give EIO until disks return.`);
   else if (out > 0) found.push(`${out} of ${m} tolerable disks are out: bring them back or replace them.`);

@@ -8,6 +8,7 @@
  * the data plane leaves a shard out; I8 by passing on every change of a disk.
  */
 import { must } from '../base/assert.js';
+import { DecodeError } from '../base/bytes.js';
 import { OperatingError, asOperatingError } from '../base/errors.js';
 import type { DiskNumber } from '../base/ids.js';
 import type { Location } from '../base/location.js';
@@ -22,13 +23,14 @@ import { isRestoring } from '../durability/recover/restore.js';
 import { recordEndangered } from '../durability/survey.js';
 import type { IndexStore } from '../index/index-store.js';
 import type { ReadableReplica } from '../index/readable-replica.js';
-import { cleanStopKey, encodeSetting } from '../index/schema/pool-rows.js';
 import { inodeKey } from '../index/schema/tables.js';
+import type { NamespaceOptions } from '../namespace/options.js';
 import type { PoolNamespace } from '../namespace/pool-namespace.js';
 import { votersOf } from '../quorum/change-membership.js';
 import type { Journal, OpenedLog, QuorumLog, Voter } from '../quorum/quorum-log.js';
 import type { Storage, StoredBlob } from '../storage/storage.js';
 import { CheckJob } from './check-job.js';
+import { markCleanStop, takeCleanStop } from './clean-stop.js';
 import { floorsOf, type Floors, type PoolEnvironment } from './environment.js';
 import { JobRunner } from './jobs.js';
 import type { Log } from './logger.js';
@@ -79,10 +81,15 @@ export class Pool {
   readonly members: MembershipChanger | undefined;
   /** In force now. */
   settings: Settings;
+  /** A row that must be read before anything is changed cannot be: the pool can only be read, until a check has repaired that. */
+  readonly damage: string | undefined;
   readonly #closing: readonly Closing[];
 
   constructor(
-    parts: Pick<Pool, 'diskSet' | 'log' | 'index' | 'storage' | 'namespace' | 'jobs' | 'services' | 'members' | 'check' | 'settings'>,
+    parts: Pick<
+      Pool,
+      'diskSet' | 'log' | 'index' | 'storage' | 'namespace' | 'jobs' | 'services' | 'members' | 'check' | 'settings' | 'damage'
+    >,
     closing: readonly Closing[],
   ) {
     this.diskSet = parts.diskSet;
@@ -95,7 +102,13 @@ export class Pool {
     this.services = parts.services;
     this.members = parts.members;
     this.settings = parts.settings;
+    this.damage = parts.damage;
     this.#closing = closing;
+  }
+
+  /** Why nothing can be changed, beside the operator's own wish. */
+  get readOnlyReason(): string | undefined {
+    return this.log.writable ? this.damage : (this.log.readOnlyReason ?? 'there is no majority of voters');
   }
 
   /** Stores changed settings in the index and puts those in force that can change now. Returns the others. */
@@ -221,17 +234,19 @@ class Opening {
       if (disk !== undefined) void outDisks.returned(number);
     });
     const inForce = (): Settings => wires.pool?.settings ?? settings;
-    const namespace = await this.#openNamespace(index, storage, quorum, inForce, readOnly || !quorum.writable);
+    const { namespace, damage } = await this.#openNamespace(index, storage, quorum, inForce, readOnly || !quorum.writable);
+    /** Nothing is changed, by nobody. */
+    const still = readOnly || !quorum.writable || damage !== undefined;
     wires.namespace = namespace;
     // After the namespace has written its last: see `cleanStopKey`.
     this.#closing.push(() => markCleanStop(wires.services, index));
     this.#closing.push(() => namespace.close());
-    const jobs = new JobRunner({ index, clock, log, readOnly });
+    const jobs = new JobRunner({ index, clock, log, readOnly: readOnly || damage !== undefined });
     const snapshots = new SnapshotJobs({ index, diskSet, clock, log, settings: inForce });
     const snapshot = (): Promise<unknown> => snapshots.take();
     const check = new CheckJob({ index, storage, ledger: namespace.ledger, diskSet, clock, log, snapshot, quiet: readOnly });
     for (const kind of [check.kind, ...snapshots.kinds]) jobs.register(kind);
-    if (!readOnly && quorum.writable) {
+    if (!still) {
       const services = new Services({ index, storage, namespace, diskSet, jobs, clock, log, strandedPossible: !cleanStop });
       wires.services = services;
       this.#closing.push(() => services.stop());
@@ -244,9 +259,10 @@ class Opening {
     // They end before the services and the namespace do.
     this.#closing.push(() => jobs.stop());
     await jobs.begin();
-    const members = readOnly || !quorum.writable ? undefined : await this.#openMembers({ quorum, diskSet, index, namespace, outDisks });
+    const members = still ? undefined : await this.#openMembers({ quorum, diskSet, index, namespace, outDisks });
     const { services } = wires;
-    wires.pool = new Pool({ diskSet, log: quorum, index, storage, namespace, jobs, services, members, check, settings }, this.#closing);
+    const parts = { diskSet, log: quorum, index, storage, namespace, jobs, services, members, check, settings, damage };
+    wires.pool = new Pool(parts, this.#closing);
     return wires.pool;
   }
 
@@ -387,16 +403,17 @@ class Opening {
     quorum: QuorumLog,
     inForce: () => Settings,
     readOnly: boolean,
-  ): Promise<PoolNamespace> {
+  ): Promise<{ namespace: PoolNamespace; damage: string | undefined }> {
+    const { log } = this.#options;
     const { clock, owner, random } = this.#options.environment;
     const settings = inForce();
     const fresh = (await index.get(inodeKey(ROOT_INO))) === undefined;
-    const namespace = await this.#floors.createNamespace({
+    const options: NamespaceOptions = {
       index,
       storage,
       clock,
       random,
-      log: this.#options.log,
+      log,
       settings: {
         get commitIntervalMs() {
           return inForce().commitIntervalMs;
@@ -412,11 +429,19 @@ class Opening {
       epoch: quorum.epoch,
       readOnly,
       onInvalidate: this.#options.onInvalidate,
-    });
-    const { uid, gid, pid } = owner;
-    // Who mounts a pool first can write to it.
-    if (fresh && !readOnly && uid !== 0) await namespace.setattr(ROOT_INO, { uid, gid }, { uid: 0, gid: 0, pid });
-    return namespace;
+    };
+    try {
+      const namespace = await this.#floors.createNamespace(options);
+      const { uid, gid, pid } = owner;
+      // Who mounts a pool first can write to it.
+      if (fresh && !readOnly && uid !== 0) await namespace.setattr(ROOT_INO, { uid, gid }, { uid: 0, gid: 0, pid });
+      return { namespace, damage: undefined };
+    } catch (error) {
+      if (readOnly || !(error instanceof DecodeError)) throw error;
+      const damage = `a row of the index is damaged (${error.message}): "ostraka check --repair" puts it right once the pool is unmounted`;
+      log('error', `the pool is read-only: ${damage}`);
+      return { namespace: await this.#floors.createNamespace({ ...options, readOnly: true }), damage };
+    }
   }
 }
 
@@ -449,25 +474,6 @@ class Wires {
     // What changed while it was opened.
     for (const { number, disk } of known) if (this.#diskSet.disk(number) !== disk) quorum.setVoterDisk(number, this.#diskSet.disk(number));
   }
-}
-
-/** Did the last session end cleanly? Its mark is gone, durably, before anything is written that a crash could strand. */
-async function takeCleanStop(index: IndexStore, readOnly: boolean): Promise<boolean> {
-  const clean = (await index.get(cleanStopKey())) !== undefined;
-  // Who writes no data strands none.
-  if (!clean || readOnly || !index.writable) return clean;
-  const { position } = await index.transact(async (tx) => {
-    tx.delete(cleanStopKey());
-  });
-  await index.durable(position);
-  return true;
-}
-
-async function markCleanStop(services: Services | undefined, index: IndexStore): Promise<void> {
-  if (services === undefined || services.strandedPossible || !index.writable) return;
-  await index.transact(async (tx) => {
-    tx.put(cleanStopKey(), encodeSetting('yes'));
-  });
 }
 
 /** The newest membership on the disks that are there. */

@@ -4,11 +4,12 @@
  *
  *   whole: every shard has a place, on a disk that is a member, has not failed and is in, and nobody has found it bad.
  */
+import { DecodeError } from '../base/bytes.js';
 import type { BlobId, DiskNumber } from '../base/ids.js';
 import { SURVEY_ROWS } from '../base/limits.js';
 import type { Location } from '../base/location.js';
 import type { DiskSet } from '../disk/disk-set.js';
-import type { IndexStore } from '../index/index-store.js';
+import type { IndexStore, Row } from '../index/index-store.js';
 import { keyAfter } from '../index/keys.js';
 import { decodeEndangered, decodeLocationRow, encodeEndangered } from '../index/schema/blob-rows.js';
 import { blobKey, endangeredKey, parseBlobKey, tableRange, TABLES } from '../index/schema/tables.js';
@@ -93,10 +94,10 @@ export async function* surveyBlobs(index: IndexStore, after?: BlobId): AsyncGene
   }
 }
 
-/** Endangered blobs as the index knows them. */
+/** Endangered blobs as the index knows them; also those of which the row cannot be read. */
 export async function countEndangered(index: IndexStore): Promise<number> {
   let count = 0;
-  for await (const rows of endangeredRows(index)) count += rows.length;
+  for await (const rows of endangeredPages(index)) count += rows.length;
   return count;
 }
 
@@ -105,13 +106,18 @@ export interface EndangeredRow {
   readonly bad: readonly number[];
 }
 
-/** The table of endangered blobs, SURVEY_ROWS at a time. */
+/** The table of endangered blobs, SURVEY_ROWS at a time. @throws DecodeError */
 export async function* endangeredRows(index: IndexStore): AsyncGenerator<EndangeredRow[], void, undefined> {
+  for await (const rows of endangeredPages(index))
+    yield rows.map(({ key, value }) => ({ blob: parseBlobKey(key), bad: decodeEndangered(value) }));
+}
+
+async function* endangeredPages(index: IndexStore): AsyncGenerator<Row[], void, undefined> {
   for (let range = tableRange(TABLES.endangered, SURVEY_ROWS); ;) {
     const rows = await index.scan(range);
     const last = rows.at(-1);
     if (last === undefined) return;
-    yield rows.map(({ key, value }) => ({ blob: parseBlobKey(key), bad: decodeEndangered(value) }));
+    yield rows;
     if (rows.length < SURVEY_ROWS) return;
     range = { ...range, start: keyAfter(last.key) };
   }
@@ -126,11 +132,21 @@ export async function recordEndangered(index: IndexStore, blobs: ReadonlyMap<Blo
     for (const [blob, shards] of blobs) {
       if ((await tx.get(blobKey(blob))) === undefined) continue;
       const before = await tx.get(endangeredKey(blob));
-      const recorded = before === undefined ? [] : decodeEndangered(before);
+      const recorded = before === undefined ? [] : readable(before);
       const all = [...new Set([...recorded, ...shards])].sort((a, b) => a - b);
       if (all.length > recorded.length) tx.put(endangeredKey(blob), encodeEndangered(all));
     }
   });
+}
+
+/** A row that cannot be read says nothing; who counts or reads the blob finds out again. */
+function readable(row: Buffer): number[] {
+  try {
+    return [...decodeEndangered(row)];
+  } catch (error) {
+    if (!(error instanceof DecodeError)) throw error;
+    return [];
+  }
 }
 
 /** What a count of all blobs found. */

@@ -8,6 +8,7 @@
  */
 import { LRUCache } from 'lru-cache';
 import { must } from '../base/assert.js';
+import { DecodeError } from '../base/bytes.js';
 import { asOperatingError } from '../base/errors.js';
 import { INODE_CACHE_MAX } from '../base/limits.js';
 import type { Location } from '../base/location.js';
@@ -16,7 +17,7 @@ import type { DirentRow } from '../index/schema/dirent-row.js';
 import { decodeDirent } from '../index/schema/dirent-row.js';
 import type { InodeRow } from '../index/schema/inode-row.js';
 import { decodeInode } from '../index/schema/inode-row.js';
-import { countersKey, direntKey, inodeKey } from '../index/schema/tables.js';
+import { countersKey, direntKey, inodeKey, tableRange, TABLES } from '../index/schema/tables.js';
 import type { Counters } from '../index/schema/work-rows.js';
 import { decodeCounters } from '../index/schema/work-rows.js';
 import { Turns } from '../index/turns.js';
@@ -49,10 +50,20 @@ export class Ledger {
     this.locations = new Locations(index, (location) => storage.current(location));
   }
 
-  /** Before anything else. */
-  async load(): Promise<void> {
+  /**
+   * Before anything else.
+   * @returns why the counters cannot be believed: then nothing may be changed, or inode numbers would be given twice
+   */
+  async load(): Promise<string | undefined> {
     const row = await this.index.get(countersKey());
-    this.#counters = row === undefined ? NO_COUNTERS : decodeCounters(row);
+    try {
+      if (row !== undefined) this.#counters = decodeCounters(row);
+      else if ((await this.index.scan(tableRange(TABLES.inode, 1))).length > 0) return 'the counters are missing';
+    } catch (error) {
+      if (!(error instanceof DecodeError)) throw error;
+      return `the counters cannot be read: ${error.message}`;
+    }
+    return undefined;
   }
 
   get counters(): Counters {

@@ -2,6 +2,7 @@
  * The namespace of one pool: puts the parts of this folder together and gives each operation of the interface to the one that does it. Made by the
  * daemon, once the index and the data plane are open; closed before them.
  */
+import { DecodeError } from '../base/bytes.js';
 import { OperatingError } from '../base/errors.js';
 import type { Location } from '../base/location.js';
 import type { Committed } from '../index/index-store.js';
@@ -143,15 +144,19 @@ export class PoolNamespace implements Namespace {
     this.#xattrs = new Xattrs(ledger, this.#nodes, clock);
   }
 
-  /** Reads or makes what must be there, finishes what must not wait, and begins the background work. */
+  /**
+   * Reads or makes what must be there, finishes what must not wait, and begins the background work.
+   * @throws DecodeError a row that has to be read before anything is changed cannot be; read-only it starts all the same
+   */
   async start(): Promise<void> {
     const { readOnly, clock, epoch, log } = this.#options;
-    await this.ledger.load();
+    const damage = await this.ledger.load();
     await this.#space.refresh();
     if (readOnly) return;
+    if (damage !== undefined) throw new DecodeError(damage);
     await initialiseNamespace(this.ledger, clock);
     const cuts = await finishCuts(this.ledger);
-    const cleared = clearDeadSessions(this.ledger, this.#nodes, { epoch, clock, stopped: () => this.#closing }).then(
+    const cleared = clearDeadSessions(this.ledger, this.#nodes, { epoch, clock, log, stopped: () => this.#closing }).then(
       ({ uploads, orphans }) => {
         if (cuts + uploads + orphans > 0) log('info', 'cleared what the last session left', { cuts, uploads, orphans });
       },
@@ -414,7 +419,7 @@ export class PoolNamespace implements Namespace {
   }
 }
 
-/** The namespace over an open index and data plane. A new, writable pool gets its root. */
+/** The namespace over an open index and data plane. A new, writable pool gets its root. @throws DecodeError it can only be opened read-only */
 export async function createNamespace(options: NamespaceOptions): Promise<PoolNamespace> {
   const namespace = new PoolNamespace(options);
   await namespace.start();

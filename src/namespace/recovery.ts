@@ -2,6 +2,7 @@
  * What a start finds: a new pool gets its root; an old one what its last daemon left in the middle of something. Cuts are finished before anything
  * may grow again; dead uploads and orphans fall in the background, a bounded step at a time (I10).
  */
+import { DecodeError } from '../base/bytes.js';
 import type { Clock } from '../base/clock.js';
 import { CHANGE_STEP_ROWS } from '../base/limits.js';
 import type { Row } from '../index/index-store.js';
@@ -14,6 +15,7 @@ import { dropGarbage } from './content.js';
 import { FIRST_COOKIE } from './directories.js';
 import type { Ledger } from './ledger.js';
 import { S_IFDIR } from './modes.js';
+import type { Log } from './options.js';
 import type { Nodes } from './nodes.js';
 import { abortUpload } from './parts.js';
 
@@ -83,12 +85,22 @@ export async function finishCuts(ledger: Ledger): Promise<number> {
 export async function clearDeadSessions(
   ledger: Ledger,
   nodes: Nodes,
-  { epoch, clock, stopped }: { readonly epoch: number; readonly clock: Clock; readonly stopped: () => boolean },
+  { epoch, clock, log, stopped }: { readonly epoch: number; readonly clock: Clock; readonly log: Log; readonly stopped: () => boolean },
 ): Promise<{ uploads: number; orphans: number }> {
+  /** False: it cannot be read, and is left to a check. */
+  const isDead = (session: () => number): boolean => {
+    try {
+      return session() !== epoch;
+    } catch (error) {
+      if (!(error instanceof DecodeError)) throw error;
+      log('warn', `a row that the last session left cannot be read: ${error.message}`);
+      return false;
+    }
+  };
   let uploads = 0;
   for await (const { key, value } of rowsOf(ledger, TABLES.upload)) {
     if (stopped()) break;
-    if (decodeUpload(value).session === epoch) continue;
+    if (!isDead(() => decodeUpload(value).session)) continue;
     await abortUpload(ledger, parseNumberKey(key));
     uploads++;
     await clock.yield();
@@ -96,7 +108,7 @@ export async function clearDeadSessions(
   let orphans = 0;
   for await (const { key, value } of rowsOf(ledger, TABLES.orphan)) {
     if (stopped()) break;
-    if (decodeNumber(value) === epoch) continue;
+    if (!isDead(() => decodeNumber(value))) continue;
     const ino = parseNumberKey(key);
     await ledger.change(async (change) => {
       const row = await change.inode(ino);

@@ -74,6 +74,13 @@ const cases: readonly Case[] = [
   },
   {
     code: 'next-inode',
+    name: 'counters that cannot be read are counted anew',
+    break: async (tx) => {
+      tx.put(tables.countersKey(), Buffer.from([200, 1]));
+    },
+  },
+  {
+    code: 'next-inode',
     name: 'a number that would be given twice',
     break: async (tx) => {
       const counters = decodeCounters(must(await tx.get(tables.countersKey()), 'counters'));
@@ -207,6 +214,7 @@ const cases: readonly Case[] = [
     break: async (tx) => {
       tx.put(tables.orphanKey(99_999), encodeNumber(1));
     },
+    also: ['next-inode'],
   },
   { code: 'xattr-flag', name: 'attributes that are denied', break: putInode(inos.big, { flags: 0 }) },
   {
@@ -215,6 +223,7 @@ const cases: readonly Case[] = [
     break: async (tx) => {
       tx.put(tables.xattrKey(99_999, 'user.x'), Buffer.from([1, 65]));
     },
+    also: ['next-inode'],
   },
   {
     code: 'symlink-missing',
@@ -230,6 +239,7 @@ const cases: readonly Case[] = [
     break: async (tx) => {
       tx.put(tables.symlinkKey(99_999), Buffer.from([1, 65]));
     },
+    also: ['next-inode'],
   },
   {
     code: 'extent-overlap',
