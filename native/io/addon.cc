@@ -290,25 +290,17 @@ napi_value close(const Arguments& args, Environment& environment) {
 
 // ── Stripes ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-struct StripeArguments {
-  Shape shape;
-  std::vector<Record> records;
-};
-
-StripeArguments stripeAt(const Arguments& args, const Environment& environment) {
-  const Code& code = codeAt(args);
-  const int64_t shardBytes = args.integer(2, kShardAlignBytes, kShardBytesMax);
-  if (shardBytes % static_cast<int64_t>(kShardAlignBytes) != 0) throwType(args.env, "shards must be a multiple of 4 KiB");
-  StripeArguments result{{code.k, code.m, static_cast<size_t>(shardBytes)}, {}};
-
+// The records of a table (arguments `at` and `at` + 1) that shall fit the code.
+std::vector<Record> recordsAt(const Arguments& args, const Environment& environment, const Code& code, size_t at) {
   size_t columns;
-  const double* table = args.doubles(3, &columns);
-  const Bytes prefixes = args.bytes(4);
+  const double* table = args.doubles(at, &columns);
+  const Bytes prefixes = args.bytes(at + 1);
   const size_t count = columns / kRecordColumns;
   if (columns % kRecordColumns != 0 || count > static_cast<size_t>(code.k + code.m) || prefixes.count != count * kPrefixBytes)
     throwType(args.env, "the record table does not fit the code or the prefixes");
   bool taken[kShardsMax] = {};
-  result.records.reserve(count);
+  std::vector<Record> records;
+  records.reserve(count);
   for (size_t i = 0; i < count; i++) {
     const double* row = table + i * kRecordColumns;
     Record record;
@@ -318,29 +310,45 @@ StripeArguments stripeAt(const Arguments& args, const Environment& environment) 
     record.offset = args.whole(row[2], 0, kSafe - static_cast<int64_t>(kHeaderBytes + kShardBytesMax), "a record's offset");
     record.seed = static_cast<uint32_t>(args.whole(row[3], 0, UINT32_MAX, "a seed"));
     std::memcpy(record.prefix.data(), prefixes.data + i * kPrefixBytes, kPrefixBytes);
-    result.records.push_back(std::move(record));
+    records.push_back(std::move(record));
   }
-  return result;
+  return records;
+}
+
+Shape shapeAt(const Arguments& args, const Code& code) {
+  const int64_t shardBytes = args.integer(2, kShardAlignBytes, kShardBytesMax);
+  if (shardBytes % static_cast<int64_t>(kShardAlignBytes) != 0) throwType(args.env, "shards must be a multiple of 4 KiB");
+  return {code.k, code.m, static_cast<size_t>(shardBytes)};
 }
 
 napi_value store(const Arguments& args, Environment& environment) {
-  StripeArguments stripe = stripeAt(args, environment);
+  const Code& code = codeAt(args);
+  const Shape shape = shapeAt(args, code);
   const Bytes data = args.bytes(5);
-  if (data.count > stripe.shape.shardBytes * static_cast<size_t>(stripe.shape.k)) throwType(args.env, "more data than the shards hold");
-  const auto job = std::make_shared<StoreJob>(environment.core, environment.codec, stripe.shape, std::move(stripe.records), data.data, data.count);
+  if (data.count > shape.shardBytes * static_cast<size_t>(shape.k)) throwType(args.env, "more data than the shards hold");
+  const auto job = std::make_shared<StoreJob>(environment.core, environment.codec, shape, recordsAt(args, environment, code, 3), data.data, data.count);
   return environment.submit(job, {args.value(5)});
 }
 
 napi_value fetch(const Arguments& args, Environment& environment) {
-  StripeArguments stripe = stripeAt(args, environment);
-  const auto most = static_cast<int64_t>(stripe.shape.shardBytes) * stripe.shape.k;
+  const Code& code = codeAt(args);
+  const Shape shape = shapeAt(args, code);
+  const auto most = static_cast<int64_t>(shape.shardBytes) * shape.k;
   const int64_t offset = args.integer(5, 0, most);
   const Bytes out = args.bytes(6);
   if (out.count > static_cast<size_t>(most - offset)) throwType(args.env, "the range ends behind the shards");
-  const auto job = std::make_shared<FetchJob>(environment.core, environment.codec, stripe.shape, std::move(stripe.records),
+  const auto job = std::make_shared<FetchJob>(environment.core, environment.codec, shape, recordsAt(args, environment, code, 3),
                                               static_cast<size_t>(offset), out.data, out.count);
   job->token = static_cast<uint64_t>(args.integer(7, 0, kSafe));
   return environment.submit(job, {args.value(6)});
+}
+
+napi_value remake(const Arguments& args, Environment& environment) {
+  const Code& code = codeAt(args);
+  const Shape shape = shapeAt(args, code);
+  return environment.submit(std::make_shared<RemakeJob>(environment.core, environment.codec, shape, recordsAt(args, environment, code, 3),
+                                                        recordsAt(args, environment, code, 5)),
+                            {});
 }
 
 napi_value hurry(const Arguments& args, Environment& environment) {
@@ -349,8 +357,8 @@ napi_value hurry(const Arguments& args, Environment& environment) {
 }
 
 napi_value verify(const Arguments& args, Environment& environment) {
-  StripeArguments stripe = stripeAt(args, environment);
-  return environment.submit(std::make_shared<VerifyJob>(environment.core, stripe.shape, std::move(stripe.records)), {});
+  const Code& code = codeAt(args);
+  return environment.submit(std::make_shared<VerifyJob>(environment.core, shapeAt(args, code), recordsAt(args, environment, code, 3)), {});
 }
 
 // ── Shared memory and the process ───────────────────────────────────────────────────────────────────────────────────────
@@ -463,6 +471,7 @@ void define(napi_env env, napi_value exports) {
       method<close>("close"),
       method<store>("store"),
       method<fetch>("fetch"),
+      method<remake>("remake"),
       method<hurry>("hurry"),
       method<verify>("verify"),
       method<mapSharedMemory>("mapShared"),

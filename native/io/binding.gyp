@@ -10,6 +10,7 @@
         "fetch.cc",
         "files.cc",
         "memory.cc",
+        "remake.cc",
         "service.cc",
         "shared-memory.cc",
         "stripe.cc"

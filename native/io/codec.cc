@@ -53,6 +53,15 @@ bool headerMatches(const uint8_t* header, const uint8_t* prefix) {
   return std::memcmp(header, prefix, kPrefixBytes) == 0 && getU32(header + kHeaderCrcAt) == crc32c(header, kHeaderCrcAt, 0);
 }
 
+bool framesMatch(const uint8_t* header, const uint8_t* bytes, size_t at, size_t count, uint32_t seed) {
+  for (size_t done = 0; done < count; done += kFrameBytes) {
+    const auto frame = static_cast<uint32_t>((at + done) / kFrameBytes);
+    const uint32_t crc = crc32c(bytes + done, std::min(kFrameBytes, count - done), frameSeed(seed, frame));
+    if (crc != getU32(header + kPrefixBytes + 4 * frame)) return false;
+  }
+  return true;
+}
+
 // Arithmetic on single elements of the field is our own. ISA-L has it too, but node exports a `gf_mul` of OpenSSL's, and the loader gives that to
 // ISA-L's calls of its own: gf_mul, gf_invert_matrix and all `_base` functions would crash. What we do call of ISA-L does not use it.
 static uint8_t multiply(unsigned a, unsigned b) {

@@ -31,6 +31,9 @@ void fillHeader(uint8_t* header, const uint8_t* prefix, const ShardView& shard, 
 // Is this the header that was expected, undamaged?
 bool headerMatches(const uint8_t* header, const uint8_t* prefix);
 
+// Do these bytes of a shard, from byte `at` (where a frame begins) on, match the CRCs in the header? Whole frames, but for the shard's last one.
+bool framesMatch(const uint8_t* header, const uint8_t* bytes, size_t at, size_t count, uint32_t seed);
+
 // The k+m code: systematic Reed-Solomon over GF(2^8) with a Cauchy matrix. Lives for ever, one for each (k, m).
 class Code {
  public:

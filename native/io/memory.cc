@@ -24,6 +24,18 @@ struct Pool {
   std::mutex mutex;
   std::vector<Piece> free;  // oldest first
   size_t freeBytes = 0;
+  size_t keptBytesMax = kKeptBytesMax;
+
+  // What is beyond the bound; to be unmapped without the lock.
+  std::vector<Piece> takeExcess() {
+    std::vector<Piece> excess;
+    while (freeBytes > keptBytesMax) {
+      freeBytes -= free.front().capacity;
+      excess.push_back(free.front());
+      free.erase(free.begin());
+    }
+    return excess;
+  }
 };
 
 // Never destroyed: threads that outlive the process's teardown may still use it.
@@ -32,7 +44,26 @@ Pool& pool() {
   return *instance;
 }
 
+void unmap(const std::vector<Piece>& pieces) {
+  for (const Piece& piece : pieces) munmap(piece.bytes, piece.capacity);
+}
+
 }  // namespace
+
+MemoryDemand::MemoryDemand(size_t bytes) : bytes_(bytes) {
+  std::lock_guard<std::mutex> lock(pool().mutex);
+  pool().keptBytesMax += bytes_;
+}
+
+MemoryDemand::~MemoryDemand() {
+  std::vector<Piece> excess;
+  {
+    std::lock_guard<std::mutex> lock(pool().mutex);
+    pool().keptBytesMax -= bytes_;
+    excess = pool().takeExcess();
+  }
+  unmap(excess);
+}
 
 Memory::Memory(size_t bytes) {
   const size_t capacity = (bytes + kGranuleBytes - 1) / kGranuleBytes * kGranuleBytes;
@@ -62,13 +93,9 @@ Memory::~Memory() {
     std::lock_guard<std::mutex> lock(shared.mutex);
     shared.free.push_back({bytes_, capacity_});
     shared.freeBytes += capacity_;
-    while (shared.freeBytes > kKeptBytesMax) {
-      shared.freeBytes -= shared.free.front().capacity;
-      excess.push_back(shared.free.front());
-      shared.free.erase(shared.free.begin());
-    }
+    excess = shared.takeExcess();
   }
-  for (const Piece& piece : excess) munmap(piece.bytes, piece.capacity);
+  unmap(excess);
 }
 
 }  // namespace ostraka

@@ -28,6 +28,19 @@ class Memory {
   size_t capacity_ = 0;
 };
 
+// While it lives, this much more is kept for reuse: for jobs of which one follows the other, each with memory of the same sizes. Pages that are new to
+// the process cost a fault and zeroing each.
+class MemoryDemand {
+ public:
+  explicit MemoryDemand(size_t bytes);
+  ~MemoryDemand();
+  MemoryDemand(const MemoryDemand&) = delete;
+  MemoryDemand& operator=(const MemoryDemand&) = delete;
+
+ private:
+  const size_t bytes_;
+};
+
 }  // namespace ostraka
 
 #endif

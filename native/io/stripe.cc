@@ -11,15 +11,6 @@ namespace ostraka {
 
 // ── Reading one record ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-int ReadTask::verify(const uint8_t* header, const uint8_t* bytes, size_t at, size_t count) const {
-  for (size_t done = 0; done < count; done += kFrameBytes) {
-    const auto frame = static_cast<uint32_t>((at + done) / kFrameBytes);
-    const uint32_t crc = crc32c(bytes + done, std::min(kFrameBytes, count - done), frameSeed(record_.seed, frame));
-    if (crc != getU32(header + kPrefixBytes + 4 * frame)) return EBADMSG;
-  }
-  return 0;
-}
-
 int ReadTask::run(Scratch& scratch) {
   uint8_t* const header = scratch.get();
   if (header == nullptr) return ENOMEM;
@@ -45,8 +36,7 @@ int ReadTask::run(Scratch& scratch) {
     const int64_t got = readFully(fd, content + static_cast<int64_t>(at) - static_cast<int64_t>(before), chunk - before, count + before);
     if (got != static_cast<int64_t>(count + before)) return got < 0 ? static_cast<int>(-got) : ENODATA;
     if (at == first && !headerMatches(header, record_.prefix.data())) return EBADMSG;
-    const int error = verify(header, chunk, at, count);
-    if (error != 0) return error;
+    if (!framesMatch(header, chunk, at, count, record_.seed)) return EBADMSG;
     if (target_ != nullptr) {
       const size_t copyFrom = std::max(at, from_);
       const size_t copyTo = std::min(at + count, to_);

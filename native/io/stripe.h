@@ -1,4 +1,4 @@
-// Storing, fetching and verifying one blob's shard records on many disks at once: each is one job. The format is in format.h.
+// Storing, fetching, remaking and verifying one blob's shard records on many disks at once: each is one job. The format is in format.h.
 //
 // The submitter's memory (`data`, `out`) is read under a claim while it is checksummed and coded, by the kernel while it is written to disk, and written
 // under a claim alone: disks read into the memory of their threads, and only what was verified is copied out. So a disk that hangs and
@@ -43,8 +43,6 @@ class ReadTask : public Task {
   int run(Scratch& scratch) override;
 
  private:
-  int verify(const uint8_t* header, const uint8_t* bytes, size_t at, size_t count) const;
-
   const Record& record_;  // the job's
   const size_t shardBytes_;
   const size_t from_;
@@ -147,6 +145,40 @@ class FetchJob : public StripeJob {
   // The window that is being rebuilt.
   size_t windowFrom_ = 0;
   size_t windowTo_ = 0;
+};
+
+// Makes records of others: reads k of the sources, in the order given, and goes on to the next where one is bad; computes the targets' shards and writes
+// them, and has the disks begin with that. A target that was also read is a copy. The statuses are those of the sources, of the targets, and of the
+// whole: 0, or EIO where fewer than k sources were good (then nothing was written).
+class RemakeJob : public StripeJob {
+ public:
+  RemakeJob(std::shared_ptr<Core> core, std::shared_ptr<Queue> codec, const Shape& shape, std::vector<Record> sources,
+            std::vector<Record> targets);
+  void start() override { advance(); }
+
+ private:
+  class SourceTask;
+  class CodeTask;
+  class TargetTask;
+  enum class State { kIdle, kReading, kGood, kBad };
+
+  static std::vector<Record> joined(const std::vector<Record>& sources, const std::vector<Record>& targets);
+  void advance();
+  void sourceDone(size_t index, int error);
+  bool compute();
+  void computed(int error);
+  void targetDone(size_t index, int error);
+
+  const std::shared_ptr<Queue> codec_;
+  const size_t sourceCount_;
+  const MemoryDemand demand_;
+  std::mutex mutex_;
+  std::vector<State> states_;
+  std::vector<Memory> sources_;
+  std::vector<Memory> made_;
+  // Of each shard that is a target: where its bytes are.
+  std::array<const uint8_t*, kShardsMax> outputs_{};
+  size_t outstanding_ = 0;
 };
 
 // Reads and checks everything of each record.

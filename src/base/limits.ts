@@ -211,9 +211,11 @@ export const PACE_SLEEP_MS = 50;
 export const PACE_SHARE = 0.01;
 /** … and heal, which closes a gap in the protection. Blobs with no redundancy left at all are rebuilt at full speed. */
 export const HEAL_SHARE = 0.2;
-/** Blobs that are rebuilt or moved at one time, each with its content in memory: one is read while another one is written. */
-export const REBUILDS_IN_FLIGHT_MAX = 2;
-/** Heal and the movers wait for a flush past this, so that a crash costs them little and writers find room. */
+/** Blobs that are rebuilt or moved at one time while nobody uses the pool: small ones need so many to keep disks busy. Memory has a bound of its own. */
+export const REBUILDS_IN_FLIGHT_MAX = 16;
+/** … and what they hold in memory together, outside of JavaScript's: four of 4+2 and 8 MiB, so that disks read for some while others write. */
+export const REBUILD_BYTES_MAX = 48 * MiB;
+/** A flush begins past this, while rebuilding goes on; past this once more it waits. So a crash costs little, and disks never stand still. */
 export const REBUILT_UNSYNCED_BYTES_MAX = 64 * MiB;
 /** Walks of one drain over all blobs: the second finds what was on its way to the index in the first; more only where moves failed. */
 export const DRAIN_PASSES_MAX = 8;

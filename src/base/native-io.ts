@@ -100,6 +100,19 @@ export interface NativeIo {
     token: number,
   ): Promise<Int32Array>;
   /**
+   * Two tables: records to read and records to write. Resolves with one status for each record, those to write behind those to read, and behind them the
+   * status of the whole: 0, or EIO where fewer than k could be read (then nothing was written). No content comes to JavaScript.
+   */
+  remake(
+    k: number,
+    m: number,
+    shardBytes: number,
+    sources: Float64Array,
+    sourcePrefixes: Uint8Array,
+    targets: Float64Array,
+    targetPrefixes: Uint8Array,
+  ): Promise<Int32Array>;
+  /**
    * The fetch of this token (above 0) goes on without the records that have not answered yet, if enough others are left: they end with ETIME, and what
    * their disks say later is ignored. Does nothing when it has ended, or cannot.
    */

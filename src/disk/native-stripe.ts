@@ -9,7 +9,7 @@ import { RECORD_PREFIX_BYTES } from '../base/limits.js';
 import { nativeIo, RECORD_COLUMNS, type NativeIo } from '../base/native-io.js';
 import { NativeFile } from './native-disk.js';
 import { nativeError } from './native-error.js';
-import type { Patience, ShardFailure, ShardRecord, StripeGeometry, StripeIo } from './stripe.js';
+import type { Patience, Remade, ShardFailure, ShardRecord, StripeGeometry, StripeIo } from './stripe.js';
 
 /** The records that a native call takes part in, packed, and those that could not even be tried. */
 interface Packed {
@@ -108,6 +108,19 @@ export class NativeStripeIo implements StripeIo {
         cause: failures[0]?.error,
       },
     );
+  }
+
+  async remake(geometry: StripeGeometry, sources: readonly ShardRecord[], targets: readonly ShardRecord[]): Promise<Remade> {
+    const read = pack(sources, false);
+    const written = pack(targets, true);
+    const { k, m, shardBytes } = geometry;
+    const statuses = await this.#io.remake(k, m, shardBytes, read.table, read.prefixes, written.table, written.prefixes);
+    const targetsAt = read.records.length;
+    return {
+      sources: collect(read, statuses.subarray(0, targetsAt), 'read'),
+      targets: collect(written, statuses.subarray(targetsAt), 'write'),
+      enough: statuses[targetsAt + written.records.length] === 0,
+    };
   }
 
   async verify(geometry: StripeGeometry, records: readonly ShardRecord[]): Promise<ShardFailure[]> {

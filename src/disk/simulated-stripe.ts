@@ -6,7 +6,15 @@ import { assert } from '../base/assert.js';
 import { OperatingError, asOperatingError } from '../base/errors.js';
 import { FRAME_BYTES, RECORD_FRAMES_MAX, RECORD_HEADER_BYTES, RECORD_PREFIX_BYTES } from '../base/limits.js';
 import { crc32c, encodeShard, reconstructShard } from './reference-codec.js';
-import { frameSeed, type Patience, type ShardFailure, type ShardRecord, type StripeGeometry, type StripeIo } from './stripe.js';
+import {
+  frameSeed,
+  type Patience,
+  type Remade,
+  type ShardFailure,
+  type ShardRecord,
+  type StripeGeometry,
+  type StripeIo,
+} from './stripe.js';
 
 const HEADER_CRC_OFFSET = RECORD_HEADER_BYTES - 4;
 
@@ -212,6 +220,35 @@ export class SimulatedStripeIo implements StripeIo {
     // All must have ended before `out` is the caller's again.
     for (const piece of await Promise.allSettled(pieces)) if (piece.status === 'rejected') throw asOperatingError(piece.reason);
     return failuresOf(readers.values());
+  }
+
+  async remake(geometry: StripeGeometry, sources: readonly ShardRecord[], targets: readonly ShardRecord[]): Promise<Remade> {
+    check(geometry, sources);
+    check(geometry, targets);
+    const { k, shardBytes } = geometry;
+    const good = new Map<number, Uint8Array>();
+    const failed: ShardFailure[] = [];
+    for (const record of sources) {
+      if (good.size === k) break;
+      const reader = new RecordReader(record, shardBytes);
+      const frames: Uint8Array[] = [];
+      for (let frame = 0; frame < framesOf(shardBytes); frame++) frames.push((await reader.frame(frame)) ?? Buffer.alloc(0));
+      if (reader.failure) failed.push({ shard: record.shard, error: reader.failure });
+      else good.set(record.shard, Buffer.concat(frames));
+    }
+    if (good.size < k) return { sources: failed, targets: [], enough: false };
+    const failures: ShardFailure[] = [];
+    await Promise.all(
+      targets.map(async (record) => {
+        const shard = good.get(record.shard) ?? reconstructShard(k, good, record.shard);
+        try {
+          await record.file.write(record.offset, [encodeHeader(record, shard), shard]);
+        } catch (thrown) {
+          failures.push({ shard: record.shard, error: asOperatingError(thrown, { disk: record.file.disk.directory }) });
+        }
+      }),
+    );
+    return { sources: failed, targets: failures, enough: true };
   }
 
   async verify(geometry: StripeGeometry, records: readonly ShardRecord[]): Promise<ShardFailure[]> {

@@ -43,6 +43,16 @@ export interface ShardFailure {
  */
 export type Patience = (hurry: () => void) => () => void;
 
+/** What became of a remake. */
+export interface Remade {
+  /** Sources that were tried and are not good. */
+  readonly sources: ShardFailure[];
+  /** Targets that did not land. */
+  readonly targets: ShardFailure[];
+  /** false: fewer than k sources are good, and nothing was written. */
+  readonly enough: boolean;
+}
+
 export interface StripeIo {
   /**
    * Encodes `data` (the blob's content, at most k × shardBytes; the rest is taken as zeros) and writes the records given, which
@@ -61,6 +71,11 @@ export interface StripeIo {
     out: Uint8Array,
     patience?: Patience,
   ): Promise<ShardFailure[]>;
+  /**
+   * Writes the targets, whose shards are made of k good sources, without their content passing through here. Sources are tried in the order given and no
+   * more of them read than are needed. A shard may be source and target: with k = 1 and shard 0 on both sides this is a verified copy.
+   */
+  remake(geometry: StripeGeometry, sources: readonly ShardRecord[], targets: readonly ShardRecord[]): Promise<Remade>;
   /** Reads every frame of each record given, and resolves with those that are not good. */
   verify(geometry: StripeGeometry, records: readonly ShardRecord[]): Promise<ShardFailure[]>;
 }

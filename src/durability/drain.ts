@@ -9,7 +9,7 @@
  */
 import { asOperatingError } from '../base/errors.js';
 import type { DiskNumber } from '../base/ids.js';
-import { DRAIN_PASSES_MAX, DRAIN_SETTLE_MS, PACE_SHARE, REBUILDS_IN_FLIGHT_MAX, SURVEY_ROWS } from '../base/limits.js';
+import { DRAIN_PASSES_MAX, DRAIN_SETTLE_MS, PACE_SHARE, SURVEY_ROWS } from '../base/limits.js';
 import type { Location } from '../base/location.js';
 import { keyAfter } from '../index/keys.js';
 import { decodeLocationRow } from '../index/schema/blob-rows.js';
@@ -56,7 +56,7 @@ export class Drain implements JobKind {
   constructor(options: DrainOptions) {
     this.#options = options;
     this.#rebuilder = new Rebuilder(options);
-    this.#pace = new Pace({ clock: options.clock, usage: options.usage, share: PACE_SHARE / REBUILDS_IN_FLIGHT_MAX });
+    this.#pace = new Pace({ clock: options.clock, usage: options.usage, share: PACE_SHARE });
   }
 
   check(options: JobOptions): void {

@@ -115,7 +115,7 @@ export class Heal implements JobKind {
     for (const [spare, count] of outlook.blobs.entries()) {
       if (count === 0) continue;
       progress.message = spare === 0 ? 'blobs that may lose nothing more' : `blobs that may lose ${spare} more`;
-      const between = { ending: () => context.ending(), bytesPerSecond: () => undefined, urgent: (task: Task) => task.spare === 0 };
+      const between = { ending: () => context.ending(), bytesPerSecond: () => undefined, urgent: spare === 0 };
       await this.#rebuilder.each(
         this.#tasks(spare, () => context.checkpoint()),
         this.#pace,

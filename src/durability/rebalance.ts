@@ -11,7 +11,7 @@
  */
 import { asOperatingError, OperatingError } from '../base/errors.js';
 import type { DiskNumber } from '../base/ids.js';
-import { PACE_SHARE, REBALANCE_PASSES_MAX, REBALANCE_TOLERANCE, REBUILDS_IN_FLIGHT_MAX } from '../base/limits.js';
+import { PACE_SHARE, REBALANCE_PASSES_MAX, REBALANCE_TOLERANCE } from '../base/limits.js';
 import type { Location } from '../base/location.js';
 import { recordBytesOf } from '../storage/record.js';
 import type { DrainOptions } from './drain.js';
@@ -108,7 +108,7 @@ export class Rebalance implements JobKind {
   constructor(options: DrainOptions) {
     this.#options = options;
     this.#rebuilder = new Rebuilder(options);
-    this.#pace = new Pace({ clock: options.clock, usage: options.usage, share: PACE_SHARE / REBUILDS_IN_FLIGHT_MAX });
+    this.#pace = new Pace({ clock: options.clock, usage: options.usage, share: PACE_SHARE });
   }
 
   check(options: JobOptions): void {

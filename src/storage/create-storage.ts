@@ -7,11 +7,13 @@ import {
   BLOB_BYTES_MAX,
   BLOB_SHARDS_MAX,
   FRAME_BYTES,
+  REBUILD_BYTES_MAX,
   RECORD_FRAMES_MAX,
   STORES_IN_FLIGHT_MAX,
   UNSYNCED_BYTES_MAX,
 } from '../base/limits.js';
 import type { Location } from '../base/location.js';
+import type { ShardFailure, ShardRecord } from '../disk/stripe.js';
 import { Slots } from '../base/slots.js';
 import { Damaged } from './damaged.js';
 import { Freeing } from './freeing.js';
@@ -20,6 +22,7 @@ import { MISSING, missingShards } from './location-codec.js';
 import { Moves } from './moves.js';
 import { Pool, presentShards, type StorageOptions } from './pool.js';
 import { Reader } from './reader.js';
+import { geometryOf, shardBytesOf } from './record.js';
 import { Rebuilder } from './rebuilder.js';
 import type {
   FoundRecord,
@@ -53,6 +56,7 @@ class BlobStorage implements Storage {
   readonly #rebuilder: Rebuilder;
   readonly #moves = new Moves();
   readonly #slots = new Slots(STORES_IN_FLIGHT_MAX);
+  readonly #rebuilds = new Slots(REBUILD_BYTES_MAX);
   readonly #running = new Set<Promise<unknown>>();
   #blobs = 0;
   #closed = false;
@@ -103,7 +107,10 @@ class BlobStorage implements Storage {
         const blob = makeBlobId(this.#pool.options.epoch, this.#blobs++);
         const shards = Array.from({ length: k + m }, (_, shard) => shard);
         const location: Location = { blob, codec: 0, k, m, bytes: data.length, shards: shards.map(() => MISSING) };
-        const result = await this.#writer.write({ purpose: 'store', location, shards, data });
+        const { stripeIo } = this.#pool.options;
+        const fill = (records: readonly ShardRecord[]): Promise<readonly ShardFailure[]> =>
+          stripeIo.store(geometryOf(location), data, records);
+        const result = await this.#writer.write({ purpose: 'store', location, shards, fill });
         return stored(result.blob.location);
       });
     });
@@ -158,7 +165,8 @@ class BlobStorage implements Storage {
   }
 
   rebuild(location: Location, shards: readonly number[], options?: RebuildOptions): Promise<StoredBlob> {
-    return this.#run(() => this.#slots.run(() => this.#rebuilder.rebuild(location, shards, options)));
+    const bytes = (location.k + shards.length) * shardBytesOf(location.bytes, location.k);
+    return this.#run(() => this.#rebuilds.run(() => this.#rebuilder.rebuild(location, shards, options), bytes));
   }
 
   inspect(location: Location, depth: 'headers' | 'frames', shards?: readonly number[]): Promise<ShardDamage[]> {

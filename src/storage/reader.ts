@@ -76,23 +76,42 @@ export class Reader {
     });
   }
 
-  /** One shard's content, data or parity; or why it cannot be had from its place. */
-  async shardContent(location: Location, shard: number): Promise<Buffer | ErrnoName> {
+  /**
+   * Writes `targets`, made of shards other than those, which are missing or suspect, without their content passing through here.
+   * @returns targets that did not land
+   * @throws OperatingError EIO: fewer than k good ones are there
+   */
+  async remake(location: Location, shards: readonly number[], targets: readonly ShardRecord[]): Promise<readonly ShardFailure[]> {
     const { stripeIo } = this.#pool.options;
-    const geometry = aloneGeometry(location);
+    const rest = presentShards(location).filter((shard) => !shards.includes(shard));
+    const made = await this.#pool.pins.with(location.blob, async () => {
+      // Slow disks are not waited for, if enough others are there.
+      const { opened } = await this.#open(location, rest, 'report', location.k);
+      try {
+        if (opened.length < location.k) return undefined;
+        const remade = await stripeIo.remake(geometryOf(location), this.#records(location, opened), targets);
+        this.#account(location, opened, remade.sources);
+        return remade;
+      } finally {
+        for (const { held } of opened) held.release();
+      }
+    });
+    if (made?.enough === true) return made.targets;
+    // Fewer than k whole records: frame by frame there may be enough, with what those to avoid have left.
+    return stripeIo.store(geometryOf(location), await this.content(location, shards, 'report'), targets);
+  }
+
+  /** Copies one record to another place. `bad`: why it cannot be had from its own; then nothing was written. */
+  async copy(location: Location, shard: number, target: ShardRecord): Promise<{ bad?: ErrnoName; failures: readonly ShardFailure[] }> {
+    const { stripeIo } = this.#pool.options;
     return this.#pool.pins.with(location.blob, async () => {
       const { opened } = await this.#open(location, [shard], 'quiet');
       try {
-        const records = this.#records(location, opened).map((record) => ({ ...record, shard: 0 }));
-        if (records.length === 0) return 'ENODATA';
-        const out = Buffer.allocUnsafe(geometry.shardBytes);
-        try {
-          await stripeIo.fetch(geometry, records, 0, out);
-          return out;
-        } catch (thrown) {
-          if (!(thrown instanceof OperatingError)) throw thrown;
-          return (await stripeIo.verify(geometry, records))[0]?.error.code ?? thrown.code;
-        }
+        const sources = this.#records(location, opened).map((record) => ({ ...record, shard: 0 }));
+        if (sources.length === 0) return { bad: 'ENODATA', failures: [] };
+        const remade = await stripeIo.remake(aloneGeometry(location), sources, [{ ...target, shard: 0 }]);
+        if (!remade.enough) return { bad: remade.sources[0]?.error.code ?? 'EIO', failures: [] };
+        return { failures: remade.targets.map(({ error }) => ({ shard, error })) };
       } finally {
         for (const { held } of opened) held.release();
       }

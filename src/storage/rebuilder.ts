@@ -6,9 +6,11 @@
  *     ├────bad where it is──▶ set aside ──▶ made of k others ──▶ written elsewhere
  *     └────good where it is──▶ copied elsewhere
  */
-import { OperatingError } from '../base/errors.js';
+import { must } from '../base/assert.js';
+import { OperatingError, type ErrnoName } from '../base/errors.js';
 import type { DiskNumber } from '../base/ids.js';
 import type { Location, ShardPlace } from '../base/location.js';
+import type { ShardFailure, ShardRecord } from '../disk/stripe.js';
 import type { Damaged } from './damaged.js';
 import type { Freeing } from './freeing.js';
 import { MISSING, missingShards, replacedShards } from './location-codec.js';
@@ -69,10 +71,10 @@ export class Rebuilder {
   /** Makes shards of the others. */
   async #remake(progress: Progress, shards: readonly number[], { avoid }: RebuildOptions): Promise<void> {
     const { reader, writer } = this.#parts;
-    const data = await reader.content(progress.now, shards, 'report');
-    const location = without(progress.now, shards);
-    const result = await writer.write({ purpose: 'heal', location, shards, data, avoid });
-    progress.now = this.#keepPlaces(withPlaces(progress.now, result, shards), progress.before, result.unplaced);
+    const from = progress.now;
+    const fill = (records: readonly ShardRecord[]): Promise<readonly ShardFailure[]> => reader.remake(from, shards, records);
+    const result = await writer.write({ purpose: 'heal', location: without(from, shards), shards, fill, avoid });
+    progress.now = this.#keepPlaces(withPlaces(from, result, shards), progress.before, result.unplaced);
     progress.unplaced.push(...result.unplaced);
     progress.placed += shards.length - result.unplaced.length;
     progress.reason ??= result.reason;
@@ -81,18 +83,26 @@ export class Rebuilder {
   /** Copies one shard from its place. False: it is not good there. Where no other disk takes it, it stays. */
   async #copy(progress: Progress, shard: number, { avoid }: RebuildOptions): Promise<boolean> {
     const { reader, writer, damaged } = this.#parts;
-    const data = await reader.shardContent(progress.now, shard);
-    if (!Buffer.isBuffer(data)) {
-      if (data !== 'ENODATA') await damaged.setAside(recordOf(progress.now, shard));
+    const from = progress.now;
+    let bad: ErrnoName | undefined;
+    const fill = async (records: readonly ShardRecord[]): Promise<readonly ShardFailure[]> => {
+      const copied = await reader.copy(from, shard, must(records[0], 'one place for one shard'));
+      bad = copied.bad;
+      if (bad !== undefined) throw new OperatingError(bad, `shard ${shard} of blob ${from.blob} is not good where it is`);
+      return copied.failures;
+    };
+    try {
+      const result = await writer.write({ purpose: 'heal', location: without(from, [shard]), shards: [shard], fill, avoid });
+      progress.reason ??= result.reason;
+      if (result.unplaced.length > 0) return true;
+      progress.now = withPlaces(from, result, [shard]);
+      progress.placed++;
+      return true;
+    } catch (error) {
+      if (bad === undefined) throw error;
+      if (bad !== 'ENODATA') await damaged.setAside(recordOf(from, shard));
       return false;
     }
-    const location = without(progress.now, [shard]);
-    const result = await writer.write({ purpose: 'heal', location, shards: [shard], data, alone: true, avoid });
-    progress.reason ??= result.reason;
-    if (result.unplaced.length > 0) return true;
-    progress.now = withPlaces(progress.now, result, [shard]);
-    progress.placed++;
-    return true;
   }
 
   /** What found no place keeps the one that it had, for its disk may come back with it; unless another shard is on that disk now. */

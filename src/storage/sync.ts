@@ -13,10 +13,12 @@ import { MOVES_IN_FLIGHT_MAX } from '../base/limits.js';
 import type { Location } from '../base/location.js';
 import { Slots } from '../base/slots.js';
 import { MISSING, missingShards, replacedShards, samePlace } from './location-codec.js';
+import type { ShardFailure, ShardRecord } from '../disk/stripe.js';
 import type { Freeing } from './freeing.js';
 import type { Moves } from './moves.js';
 import { placeOf, type Pool } from './pool.js';
 import type { Reader } from './reader.js';
+import { geometryOf } from './record.js';
 import type { LiveBlob } from './segment.js';
 import type { SuspectShard } from './shelf.js';
 import type { StoredBlob } from './storage.js';
@@ -129,7 +131,9 @@ export class Syncer {
       const data = await this.#reader.content(old, shards, 'quiet');
       // I2: the disks whose sync failed are out of the index before a shard is left out because of them.
       const location = { ...old, shards: old.shards.map((place, shard) => (shards.includes(shard) ? MISSING : place)) };
-      const { unplaced } = await this.#writer.write({ purpose: 'move', location, shards, data, blob });
+      const { stripeIo } = this.#pool.options;
+      const fill = (records: readonly ShardRecord[]): Promise<readonly ShardFailure[]> => stripeIo.store(geometryOf(old), data, records);
+      const { unplaced } = await this.#writer.write({ purpose: 'move', location, shards, fill, blob });
       if (unplaced.length > 0) this.#pool.options.log('warn', `blob ${old.blob} is endangered: shards ${unplaced.join(', ')} are missing`);
     } catch (thrown) {
       if (this.#freed.delete(old.blob)) return;

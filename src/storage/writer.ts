@@ -12,11 +12,11 @@ import { POOL_DISKS_MAX } from '../base/limits.js';
 import type { Location, ShardPlace } from '../base/location.js';
 import type { Disk } from '../disk/disk.js';
 import type { SetMember } from '../disk/disk-set.js';
-import type { ShardRecord } from '../disk/stripe.js';
+import type { ShardFailure, ShardRecord } from '../disk/stripe.js';
 import { MISSING } from './location-codec.js';
 import { choosePlaces, rotate, shardsThatFit, type Zoned } from './placement.js';
 import { isFull, type Pool } from './pool.js';
-import { aloneGeometry, encodePrefix, geometryOf, recordBytesOf, recordSeed } from './record.js';
+import { encodePrefix, recordBytesOf, recordSeed } from './record.js';
 import type { LiveBlob } from './segment.js';
 import type { Place } from './shelf.js';
 
@@ -34,10 +34,8 @@ export interface WriteRequest {
   /** The blob; shards that are to be written are missing in it. */
   readonly location: Location;
   readonly shards: readonly number[];
-  /** The blob's whole content. */
-  readonly data: Uint8Array;
-  /** `data` is the content of the one shard, which is written as it is. */
-  readonly alone?: boolean;
+  /** Fills the records that have a place now, as `StripeIo.store` does: resolves with those that did not land. What it throws ends the write. */
+  readonly fill: (records: readonly ShardRecord[]) => Promise<readonly ShardFailure[]>;
   /** Disks that get none of the shards. */
   readonly avoid?: ReadonlySet<DiskNumber> | undefined;
   /** Where the blob has unsynced shards already: its location is brought up to date. */
@@ -222,20 +220,17 @@ export class Writer {
   }
 
   async #writeRecords(write: Write, places: readonly Landed[]): Promise<void> {
-    const { poolId, stripeIo } = this.#pool.options;
+    const { poolId } = this.#pool.options;
     const { blob } = write.request.location;
     for (const { shard, disk, place } of places) write.shards[shard] = { disk, segment: place.segment.id, offset: place.offset };
     const location = write.location;
-    const { alone, data } = write.request;
     const records = places.map(({ shard, place }): ShardRecord => {
       const prefix = encodePrefix(poolId, location, shard);
-      return { shard: alone ? 0 : shard, file: place.segment.file, offset: place.offset, prefix, seed: recordSeed(poolId, blob, shard) };
+      return { shard, file: place.segment.file, offset: place.offset, prefix, seed: recordSeed(poolId, blob, shard) };
     });
     for (const landed of places) write.landed.set(landed.shard, landed);
-    const failures = await stripeIo.store(alone ? aloneGeometry(location) : geometryOf(location), data, records);
-    for (const { shard, error } of failures) {
-      const failed = alone ? places[0]?.shard : shard;
-      const landed = must(failed === undefined ? undefined : write.landed.get(failed), `no shard ${shard} was to be written`);
+    for (const { shard, error } of await write.request.fill(records)) {
+      const landed = must(write.landed.get(shard), `no shard ${shard} was to be written`);
       const { segment } = landed.place;
       // A segment whose sync failed meanwhile refuses writes: that was reported already, and the disk has another one.
       if (segment.trusted) this.#failed(write, landed.disk, segment.disk, error);

@@ -106,6 +106,42 @@ async function misplaced(t: Test, { io, geometry, data, records }: Stored): Prom
   t.same(shardsOf(await io.fetch(geometry, [{ ...zero, offset: 1 << 24 }, ...records.slice(1)], 0, out)), [0], 'nothing there');
 }
 
+/** Records made of others are as a store writes them. */
+async function remakes(t: Test, { io, geometry, data, records, damage }: Stored): Promise<void> {
+  const elsewhere = records.map((record) => ({ ...record, offset: record.offset + (1 << 20) }));
+  const only = (all: readonly ShardRecord[], ...shards: number[]): ShardRecord[] => all.filter(({ shard }) => shards.includes(shard));
+  const recordOf = ({ file, offset }: ShardRecord): Promise<Buffer> => file.read(offset, RECORD_HEADER_BYTES + geometry.shardBytes);
+  for (const lost of [[0], [5], [1, 4], [2, 3]]) {
+    const rest = records.filter(({ shard }) => !lost.includes(shard));
+    t.same(await io.remake(geometry, rest, only(elsewhere, ...lost)), { sources: [], targets: [], enough: true });
+    for (const shard of lost) {
+      const [made, stored] = [elsewhere[shard], records[shard]];
+      if (!made || !stored) throw new Error('a record');
+      t.ok((await recordOf(made)).equals(await recordOf(stored)), `shard ${shard}, byte for byte`);
+    }
+  }
+  const out = Buffer.alloc(data.length);
+  t.same(await io.fetch(geometry, [...only(elsewhere, 0, 1, 2), ...only(records, 3, 4, 5)], 0, out), []);
+  t.ok(out.equals(data));
+  // A bad source is gone around; one that is not needed is not looked at; with too few nothing is written.
+  const [zero, , , , , five] = records;
+  if (!zero || !five) throw new Error('six records');
+  await damage(zero.file, zero.offset + RECORD_HEADER_BYTES + 3);
+  const target = [{ ...five, offset: five.offset + (2 << 20) }];
+  const around = await io.remake(geometry, records.slice(0, 5), target);
+  t.match(around, { sources: [{ shard: 0, error: { code: 'EBADMSG' } }], targets: [], enough: true });
+  t.ok(zero.file.disk.health.checksumErrors >= 1, 'I6: counted on its disk');
+  t.same((await io.remake(geometry, [...only(records, 1, 2, 3, 4), zero], target)).sources, []);
+  const further = [{ ...five, offset: five.offset + (3 << 20) }];
+  t.match(await io.remake(geometry, records.slice(0, 4), further), { enough: false, targets: [] });
+  t.ok((await five.file.size()) <= five.offset + (3 << 20), 'nothing was written');
+  // A copy of one record, parity too.
+  const alone = { k: 1, m: 0, shardBytes: geometry.shardBytes };
+  const as = (record: ShardRecord, offset: number): ShardRecord[] => [{ ...record, shard: 0, offset }];
+  t.same(await io.remake(alone, as(five, five.offset), as(five, five.offset + (4 << 20))), { sources: [], targets: [], enough: true });
+  t.ok((await recordOf({ ...five, offset: five.offset + (4 << 20) })).equals(await recordOf(five)));
+}
+
 /** A caller in a hurry does not wait for one disk of many; but for as many as it needs it does. */
 async function hurries(t: Test, { io, geometry, data, records, hold }: Stored): Promise<void> {
   const [slow, second] = records;
@@ -173,6 +209,7 @@ export function stripeConformance(t: Test, make: (count: number) => Promise<Stri
   each('losses', { k: 3, m: 3, shardBytes: FRAME_BYTES }, 3 * FRAME_BYTES - 1, losses);
   each('losses', { k: 1, m: 2, shardBytes: 8192 }, 8000, losses);
   each('damage', { k: 4, m: 2, shardBytes }, 4 * shardBytes, damages);
+  each('records made of others', { k: 4, m: 2, shardBytes }, 4 * shardBytes - 99, remakes);
   each('haste', { k: 4, m: 2, shardBytes }, 4 * shardBytes - 5, hurries);
   each('haste', { k: 4, m: 2, shardBytes: 64 * FRAME_BYTES }, 4 * 64 * FRAME_BYTES - 5, hurries);
   each('misplaced records', { k: 4, m: 2, shardBytes }, 4 * shardBytes, misplaced);

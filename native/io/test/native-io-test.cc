@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -206,6 +207,62 @@ static void stripes() {
   }
 }
 
+// Records made of others, copies, sources that are bad, targets that cannot be written.
+static void remakes() {
+  Submitter submitter;
+  Pool pool(submitter, 6, "remake");
+  int64_t offset = 0;
+  for (const size_t shardBytes : {kShardAlignBytes, kFrameBytes, 3 * kFrameBytes + 4096, (size_t{1} << 20) + kFrameBytes}) {
+    const Shape shape{4, 2, shardBytes};
+    const auto recordBytes = static_cast<int64_t>(kHeaderBytes + shardBytes);
+    Exact data(4 * shardBytes - below(shardBytes));
+    data.fill();
+    submitter.run(std::make_shared<StoreJob>(submitter.core, submitter.codec, shape, pool.records(range(6), offset), data.bytes.get(), data.count));
+    const auto remake = [&](const Shape& of, std::vector<Record> sources, std::vector<Record> targets) {
+      auto job = std::make_shared<RemakeJob>(submitter.core, submitter.codec, of, std::move(sources), std::move(targets));
+      submitter.run(job);
+      return job->statuses;
+    };
+    const auto same = [&](int shard, int64_t one, int64_t other) {
+      Exact a(static_cast<size_t>(recordBytes)), b(static_cast<size_t>(recordBytes));
+      const int fd = pool.files[static_cast<size_t>(shard)]->fd;
+      REQUIRE(pread(fd, a.bytes.get(), a.count, one) == recordBytes && pread(fd, b.bytes.get(), b.count, other) == recordBytes);
+      return std::memcmp(a.bytes.get(), b.bytes.get(), a.count) == 0;
+    };
+    const int64_t elsewhere = offset + recordBytes;
+    for (const std::vector<int>& lost : {std::vector<int>{0}, {5}, {1, 4}, {2, 3}}) {
+      std::vector<int> rest;
+      for (int shard : range(6))
+        if (std::count(lost.begin(), lost.end(), shard) == 0) rest.push_back(shard);
+      for (const int32_t status : remake(shape, pool.records(rest, offset), pool.records(lost, elsewhere))) REQUIRE(status == 0);
+      for (int shard : lost) REQUIRE(same(shard, offset, elsewhere));
+    }
+    // A source that is bad is gone around, one more is one too many; nothing is written then.
+    uint8_t byte;
+    const int64_t at = offset + static_cast<int64_t>(kHeaderBytes + below(shardBytes));
+    REQUIRE(pread(pool.files[1]->fd, &byte, 1, at) == 1);
+    byte ^= 1;
+    REQUIRE(pwrite(pool.files[1]->fd, &byte, 1, at) == 1);
+    auto statuses = remake(shape, pool.records({1, 2, 3, 4, 5}, offset), pool.records({0}, elsewhere));
+    REQUIRE(statuses[0] == EBADMSG && statuses[5] == 0 && statuses[6] == 0 && same(0, offset, elsewhere));
+    statuses = remake(shape, pool.records({1, 2, 3, 4}, offset), pool.records({0}, elsewhere + recordBytes));
+    REQUIRE(statuses[0] == EBADMSG && statuses[5] == EIO);
+    REQUIRE(lseek(pool.files[0]->fd, 0, SEEK_END) <= elsewhere + recordBytes);
+    // A copy, and one to a file that cannot be written.
+    std::vector<Record> source = pool.records({5}, offset), target = pool.records({5}, elsewhere + recordBytes);
+    source[0].shard = target[0].shard = 0;
+    const Shape alone{1, 0, shardBytes};
+    for (const int32_t status : remake(alone, source, target)) REQUIRE(status == 0);
+    REQUIRE(same(5, offset, elsewhere + recordBytes));
+    const std::string path = root + "/remake-read-only" + std::to_string(shardBytes);
+    const int fd = open(path.c_str(), O_RDONLY | O_CREAT | O_CLOEXEC, 0600);
+    target[0].file = std::make_shared<File>(pool.disks[5], fd);
+    statuses = remake(alone, source, target);
+    REQUIRE(statuses[0] == 0 && statuses[1] == EBADF && statuses[2] == 0);
+    offset = elsewhere + 2 * recordBytes;
+  }
+}
+
 // A task that hangs: given up from outside, it must find everything it touches alive when it comes back, and nobody must hear of it.
 static void hanging() {
   Submitter submitter;
@@ -259,7 +316,10 @@ static void races() {
       data.emplace_back(4 * shape.shardBytes);
       data.back().fill();
       out.emplace_back(4 * shape.shardBytes);
-      if (i % 2 == 0)
+      if (i % 4 == 3)
+        jobs.push_back(std::make_shared<RemakeJob>(submitter.core, submitter.codec, shape, pool.records(range(6), offset - 3 * recordBytes),
+                                                   pool.records({0, 4}, offset)));
+      else if (i % 2 == 0)
         jobs.push_back(std::make_shared<StoreJob>(submitter.core, submitter.codec, shape, pool.records(range(6), offset), data.back().bytes.get(),
                                                   data.back().count));
       else
@@ -340,6 +400,7 @@ int main(int count, char** arguments) {
   shared();
   queues();
   stripes();
+  remakes();
   hanging();
   races();
   std::printf("native/io: all good\n");
