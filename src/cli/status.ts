@@ -5,6 +5,7 @@ import { poolStatus } from '../daemon/pool-status.js';
 import { jobOf, type JobReport, type StatusReport } from '../daemon/status-report.js';
 import { isActive } from '../durability/progress.js';
 import type { Context } from './context.js';
+import { printFrontEnd } from './front-end-status.js';
 import { countText } from './heal.js';
 import { formatBytes, type Output } from './output.js';
 import { describeJob, lastRunText } from './watch-job.js';
@@ -14,9 +15,10 @@ export function addStatus(program: Command, { folders, output }: Context): void 
     .command('status')
     .description('show the disks, health and space of a pool, or of all pools known here')
     .argument('[NAME]', 'the pool')
+    .option('-v, --verbose', 'also what was agreed with the kernel, requests by operation, and how long they took')
     .option('--json', 'as JSON with stable names; a list unless a pool is named')
     .addHelpText('after', '\nExample:\n  ostraka status photos\n  ostraka status photos --json | jq .endangered_blobs\n')
-    .action(async (name: string | undefined, options: { json?: boolean }) => {
+    .action(async (name: string | undefined, options: { json?: boolean; verbose?: boolean }) => {
       const names = name === undefined ? await definedPools(folders) : [name];
       const reports: StatusReport[] = [];
       for (const each of names) reports.push(await poolStatus(folders, await readDefinition(folders, each)));
@@ -26,6 +28,7 @@ export function addStatus(program: Command, { folders, output }: Context): void 
         for (const [index, report] of reports.entries()) {
           if (index > 0) output.line();
           print(output, report);
+          if (options.verbose === true) printFrontEnd(output, report.front_end);
         }
     });
 }

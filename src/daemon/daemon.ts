@@ -23,8 +23,10 @@ import { ControlServer } from './control-server.js';
 import { nativeEnvironment } from './environment.js';
 import { handleDiskRequest } from './disk-requests.js';
 import { ensureFolder, poolPaths, type Folders } from './folders.js';
+import { reportFrontEnd } from './front-end-report.js';
 import { pathsOf } from './inode-paths.js';
 import type { Log } from './logger.js';
+import { LoopDelay } from './loop-delay.js';
 import type { MountOptions } from './mount-options.js';
 import { openPool, type Pool } from './pool.js';
 import { followMembership, readDefinition, writeDefinition, type PoolDefinition } from './pool-definition.js';
@@ -54,6 +56,7 @@ export class Daemon {
   readonly #options: DaemonOptions;
   #pool: Pool | undefined;
   #mount: FuseMount | undefined;
+  readonly #loopDelay = new LoopDelay(systemClock);
   #control: ControlServer | undefined;
   #stopping: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
@@ -156,6 +159,7 @@ export class Daemon {
       mountpoint,
       ...(mountpoint === undefined && { work: this.#work }),
       readOnly: mountOptions.readOnly,
+      frontEnd: this.#mount === undefined ? null : reportFrontEnd(this.#mount, this.#loopDelay.durations),
     });
   }
 
@@ -228,6 +232,7 @@ export class Daemon {
     const { folders, definition, log } = this.#options;
     const paths = poolPaths(folders, definition.name);
     this.#control?.stopListening();
+    this.#loopDelay.stop();
     try {
       await this.#pool?.close();
       if (this.#pool !== undefined) log('info', 'everything is durable, the disks are released');

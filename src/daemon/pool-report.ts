@@ -5,6 +5,7 @@ import type { HealResult } from '../durability/heal.js';
 import { keepsUnknown } from '../durability/orphans.js';
 import { countEndangered } from '../durability/survey.js';
 import { formatCode } from './code.js';
+import type { FrontEndReport } from './front-end-report.js';
 import type { Pool } from './pool.js';
 import {
   jobReport,
@@ -24,6 +25,8 @@ export interface ReportOptions {
   readonly work?: string | undefined;
   /** Mounted read-only because the operator wanted it so. */
   readonly readOnly: boolean;
+  /** Of the mount, where there is one. */
+  readonly frontEnd?: FrontEndReport | null;
 }
 
 export async function reportPool(options: ReportOptions): Promise<StatusReport> {
@@ -58,6 +61,7 @@ export async function reportPool(options: ReportOptions): Promise<StatusReport> 
     objects: status.inodes,
     log: { epoch: log.epoch, position: log.head.position, durable_position: log.durablePosition },
     daemon_pid: process.pid,
+    front_end: options.frontEnd ?? null,
   };
 }
 

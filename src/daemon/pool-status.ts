@@ -110,6 +110,7 @@ async function offlineStatus(definition: PoolDefinition): Promise<StatusReport> 
     objects: 0,
     log: null,
     daemon_pid: null,
+    front_end: null,
   };
 }
 

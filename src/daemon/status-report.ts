@@ -6,6 +6,7 @@ import type { DiskState } from '../disk/disk-set.js';
 import type { MemberState } from '../disk/membership.js';
 import type { Job, JobState } from '../durability/progress.js';
 import type { VoterState } from '../quorum/quorum-log.js';
+import type { FrontEndReport } from './front-end-report.js';
 
 /**
  * mounted; read-only (mounted without a majority of voters, or by `-o ro`); unmounted; dead: the daemon died and left its mount behind, the
@@ -162,6 +163,8 @@ export interface StatusReport {
     readonly durable_position: number;
   } | null;
   readonly daemon_pid: number | null;
+  /** Null while unmounted. */
+  readonly front_end: FrontEndReport | null;
 }
 
 /** What users see of a disk: what the operator wants with it counts for more than how the device answers. */

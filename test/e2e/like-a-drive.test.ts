@@ -3,6 +3,7 @@ import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
+import type { FrontEndReport } from '../../src/daemon/front-end-report.js';
 import { packageRoot } from '../../src/base/package-root.js';
 import { TestPool } from '../support/pool.js';
 import { run } from '../support/run.js';
@@ -65,6 +66,35 @@ t.test('the time of birth stays what it was', async (t) => {
   await pool.remount();
   t.equal(await birth('moved'), born, 'in another mount');
   t.equal((await stat(pool.at('moved'))).mtimeMs > 1e12, true);
+});
+
+t.test('status --verbose shows what was agreed, and requests by operation', async (t) => {
+  await writeFile(pool.at('counted'), 'x');
+  const { front_end: found } = (await pool.json(['status', pool.name])) as { front_end: FrontEndReport };
+  t.match(found.protocol, /^7\.\d+$/);
+  t.ok(found.flags.includes('WRITEBACK_CACHE') && !found.flags_left.includes('WRITEBACK_CACHE'));
+  t.match(found, { under_way: Number, failures: 0, refused_replies: 0, refused_notifications: 0 });
+  const creates = found.operations.find(({ operation }) => operation === 'CREATE');
+  t.ok((creates?.count ?? 0) > 0);
+  for (const each of [...found.operations, found.loop_delay]) {
+    t.equal(
+      each.histogram.reduce((sum, count) => sum + count, 0),
+      each.count,
+      'the histogram has them all',
+    );
+    t.ok(each.p50_us <= each.p99_us && each.p99_us <= each.max_us);
+  }
+  t.equal(
+    found.operations.reduce((sum, { count }) => sum + count, 0) + found.under_way,
+    found.requests,
+    'every request is of some operation',
+  );
+  const { stdout } = await pool.ostraka(['status', pool.name, '--verbose']);
+  t.match(stdout, /protocol +FUSE 7\.\d+ \(the kernel speaks 7\.\d+\)/);
+  t.match(stdout, /flags +ASYNC_READ/);
+  t.match(stdout, /^ *CREATE +\d+ +0 +[\d.]+ (µs|ms|s) /m);
+  t.match(stdout, /event loop delay/);
+  t.notMatch((await pool.ostraka(['status', pool.name])).stdout, /protocol/, 'only where it is asked for');
 });
 
 t.test('tools of local file systems get answers', async (t) => {

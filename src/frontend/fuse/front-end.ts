@@ -23,6 +23,7 @@ import { failureOf } from './errors.js';
 import { fileOperations, openOperations } from './file-operations.js';
 import { ioctlOperations } from './ioctl-operations.js';
 import { nameOperations } from './name-operations.js';
+import { RequestMeters, type OperationStats } from './meters.js';
 import { negotiate, type Negotiated } from './negotiate.js';
 import { Outbox, type ReplyChannel } from './outbox.js';
 import { rangeOperations } from './range-operations.js';
@@ -44,6 +45,7 @@ export interface FrontEndOptions {
 
 export interface FrontEndStats {
   readonly requests: number;
+  /** Answered EIO, or EINVAL because the request could not be read. */
   readonly failures: number;
   readonly underWay: number;
   readonly interrupts: number;
@@ -79,6 +81,7 @@ export class FuseFrontEnd {
   readonly #channel: RequestChannel;
   readonly #outbox: Outbox;
   readonly #operations: (Operation | undefined)[] = [];
+  readonly #meters = new RequestMeters();
   readonly #waiting = new Map<number, Request>();
   readonly #files = new Map<number, Ino>();
   readonly #directories = new Map<number, Ino>();
@@ -142,6 +145,11 @@ export class FuseFrontEnd {
     };
   }
 
+  /** Requests by operation, the most frequent first. */
+  operations(): OperationStats[] {
+    return this.#meters.stats();
+  }
+
   /** Serves a batch of `count` requests of the channel. */
   deliver(count: number): void {
     const { memory } = this.#channel;
@@ -165,6 +173,7 @@ export class FuseFrontEnd {
       void this.#serve(operation, request);
       return;
     }
+    const startMs = this.#options.clock.monotonicMs();
     try {
       this.#control(request);
     } catch (thrown) {
@@ -172,6 +181,7 @@ export class FuseFrontEnd {
       this.#options.log('error', `malformed ${opcodeName(request.opcode)}`, { reason: String(thrown) });
       if (request.opcode === Opcode.INIT) this.#outbox.error(request, EPROTO);
     }
+    this.#meters.done(request.opcode, this.#options.clock.monotonicMs() - startMs, false);
   }
 
   /** Requests of the protocol itself; none waits. */
@@ -231,11 +241,15 @@ export class FuseFrontEnd {
     const abandonable = ABANDONABLE.has(request.opcode);
     const number = key(request.uniqueLow, request.uniqueHigh);
     if (abandonable) this.#waiting.set(number, request);
+    const { clock } = this.#options;
+    const startMs = clock.monotonicMs();
+    let failed = false;
     try {
       await operation(request);
     } catch (thrown) {
-      this.#fail(request, thrown);
+      failed = this.#fail(request, thrown);
     } finally {
+      this.#meters.done(request.opcode, clock.monotonicMs() - startMs, failed);
       if (abandonable) this.#waiting.delete(number);
       this.#underWay--;
       if (this.#paused) this.#balance();
@@ -243,9 +257,10 @@ export class FuseFrontEnd {
     }
   }
 
-  #fail(request: Request, thrown: unknown): void {
+  /** True when it should not have failed. */
+  #fail(request: Request, thrown: unknown): boolean {
     const failure = failureOf(thrown);
-    this.#failures++;
+    if (!failure.expected) this.#failures++;
     if (!request.abandoned) this.#outbox.error(request, failure.errno);
     if (!failure.expected) this.#report(request, thrown);
     // A bug of ours is not handled: the process ends, and the one who asked has an answer.
@@ -253,6 +268,7 @@ export class FuseFrontEnd {
       process.nextTick(() => {
         throw thrown;
       });
+    return !failure.expected;
   }
 
   #report(request: Request, thrown: unknown): void {

@@ -22,6 +22,7 @@ import type { Log } from './context.js';
 import { encodeInvalidateEntry, encodeInvalidateInode } from './encode.js';
 import { FuseFrontEnd, type FrontEndStats } from './front-end.js';
 import { Invalidations } from './invalidations.js';
+import type { OperationStats } from './meters.js';
 import { mountsAt } from './mount-table.js';
 import type { Negotiated } from './negotiate.js';
 import { IN_HEADER_BYTES, WRITE_IN_BYTES } from './protocol.js';
@@ -199,6 +200,11 @@ export class FuseMount {
   async readAhead(bytes: number): Promise<void> {
     if (bytes === 0 || this.#device === undefined || !mayMount()) return;
     await writeFile(`/sys/class/bdi/${this.#device}/read_ahead_kb`, String(bytes / KiB)).catch(() => undefined);
+  }
+
+  /** Requests by operation, the most frequent first. */
+  operations(): OperationStats[] {
+    return this.#frontEnd.operations();
   }
 
   stats(): MountStats {
