@@ -1,6 +1,6 @@
 import t from 'tap';
 import { OperatingError } from '../../src/base/errors.js';
-import { FUSE_REQUESTS_MAX } from '../../src/base/limits.js';
+import { FUSE_REQUESTS_MAX, FUSE_WRITE_BYTES_MAX } from '../../src/base/limits.js';
 import { FuseFrontEnd } from '../../src/frontend/fuse/front-end.js';
 import { Opcode } from '../../src/frontend/fuse/protocol.js';
 import type { Attributes } from '../../src/namespace/namespace.js';
@@ -199,6 +199,29 @@ t.test('too much under way pauses the channel; the end of it resumes', async (t)
   await settled();
   t.notOk(channel.paused);
   t.equal(channel.replies.length, FUSE_REQUESTS_MAX);
+});
+
+t.test('bytes of writes under way are bounded', async (t) => {
+  let open: () => void = () => undefined;
+  const gate = new Promise<void>((resolve) => (open = resolve));
+  class Slow extends MemoryNamespace {
+    override async write(ino: number, handle: number, offset: number, data: Uint8Array): Promise<number> {
+      await gate;
+      return super.write(ino, handle, offset, data);
+    }
+  }
+  const namespace = new Slow();
+  const { send, channel, frontEnd } = bench(namespace);
+  const { attributes, handle } = await namespace.create(1, 'f', 0o644, 0, { uid: 0, gid: 0, pid: 0 });
+  const bytes = 1 << 20;
+  const write = message(Opcode.WRITE, attributes.ino, Buffer.concat([words(handle, 0, 0, 0, bytes, 0, 0, 0, 0, 0), Buffer.alloc(bytes)]));
+  let sent = 0;
+  for (; !channel.paused && sent < 100; sent++) await send(write);
+  t.equal(sent, FUSE_WRITE_BYTES_MAX / bytes, 'no more is taken');
+  open();
+  await settled();
+  t.notOk(channel.paused);
+  t.match(frontEnd.stats, { underWay: 0, failures: 0 });
 });
 
 t.test('attributes of a name: too long, ACLs, room', async (t) => {

@@ -3,6 +3,7 @@
  * blocking I/O on its own mount, so tests have the mount in this child. Speaks JSON lines: on stdout events, on stdin commands.
  */
 import { createInterface } from 'node:readline';
+import { AssertionError } from '../../src/base/assert.js';
 import { mountFuse, type MountOptions } from '../../src/frontend/fuse/mount.js';
 import { MemoryNamespace } from './memory-namespace.js';
 
@@ -44,7 +45,8 @@ try {
       namespace.failWrites = ino === 0 ? undefined : ino;
       return {};
     },
-    hold: () => {
+    hold: (ino) => {
+      namespace.gateIno = ino === 0 ? undefined : ino;
       namespace.gate = new Promise((resolve) => {
         open = resolve;
       });
@@ -53,6 +55,10 @@ try {
     letGo: () => {
       namespace.gate = undefined;
       open?.();
+      return {};
+    },
+    bug: (kind) => {
+      namespace.bug = [undefined, new TypeError('undefined is not a function'), new AssertionError('a broken promise')][kind];
       return {};
     },
     unmount: (lazy) =>

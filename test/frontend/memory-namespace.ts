@@ -63,6 +63,10 @@ export class MemoryNamespace implements Namespace {
   failWrites: Ino | undefined;
   /** Reads and lookups wait for this. */
   gate: Promise<void> | undefined;
+  /** … but only reads of this inode. */
+  gateIno: Ino | undefined;
+  /** Thrown by statfs. */
+  bug: Error | undefined;
 
   constructor(clock: Clock = systemClock) {
     this.#clock = clock;
@@ -178,7 +182,7 @@ export class MemoryNamespace implements Namespace {
   }
 
   async lookup(parent: Ino, name: string): Promise<Attributes> {
-    await this.gate;
+    if (this.gateIno === undefined) await this.gate;
     if (name === '.') return this.#known(this.#node(parent));
     if (name === '..') return this.#known(this.#node(this.#directory(parent).parent));
     return this.#known(this.#child(this.#directory(parent), name));
@@ -336,7 +340,7 @@ export class MemoryNamespace implements Namespace {
   }
 
   async read(ino: Ino, handle: Handle, offset: number, bytes: number): Promise<{ pieces: readonly Uint8Array[]; release(): void }> {
-    await this.gate;
+    if (this.gateIno === undefined || this.gateIno === ino) await this.gate;
     const node = this.#node(ino);
     if (this.#open.get(handle) !== ino) fail('EBADF');
     const end = Math.min(node.size, offset + bytes);
@@ -451,6 +455,7 @@ export class MemoryNamespace implements Namespace {
   }
 
   async statfs(): Promise<FileSystemStatus> {
+    if (this.bug !== undefined) throw this.bug;
     return { blockBytes: 4096, blocks: 1 << 20, blocksFree: 1 << 19, files: 1 << 20, filesFree: (1 << 20) - this.#nodes.size };
   }
 

@@ -264,10 +264,12 @@ export class FuseFrontEnd {
     if (!request.abandoned) this.#outbox.error(request, failure.errno);
     if (!failure.expected) this.#report(request, thrown);
     // A bug of ours is not handled: the process ends, and the one who asked has an answer.
-    if (failure.fatal)
+    if (failure.fatal) {
+      this.#channel.flush(); // nothing is written any more once the exception is out
       process.nextTick(() => {
         throw thrown;
       });
+    }
     return !failure.expected;
   }
 
