@@ -1,5 +1,5 @@
 /**
- * Ways to break the quorum log on purpose, for the exhaustive check alone: each leaves one rule out, and the check must find what that costs.
+ * Ways to break the quorum log on purpose, for the checks alone: each leaves one rule out, and they must find what that costs.
  */
 export interface Mutations {
   /** Acknowledge what was written but not synced. */
@@ -18,6 +18,8 @@ export interface Mutations {
   readonly cutOnRewrite?: boolean;
   /** Change who votes again before an entry is durable under the voters in force. */
   readonly skipChangeEntry?: boolean;
+  /** Bring durable replicas up to what is appended, durable or not. */
+  readonly applyEarly?: boolean;
   /** Go on behind what can be read of a voter, synced or not, instead of behind its mark. */
   readonly trustUnsynced?: boolean;
 }

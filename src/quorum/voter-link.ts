@@ -174,7 +174,8 @@ export class VoterLink {
           const point = holder.point;
           if (point === undefined) throw new OperatingError('EIO', 'its replica is damaged');
           // Never ahead of the barrier, nor of this voter's own log.
-          const end = Math.min(this.#context.durablePosition(), this.#synced);
+          const early = this.#context.mutations.applyEarly === true;
+          const end = Math.min(early ? this.#context.target() : this.#context.durablePosition(), this.#synced);
           if (point.position >= end) return;
           // The file is the voter's, not this epoch's: a new leader shall find it as it reads it (I9).
           await this.#checkFence(disk);
