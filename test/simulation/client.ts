@@ -21,6 +21,8 @@ export type Operation =
   | 'flush'
   | 'fsync'
   | 'writeWhileSyncing'
+  // Where reads are slow (profiles.ts).
+  | 'replaceWhileReading'
   | 'release'
   | 'open'
   | 'openTruncated'
@@ -104,6 +106,8 @@ export class Client extends ContentOperations {
         return this.flush(random, true);
       case 'writeWhileSyncing':
         return this.writeWhileSyncing(random);
+      case 'replaceWhileReading':
+        return this.replaceWhileReading(random);
       case 'release':
         return this.release(random);
       case 'open':

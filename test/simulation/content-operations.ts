@@ -115,6 +115,21 @@ export class ContentOperations extends NameOperations {
     await this.fallBack(file);
   }
 
+  /** A slow read of the whole file, which has another content, durable, before the bytes are here. */
+  protected async replaceWhileReading(random: Random): Promise<void> {
+    const file = this.openFile(random);
+    if (file === undefined) return;
+    const before = file.content;
+    const reading = this.range(file.ino, must(file.handles[0], 'it is open'), 0, FILE_BYTES_MAX);
+    // It knows by then where the bytes are.
+    await must(this.world.process, 'the one that reads').clock.sleep(10);
+    await this.must(this.namespace.setattr(file.ino, { size: 0 }, caller));
+    file.change({ kind: 'size', size: 0 }, this.head);
+    await this.flushed(file, true, (handle) => this.namespace.fsync(file.ino, handle));
+    const found = await reading;
+    expect(found.equals(before), 'bytes', () => `${this.name}: inode ${file.ino}: a read that began before it was cut differs`);
+  }
+
   protected async release(random: Random): Promise<void> {
     const file = this.openFile(random);
     if (file === undefined) return;

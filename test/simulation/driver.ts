@@ -83,8 +83,10 @@ class Driver {
     for (const step of this.history.steps) {
       await this.#step(step);
       this.#checkClients();
+      world.checkReplicas();
     }
     await this.#end();
+    this.#checkClients();
   }
 
   #say(text: string): void {
@@ -102,7 +104,7 @@ class Driver {
   }
 
   #checkClients(): void {
-    for (const { failure } of [...this.clients, this.operator]) if (failure !== undefined) throw failure;
+    for (const { failure } of [this.world.watch, ...this.clients, this.operator]) if (failure !== undefined) throw failure;
   }
 
   async #step(step: Step): Promise<void> {
@@ -152,8 +154,10 @@ class Driver {
     }
   }
 
-  async #crash({ power, enclosure = false, losses = [], again }: Extract<Step, { kind: 'crash' }>): Promise<void> {
+  async #crash({ power, enclosure = false, onceDurable, losses = [], again }: Extract<Step, { kind: 'crash' }>): Promise<void> {
     const { world } = this;
+    const { log } = world.process ?? {};
+    if (onceDurable === true && log !== undefined) await world.time.run(() => log.durablePosition >= log.head.position, PATIENCE_MS);
     world.checkReplicas();
     world.crash(power, enclosure);
     for (const seed of losses) this.#say(this.faults.deal('leaves', seed) ?? 'no disk more may leave');

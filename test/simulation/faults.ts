@@ -6,10 +6,10 @@ import { must } from '../../src/base/assert.js';
 import type { Random } from '../../src/base/clock.js';
 import { seededRandom } from '../../src/base/clock.js';
 import type { DiskNumber } from '../../src/base/ids.js';
-import { DISK_STALL_MS, MiB } from '../../src/base/limits.js';
+import { DISK_STALL_MS, MiB, RECORD_HEADER_BYTES } from '../../src/base/limits.js';
 import type { OperationKind } from '../../src/disk/simulated-disk.js';
 import type { SimulatedMedium } from '../../src/disk/simulated-medium.js';
-import type { World } from './world.js';
+import { SHARD_BYTES_MAX, type World } from './world.js';
 
 export type Fault =
   | 'callFails'
@@ -26,7 +26,14 @@ export type Fault =
   | 'markRot'
   | 'replicaRot'
   | 'lostWrite'
-  | 'misdirectedWrite';
+  | 'misdirectedWrite'
+  // For histories that aim at something (profiles.ts).
+  | 'recordsFindNoSpace'
+  | 'segmentSyncFails'
+  | 'recordMisplaced';
+
+/** Of the largest blobs that a world makes, whatever its code. */
+const RECORD_BYTES = RECORD_HEADER_BYTES + SHARD_BYTES_MAX;
 
 export const faultWeights: readonly (readonly [Fault, number])[] = [
   ['callFails', 6],
@@ -122,6 +129,16 @@ export class Faults {
         medium.failNext(kind, 'EIO', count, place);
         return `the next ${count} of ${kind} on "${place}" fail`;
       }
+      case 'recordsFindNoSpace':
+        medium.failNext('write', 'ENOSPC', 2, 'segments');
+        return 'the next 2 records find no space';
+      case 'segmentSyncFails':
+        medium.failNext('sync', 'EIO', 1, 'segments');
+        return 'the next sync of a segment fails';
+      case 'recordMisplaced':
+        this.silent.add(disk);
+        medium.misdirectNextWrite(-RECORD_BYTES, 'segments');
+        return 'the next record lands on the one before it';
       case 'syncFails':
         medium.failNext('sync', 'EIO', 1, place);
         return `the next sync on "${place}" fails`;

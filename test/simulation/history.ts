@@ -20,6 +20,8 @@ export type Step =
       readonly power: boolean;
       /** All disks lose what was not synced, while the machine goes on. */
       readonly enclosure?: boolean;
+      /** In the moment in which everything is said to be durable, if that comes soon. */
+      readonly onceDurable?: boolean;
       readonly losses?: readonly number[];
       readonly again: readonly { readonly afterMs: number; readonly power: boolean }[];
     }
@@ -200,7 +202,7 @@ export function describeStep(step: Step): string {
       return `fault: ${step.fault} (${step.seed})`;
     case 'crash':
       return [
-        step.power ? 'power cut' : 'the daemon dies',
+        (step.onceDurable === true ? 'once all is durable: ' : '') + (step.power ? 'power cut' : 'the daemon dies'),
         ...(step.enclosure === true ? ['all disks lose what was not synced'] : []),
         ...(step.losses ?? []).map((seed) => `a disk leaves with it (${seed})`),
         ...step.again.map(({ afterMs, power }) => `${power ? 'power cut' : 'death'} ${afterMs} ms into recovery`),

@@ -8,7 +8,7 @@
  */
 import { must } from '../../src/base/assert.js';
 import type { Handle, Ino } from '../../src/namespace/namespace.js';
-import { expect } from './violation.js';
+import { expect, type Rule } from './violation.js';
 
 /** What made a version of the one before it. */
 export type ContentChange =
@@ -90,25 +90,26 @@ export class ModelFile {
   /** What was found after a crash at `position`. @param lossy writes may have failed without the model's knowledge */
   recovered(found: Buffer, position: number, lossy: boolean): void {
     const { least, last } = this.#range(position);
-    this.#match(found, least, last, lossy, `after a crash at ${position}`);
+    this.#match(found, least, last, lossy, `after a crash at ${position}`, 'I4 prefix');
     this.#versions = [{ content: found, since: 0, change: nothing }];
     this.#floors = [];
     this.#durable = 0;
     this.owesError = false;
   }
 
-  /** What is there after a write failed: a version that was committed, or is about to be. */
+  /** What is there after a write failed: a version that was committed, or is about to be. Not one from before a flush that said yes (I8). */
   fellBack(found: Buffer): void {
     const { least } = this.#range(Infinity);
-    this.#versions = this.#match(found, least, this.version, true, 'after an error');
+    this.#versions = this.#match(found, least, this.version, true, 'after an error', 'I8 loud');
   }
 
   /**
    * Finds the version that this is.
+   * @param whenOld the rule that is broken when it is one from before those
    * @param lossy writes that lie side by side may be left out: they failed, and those after them were made to what stood
    * @returns the versions that lead to it
    */
-  #match(found: Buffer, least: number, last: number, lossy: boolean, when: string): Version[] {
+  #match(found: Buffer, least: number, last: number, lossy: boolean, when: string, whenOld: Rule): Version[] {
     const versions = this.#versions;
     for (let kept = last; kept >= least; kept--)
       if (must(versions[kept], 'in range').content.equals(found)) return versions.slice(0, kept + 1);
@@ -125,7 +126,7 @@ export class ModelFile {
     const { content } = must(versions[last], 'there is one');
     expect(
       false,
-      known < 0 ? 'I3 one swap' : 'I4 prefix',
+      known < 0 ? 'I3 one swap' : whenOld,
       () =>
         `inode ${this.ino} ${when} has ${found.length} bytes, ` +
         (known < 0

@@ -38,15 +38,15 @@ export function applyTo(rows: Map<string, Buffer>, entry: LogEntry): void {
 export class SimulatedReplicas {
   readonly states = new Map<Uuid, ReplicaState | 'damaged'>();
 
-  /** The store as one process has it. @param before what a test does to entries before they are applied */
-  store(before: (entries: readonly LogEntry[]) => readonly LogEntry[] = (entries) => entries): ReplicaStore {
+  /** The store as one process has it. */
+  store(): ReplicaStore {
     return {
       open: async (disk, directory) => {
         const voter = disk as SimulatedDisk;
         // What of it is on the disk is one file: it is gone when the disk is another one.
         await voter.submit('list', directory, () => undefined);
         if (!this.states.has(voter.id)) this.states.set(voter.id, nothing);
-        return new SimulatedReplica(this.states, voter, directory, before);
+        return new SimulatedReplica(this.states, voter, directory);
       },
     };
   }
@@ -60,7 +60,6 @@ class SimulatedReplica implements DurableReplica {
     private readonly states: Map<Uuid, ReplicaState | 'damaged'>,
     private readonly disk: SimulatedDisk,
     private readonly directory: string,
-    private readonly before: (entries: readonly LogEntry[]) => readonly LogEntry[],
   ) {
     const state = states.get(disk.id);
     this.#point = state === undefined || state === 'damaged' ? undefined : state.point;
@@ -96,7 +95,7 @@ class SimulatedReplica implements DurableReplica {
 
   apply(given: readonly LogEntry[]): Promise<void> {
     // The log's memory is not ours after this call.
-    const entries = this.before(given).map((entry) => ({
+    const entries = given.map((entry) => ({
       ...entry,
       payload: Buffer.from(entry.payload),
       point: { ...entry.point, chain: Buffer.from(entry.point.chain) },

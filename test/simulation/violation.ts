@@ -2,6 +2,8 @@
 
 /** The invariants of a pool, as src/README.md numbers them, and what else is checked. */
 export type Rule =
+  | 'I1 written once'
+  | 'I2 data before pointer'
   | 'I3 one swap'
   | 'I4 prefix'
   | 'I4 durable'

@@ -27,6 +27,7 @@ import type { Mutation } from './mutations.js';
 import { SimulatedReplicas, SimulatedWorking, type ReplicaState, type Rows } from './replicas.js';
 import { difference, Trace } from './trace.js';
 import { expect, Violation } from './violation.js';
+import { Watch } from './watch.js';
 import { ProcessClock, VirtualTime } from './virtual-time.js';
 
 export interface Shape {
@@ -40,6 +41,8 @@ export interface Shape {
 /** Small, so that it fills up; the longest entry takes a quarter of it. */
 const JOURNAL_RING_BYTES = 1 * MiB;
 const SEGMENT_BYTES_MAX = 512 * KiB;
+/** Of blobs as large as they become here. */
+export const SHARD_BYTES_MAX = 32 * KiB;
 /** Room for a few hundred of the histories' files on each disk. */
 const CAPACITY_MIB = 512;
 /** Opening takes seconds even with stalling disks; more than this is a hang. */
@@ -76,6 +79,7 @@ export class World {
   readonly trace = new Trace();
   readonly machine: SimulatedMachine;
   readonly replicas = new SimulatedReplicas();
+  readonly watch = new Watch();
   readonly random: Random;
   membership: Membership;
   definition: PoolDefinition;
@@ -356,9 +360,9 @@ export class World {
     return {
       clock,
       random: seededRandom(this.random.below(2 ** 31)),
-      opener: this.mutation.opener?.(opener) ?? opener,
+      opener: this.mutation.opener?.(this.watch.opener(opener, process)) ?? this.watch.opener(opener, process),
       stripeIo: this.mutation.stripeIo ?? new SimulatedStripeIo(),
-      replicas: this.replicas.store((entries) => this.mutation.replicated?.(entries, this.trace) ?? entries),
+      replicas: this.replicas.store(),
       owner: { uid: 0, gid: 0, pid: 1 },
       openWorkingReplica: async () => {
         process.working = new SimulatedWorking(this.#workingLeft);
@@ -367,7 +371,9 @@ export class World {
       openJournal: async () => {
         const journal = memoryJournal(process.journal, { poolId: this.membership.poolId, bootId: process.bootId });
         return this.trace.journal(journal, (entry) => {
-          if (!process.fenced) this.trace.append(entry);
+          if (process.fenced) return;
+          this.trace.append(entry);
+          this.watch.appended(entry, process, () => this.trace.rows(entry.point.position));
         });
       },
       makeWitness: async () => this.newDisk(1),
@@ -388,11 +394,12 @@ export class World {
       },
       createStorage: async (options) => {
         const { k } = this.shape.code;
-        const storage = await createStorage({ ...options, segmentBytesMax: SEGMENT_BYTES_MAX, blobBytesMax: k * 32 * KiB });
-        return mutation.storage?.(storage) ?? storage;
+        const small = { ...options, segmentBytesMax: SEGMENT_BYTES_MAX, blobBytesMax: k * SHARD_BYTES_MAX };
+        const storage = await createStorage(mutation.storageOptions?.(small) ?? small);
+        return mutation.storage?.(storage, small) ?? storage;
       },
-      createNamespace: (options) =>
-        createNamespace({
+      createNamespace: async (options) => {
+        const namespace = await createNamespace({
           ...options,
           index: mutation.index?.(options.index) ?? options.index,
           settings: {
@@ -403,7 +410,9 @@ export class World {
             uploadBytesMax: 512 * KiB,
             readCacheBytesMax: 256 * KiB,
           },
-        }),
+        });
+        return mutation.namespace?.(namespace) ?? namespace;
+      },
     };
   }
 
