@@ -250,6 +250,12 @@ export const JOB_SAVE_INTERVAL_MS = 5000;
 /** Dropped locations handled in one step of the collector. */
 export const COLLECT_BLOBS_MAX = 64;
 
+/** What is on each disk is counted anew for status when the last count is older than this … */
+export const DISK_CONTENTS_AGE_MS = 2_000;
+/** … and took no more than this part of the time since: a walk over all blobs of a large pool takes seconds … */
+export const DISK_CONTENTS_SHARE = 0.02;
+/** … for which nobody waits longer than this. */
+export const DISK_CONTENTS_WAIT_MS = 3_000;
 /** How often each disk is probed, and an absent one looked for: a moved or unmounted disk is noticed within this. */
 export const DISK_PROBE_INTERVAL_MS = 1_000;
 /** A disk that failed is tried again after 1 s, 2 s, 4 s … up to this, so that a dying one does not flap. */

@@ -8,7 +8,7 @@ import { readDefinition } from '../daemon/pool-definition.js';
 import { poolStatus } from '../daemon/pool-status.js';
 import type { StatusReport } from '../daemon/status-report.js';
 import type { Context } from './context.js';
-import { formatBytes, type Output } from './output.js';
+import { formatBytes, formatLevel, type Output } from './output.js';
 import { refuseFailed, watchJob } from './watch-job.js';
 import { withPool } from './with-pool.js';
 
@@ -40,6 +40,14 @@ States:
   draining  what it holds is being moved to the others
   healing   it came (back), and some blobs still lack shards
 
+Space, of the disk's file system:
+  SHARDS    data of this pool that is needed now
+  RESERVE   kept allocated for the time when the disk is full
+  OTHER     the rest of USED: log, replica and snapshots of the index, what is
+            about to be given back, and other programs' files
+  LEVEL     the part that shards take of SHARDS and FREE: "ostraka rebalance"
+            makes it even
+
 Example:
   ostraka disk list photos
 `,
@@ -54,10 +62,11 @@ Example:
 function print(output: Output, { disks, voters }: StatusReport): void {
   const { colours } = output;
   output.table(
-    ['NUMBER', 'DISK', 'STATE', 'VOTER', 'SIZE', 'USED', 'FREE', 'ERRORS', 'ZONE', 'ID'],
+    ['NUMBER', 'DISK', 'STATE', 'VOTER', 'SIZE', 'USED', 'SHARDS', 'RESERVE', 'OTHER', 'FREE', 'LEVEL', 'ERRORS', 'ZONE', 'ID'],
     disks.map((disk) => {
       const voter = voters.find(({ path }) => path === disk.path);
       const space = (bytes: number): string => (disk.present ? formatBytes(bytes) : '-');
+      const known = (bytes: number | null): string => (bytes === null ? '-' : formatBytes(bytes));
       return [
         String(disk.number),
         disk.role === 'witness' ? `${disk.path} (witness)` : disk.path,
@@ -65,13 +74,17 @@ function print(output: Output, { disks, voters }: StatusReport): void {
         !disk.voter ? '-' : voter === undefined || voter.state === 'unknown' ? 'yes' : voter.state,
         space(disk.size_bytes),
         space(disk.used_bytes),
+        known(disk.shard_bytes),
+        disk.role === 'data' && disk.shard_bytes !== null ? space(disk.reserve_bytes) : '-',
+        known(disk.other_bytes),
         space(disk.free_bytes),
+        formatLevel(disk.level),
         disk.errors === 0 ? '0' : colours.red(String(disk.errors)),
         disk.zone ?? '-',
         disk.id.slice(0, 8),
       ];
     }),
-    [0, 4, 5, 6, 7],
+    [0, 4, 5, 6, 7, 8, 9, 10, 11],
   );
   for (const { path, reason } of disks) if (reason !== null) output.line(`${path}: ${reason}`);
 }

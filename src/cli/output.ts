@@ -99,3 +99,8 @@ export function formatBytes(bytes: number): string {
   const digits = unit === 0 || value >= 100 ? 0 : 1;
   return `${value.toFixed(digits)} ${units[unit] ?? ''}`;
 }
+
+/** How full a disk is; a dash where that is not known. */
+export function formatLevel(level: number | null): string {
+  return level === null ? '-' : `${(level * 100).toFixed(1)} %`;
+}

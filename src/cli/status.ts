@@ -7,7 +7,7 @@ import { isActive } from '../durability/progress.js';
 import type { Context } from './context.js';
 import { printFrontEnd } from './front-end-status.js';
 import { countText } from './heal.js';
-import { formatBytes, type Output } from './output.js';
+import { formatBytes, formatLevel, type Output } from './output.js';
 import { describeJob, lastRunText } from './watch-job.js';
 
 export function addStatus(program: Command, { folders, output }: Context): void {
@@ -61,7 +61,7 @@ function print(output: Output, report: StatusReport): void {
   for (const message of report.messages) output.line(`${' '.repeat(12)}${colours.yellow(message)}`);
   output.line();
   output.table(
-    ['DISK', 'STATE', 'USED', 'FREE', 'ERRORS', 'VOTER', 'ZONE'],
+    ['DISK', 'STATE', 'USED', 'SHARDS', 'FREE', 'LEVEL', 'ERRORS', 'VOTER', 'ZONE'],
     report.disks.map((disk) => {
       const voter = report.voters.find(({ path }) => path === disk.path);
       const there = disk.present;
@@ -69,13 +69,15 @@ function print(output: Output, report: StatusReport): void {
         disk.role === 'witness' ? `${disk.path} (witness)` : disk.path,
         mark(disk.state, disk.state === 'online'),
         there && disk.role === 'data' && report.log !== null ? formatBytes(disk.used_bytes) : '-',
+        disk.shard_bytes === null ? '-' : formatBytes(disk.shard_bytes),
         there ? formatBytes(disk.free_bytes) : '-',
+        formatLevel(disk.level),
         disk.errors === 0 ? '0' : colours.red(String(disk.errors)),
         voter === undefined ? '-' : voter.state === 'unknown' ? 'yes' : mark(voter.state, voter.state === 'online'),
         disk.zone ?? '-',
       ];
     }),
-    [2, 3, 4],
+    [2, 3, 4, 5, 6],
   );
   const reasons = report.disks.filter((disk) => disk.reason !== null);
   if (reasons.length > 0) output.line();

@@ -3,8 +3,9 @@ import { DecodeError } from '../base/bytes.js';
 import type { DrainResult } from '../durability/drain.js';
 import type { HealResult } from '../durability/heal.js';
 import { keepsUnknown } from '../durability/orphans.js';
-import { countEndangered } from '../durability/survey.js';
+import { countEndangered, diskLevel } from '../durability/survey.js';
 import { formatCode } from './code.js';
+import type { CountedContents } from './disk-contents.js';
 import type { FrontEndReport } from './front-end-report.js';
 import type { Pool } from './pool.js';
 import {
@@ -35,7 +36,8 @@ export async function reportPool(options: ReportOptions): Promise<StatusReport> 
   const status = pool.namespace.status();
   const capacity = await pool.storage.capacity();
   const endangered = await countEndangered(pool.index);
-  const disks = await Promise.all(pool.diskSet.members().map((each) => diskReport(each, endangered > 0)));
+  const counted = await pool.contents.current();
+  const disks = await Promise.all(pool.diskSet.members().map((each) => diskReport(each, endangered > 0, counted)));
   const { log } = pool;
   return {
     pool: name,
@@ -67,9 +69,14 @@ export async function reportPool(options: ReportOptions): Promise<StatusReport> 
 
 type Member = ReturnType<Pool['diskSet']['members']>[number];
 
-async function diskReport({ member, state, disk, reason, errors, returned }: Member, endangered: boolean): Promise<DiskReport> {
+async function diskReport(each: Member, endangered: boolean, counted: CountedContents | undefined): Promise<DiskReport> {
+  const { member, state, disk, reason, errors, returned, reservedBytes } = each;
   // A disk that does not answer now is about to be taken out: its space is unknown.
   const capacity = await disk?.capacity().catch(() => undefined);
+  const usedBytes = capacity === undefined ? 0 : capacity.totalBytes - capacity.freeBytes;
+  // A witness has none, and a disk that is out keeps what it had.
+  const content =
+    member.role === 'data' && counted !== undefined ? (counted.disks.get(member.number) ?? { shards: 0, bytes: 0 }) : undefined;
   return {
     path: disk?.directory ?? member.directory,
     id: member.id,
@@ -81,8 +88,14 @@ async function diskReport({ member, state, disk, reason, errors, returned }: Mem
     reason: reason?.message ?? null,
     voter: member.voter,
     size_bytes: capacity?.totalBytes ?? 0,
-    used_bytes: capacity === undefined ? 0 : capacity.totalBytes - capacity.freeBytes,
+    used_bytes: usedBytes,
     free_bytes: capacity?.freeBytes ?? 0,
+    shards: content?.shards ?? null,
+    shard_bytes: content?.bytes ?? null,
+    reserve_bytes: reservedBytes,
+    other_bytes: content === undefined || capacity === undefined ? null : Math.max(0, usedBytes - content.bytes - reservedBytes),
+    level: content === undefined || capacity === undefined ? null : diskLevel(content.bytes, capacity.freeBytes),
+    counted_at: content === undefined ? null : (counted?.countedAt ?? null),
     errors,
   };
 }

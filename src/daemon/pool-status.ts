@@ -77,6 +77,12 @@ async function offlineStatus(definition: PoolDefinition): Promise<StatusReport> 
       size_bytes: there?.capacity.totalBytes ?? 0,
       used_bytes: there === undefined ? 0 : there.capacity.totalBytes - there.capacity.freeBytes,
       free_bytes: there?.capacity.freeBytes ?? 0,
+      shards: null,
+      shard_bytes: null,
+      reserve_bytes: 0,
+      other_bytes: null,
+      level: null,
+      counted_at: null,
       errors: 0,
     });
     if (known?.voter === true)

@@ -32,6 +32,7 @@ import type { Storage, StoredBlob } from '../storage/storage.js';
 import { CheckJob } from './check-job.js';
 import { markCleanStop, takeCleanStop } from './clean-stop.js';
 import { floorsOf, type Floors, type PoolEnvironment } from './environment.js';
+import { DiskContents } from './disk-contents.js';
 import { JobRunner } from './jobs.js';
 import type { Log } from './logger.js';
 import { OutDisks } from './out-disks.js';
@@ -74,6 +75,7 @@ export class Pool {
   readonly storage: Storage;
   readonly namespace: PoolNamespace;
   readonly jobs: JobRunner;
+  readonly contents: DiskContents;
   readonly check: CheckJob;
   /** Undefined while the pool is read-only. */
   readonly services: Services | undefined;
@@ -85,19 +87,14 @@ export class Pool {
   readonly damage: string | undefined;
   readonly #closing: readonly Closing[];
 
-  constructor(
-    parts: Pick<
-      Pool,
-      'diskSet' | 'log' | 'index' | 'storage' | 'namespace' | 'jobs' | 'services' | 'members' | 'check' | 'settings' | 'damage'
-    >,
-    closing: readonly Closing[],
-  ) {
+  constructor(parts: Omit<Pool, 'changeSettings' | 'close' | 'readOnlyReason'>, closing: readonly Closing[]) {
     this.diskSet = parts.diskSet;
     this.log = parts.log;
     this.index = parts.index;
     this.storage = parts.storage;
     this.namespace = parts.namespace;
     this.jobs = parts.jobs;
+    this.contents = parts.contents;
     this.check = parts.check;
     this.services = parts.services;
     this.members = parts.members;
@@ -261,7 +258,9 @@ class Opening {
     await jobs.begin();
     const members = still ? undefined : await this.#openMembers({ quorum, diskSet, index, namespace, outDisks });
     const { services } = wires;
-    const parts = { diskSet, log: quorum, index, storage, namespace, jobs, services, members, check, settings, damage };
+    const contents = new DiskContents(index, clock, log);
+    this.#closing.push(() => contents.stop());
+    const parts = { diskSet, log: quorum, index, storage, namespace, jobs, contents, services, members, check, settings, damage };
     wires.pool = new Pool(parts, this.#closing);
     return wires.pool;
   }

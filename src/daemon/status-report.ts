@@ -44,6 +44,20 @@ export interface DiskReport {
   readonly size_bytes: number;
   readonly used_bytes: number;
   readonly free_bytes: number;
+  /**
+   * The pool's part of what is used. Shards that files, snapshots of them or heal need now, by the index as last counted (`counted_at`); null while that is not
+   * known, and while unmounted. What was deleted and is not given back yet does not count.
+   */
+  readonly shards: number | null;
+  readonly shard_bytes: number | null;
+  /** Kept free from other programs, for the time when the disk is full. */
+  readonly reserve_bytes: number;
+  /** All else: log, replica and snapshots of the index, what is about to be given back, what the file system takes, and other programs' files. */
+  readonly other_bytes: number | null;
+  /** 0 … 1: the part that shards take of what the disk has for them. Rebalance makes it even. */
+  readonly level: number | null;
+  /** Seconds since 1970. */
+  readonly counted_at: number | null;
   readonly errors: number;
 }
 

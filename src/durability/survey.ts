@@ -197,6 +197,11 @@ export interface DiskContent {
   bytes: number;
 }
 
+/** How full a disk is with shards, as rebalance makes it even: their part of what a disk has for them, 0 … 1. Logs, replicas and other programs' files do not count. */
+export function diskLevel(shardBytes: number, freeBytes: number): number {
+  return shardBytes === 0 ? 0 : shardBytes / (shardBytes + freeBytes);
+}
+
 /** What all rows say of each disk that they name. @param step called between steps; may throw to end it */
 export async function measureDisks(index: IndexStore, step: () => Promise<void>): Promise<Map<DiskNumber, DiskContent>> {
   const contents = new Map<DiskNumber, DiskContent>();

@@ -7,6 +7,9 @@ import { importPool } from '../../src/daemon/import-pool.js';
 import { pathsOf } from '../../src/daemon/inode-paths.js';
 import { readDefinition, writeDefinition } from '../../src/daemon/pool-definition.js';
 import { reportPool } from '../../src/daemon/pool-report.js';
+import type { DiskReport } from '../../src/daemon/status-report.js';
+import { surveyBlobs } from '../../src/durability/survey.js';
+import { recordBytesOf } from '../../src/storage/record.js';
 import { systemClock } from '../../src/base/clock.js';
 import { must } from '../../src/base/assert.js';
 import { exists, until } from '../support/pool.js';
@@ -43,6 +46,33 @@ t.test('what was written is there after closing and opening', async (t) => {
   t.equal(report.disks.length, 6);
   t.equal(report.voters.length, 5);
   t.ok(report.used_bytes >= big.length && report.usable_bytes > report.used_bytes);
+  await rig.close(pool);
+});
+
+t.test('what of a disk is the pool’s: shards by the index, the reserve, the rest; gone when the files are', async (t) => {
+  const rig = await PoolRig.create(t);
+  const pool = await rig.open();
+  const disks = async (): Promise<DiskReport[]> => [...(await reportPool({ pool, name: 'p', mountpoint: '/m', readOnly: false })).disks];
+  for (const disk of await disks()) t.match(disk, { shards: 0, shard_bytes: 0, level: 0 });
+  await writeFile(pool, 'big', big);
+  await pool.namespace.syncAll();
+  const located = new Map<number, { shards: number; bytes: number }>();
+  for await (const { blobs } of surveyBlobs(pool.index))
+    for (const { location } of blobs)
+      for (const { disk } of location.shards) {
+        const { shards = 0, bytes = 0 } = located.get(disk) ?? {};
+        located.set(disk, { shards: shards + 1, bytes: bytes + recordBytesOf(location.bytes, location.k) });
+      }
+  await until('it is counted anew', async () => (await disks()).every(({ shards }) => shards !== 0));
+  for (const disk of await disks()) {
+    const { shards, bytes } = must(located.get(disk.number), 'every disk has a shard');
+    t.match(disk, { shards, shard_bytes: bytes });
+    t.equal(disk.other_bytes, disk.used_bytes - bytes - disk.reserve_bytes);
+    t.equal(disk.level, bytes / (bytes + disk.free_bytes), 'as rebalance measures it');
+    t.ok((disk.counted_at ?? 0) > 0);
+  }
+  await pool.namespace.unlink(1, 'big');
+  await until('nothing is there any more', async () => (await disks()).every(({ shard_bytes: bytes }) => bytes === 0));
   await rig.close(pool);
 });
 
