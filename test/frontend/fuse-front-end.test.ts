@@ -1,7 +1,8 @@
 import t from 'tap';
+import type { Clock } from '../../src/base/clock.js';
 import { OperatingError } from '../../src/base/errors.js';
 import { FUSE_REQUESTS_MAX, FUSE_WRITE_BYTES_MAX } from '../../src/base/limits.js';
-import { FuseFrontEnd } from '../../src/frontend/fuse/front-end.js';
+import { FuseFrontEnd, type FrontEndOptions } from '../../src/frontend/fuse/front-end.js';
 import { Opcode } from '../../src/frontend/fuse/protocol.js';
 import type { Attributes } from '../../src/namespace/namespace.js';
 import { FakeChannel, settled } from './fake-channel.js';
@@ -33,7 +34,7 @@ interface Bench {
   readonly send: (...messages: Buffer[]) => Promise<Buffer[]>;
 }
 
-function bench(namespace: MemoryNamespace): Bench {
+function bench(namespace: MemoryNamespace, more: Partial<FrontEndOptions> = {}): Bench {
   const channel = new FakeChannel();
   const invalidated: number[] = [];
   const logs: string[] = [];
@@ -44,6 +45,7 @@ function bench(namespace: MemoryNamespace): Bench {
     clock: standingClock,
     log: (level, text) => logs.push(`${level} ${text}`),
     invalidate: (ino) => invalidated.push(ino),
+    ...more,
   });
   frontEnd.ready.catch(() => undefined);
   return {
@@ -111,19 +113,30 @@ t.test('what is malformed is EINVAL, what is unknown ENOSYS, and what is no requ
   t.ok(logs.some((line) => line.includes('malformed FORGET')));
 });
 
-t.test('an interrupt answers what waits and changes nothing, and only that', async (t) => {
+t.test('an interrupt answers what waits and changes nothing, and only that, and only when the caller dies', async (t) => {
   const namespace = new MemoryNamespace();
-  const { send, frontEnd } = bench(namespace);
+  const timers: (() => void)[] = [];
+  const clock: Clock = { ...standingClock, after: (_, action) => (timers.push(action), () => undefined) };
+  let dying = false;
+  const { send, frontEnd, channel } = bench(namespace, { clock, isDying: async () => dying });
   const made = await namespace.create(1, 'f', 0o644, 0, { uid: 0, gid: 0, pid: 0 });
   let open: () => void = () => undefined;
   namespace.gate = new Promise((resolve) => (open = resolve));
   const lookup = message(Opcode.LOOKUP, 1, name('f'));
   t.same(await send(lookup), [], 'waits');
   const interrupt = (of: Buffer): Buffer => message(Opcode.INTERRUPT, 0, words(of.readUInt32LE(8), 0));
-  const replies = await send(interrupt(lookup));
-  t.same(replies.map(errno), [4], 'EINTR');
+  t.same(await send(interrupt(lookup)), [], 'a signal that the caller survives is none of our business');
+  timers.pop()?.();
+  await settled();
+  t.equal(channel.replies.length, 0);
+  dying = true;
+  timers.pop()?.();
+  await settled();
+  const { replies } = channel;
+  t.same(replies.map(errno), [4], 'EINTR when one comes that kills it, of which the kernel says nothing more');
   t.equal(replies[0]?.readUInt32LE(8), lookup.readUInt32LE(8));
   t.same(await send(interrupt(lookup)), [], 'a second one changes nothing');
+  t.equal(timers.length, 0);
   open();
   await settled();
   t.equal(frontEnd.stats.underWay, 0);
@@ -133,6 +146,11 @@ t.test('an interrupt answers what waits and changes nothing, and only that', asy
   namespace.forget(made.attributes.ino, 1);
   t.equal(namespace.inodes, 1, 'the lookup that nobody got to know was taken back');
 
+  namespace.gate = new Promise((resolve) => (open = resolve));
+  const other = message(Opcode.LOOKUP, 1, name('missing'));
+  t.same((await send(other, interrupt(other))).map(errno), [4], 'at once when it is dying already');
+  open();
+  namespace.gate = undefined;
   const write = message(Opcode.MKDIR, 1, Buffer.concat([words(0o755, 0), name('d')]));
   const both = await send(write, interrupt(write));
   t.same(both.map(errno), [0], 'a change is not interrupted');

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { cleanStaleMount, isStaleMount } from '../../src/frontend/fuse/stale-mount.js';
 import { parseMountTable } from '../../src/frontend/fuse/mount-table.js';
+import { until } from '../support/pool.js';
 import { run } from '../support/run.js';
 import { cannotMount, MemoryDaemon, removeMount } from './daemon.js';
 
@@ -123,6 +124,22 @@ t.test('an interrupted reader gets away while its request waits', { skip }, asyn
   t.ok(((await daemon.ask('stats')).interrupts as number) >= 1);
   await daemon.ask('letGo');
   t.equal(await fs.readFile(daemon.at('f'), 'utf8'), 'content');
+});
+
+t.test('a signal that its process handles fails no system call', { skip }, async (t) => {
+  const daemon = await MemoryDaemon.start(t);
+  await fs.writeFile(daemon.at('f'), 'content');
+  await run('sync', [daemon.at('f')]);
+  const program = `$SIG{ALRM} = sub { $signals++ }; alarm 1;
+    stat "$ARGV[0]/f" or die "stat: $!"; open(my $new, ">", "$ARGV[0]/new") or die "open: $!"; print "$signals signal"`;
+  await fs.writeFile('/proc/sys/vm/drop_caches', '3');
+  await daemon.ask('hold');
+  const running = run('perl', ['-e', program, daemon.mountpoint], { mayFail: true });
+  await until('the signal came', async () => ((await daemon.ask('stats')).interrupts as number) >= 1);
+  await daemon.ask('letGo');
+  const { stdout, stderr } = await running;
+  t.equal(stderr, '');
+  t.equal(stdout, '1 signal');
 });
 
 t.test('write-back that fails is told by fsync, and the cache is emptied', { skip }, async (t) => {

@@ -22,6 +22,7 @@ import { encodeInit, type Validity } from './encode.js';
 import { failureOf } from './errors.js';
 import { fileOperations, openOperations } from './file-operations.js';
 import { ioctlOperations } from './ioctl-operations.js';
+import { Interrupts, isDying } from './interrupts.js';
 import { nameOperations } from './name-operations.js';
 import { RequestMeters, type OperationStats } from './meters.js';
 import { negotiate, type Negotiated } from './negotiate.js';
@@ -41,6 +42,8 @@ export interface FrontEndOptions {
   readonly log: Log;
   /** Cached pages and attributes of this inode must go. */
   readonly invalidate: (ino: Ino) => void;
+  /** Whether a thread is about to die; what the kernel says by default. */
+  readonly isDying?: (thread: number) => Promise<boolean>;
 }
 
 export interface FrontEndStats {
@@ -53,7 +56,7 @@ export interface FrontEndStats {
   readonly openDirectories: number;
 }
 
-/** They change nothing, so that one which waits may be answered EINTR. Changes under way must not be reported as not done. */
+/** They change nothing, so that one which waits may be answered EINTR when its caller dies. Changes under way must not be reported as not done. */
 const ABANDONABLE: ReadonlySet<number> = new Set([
   Opcode.LOOKUP,
   Opcode.GETATTR,
@@ -83,6 +86,7 @@ export class FuseFrontEnd {
   readonly #operations: (Operation | undefined)[] = [];
   readonly #meters = new RequestMeters();
   readonly #waiting = new Map<number, Request>();
+  readonly #interrupted: Interrupts;
   readonly #files = new Map<number, Ino>();
   readonly #directories = new Map<number, Ino>();
   #negotiated: Negotiated | undefined;
@@ -102,6 +106,10 @@ export class FuseFrontEnd {
     this.#options = options;
     this.#channel = options.channel;
     this.#outbox = new Outbox(options.channel);
+    this.#interrupted = new Interrupts(options.clock, options.isDying ?? isDying, (request) => {
+      request.abandoned = true;
+      this.#outbox.error(request, EINTR);
+    });
     this.ready = new Promise((agree, refuse) => {
       this.#agree = agree;
       this.#refuse = refuse;
@@ -233,8 +241,7 @@ export class FuseFrontEnd {
     this.#interrupts++;
     const waiting = this.#waiting.get(key(uniqueLow, uniqueHigh));
     if (waiting === undefined || waiting.abandoned) return;
-    waiting.abandoned = true;
-    this.#outbox.error(waiting, EINTR);
+    this.#interrupted.add(waiting);
   }
 
   async #serve(operation: Operation, request: Request): Promise<void> {
@@ -250,7 +257,10 @@ export class FuseFrontEnd {
       failed = this.#fail(request, thrown);
     } finally {
       this.#meters.done(request.opcode, clock.monotonicMs() - startMs, failed);
-      if (abandonable) this.#waiting.delete(number);
+      if (abandonable) {
+        this.#waiting.delete(number);
+        this.#interrupted.done(request);
+      }
       this.#underWay--;
       if (this.#paused) this.#balance();
       if (this.#underWay === 0) this.#drained?.();

@@ -29,7 +29,7 @@ export function nameOperations(context: Context): Map<number, Operation> {
       found = await namespace.lookup(request.ino, name, request);
     } catch (thrown) {
       if (!isErrno(thrown, 'ENOENT')) throw thrown;
-      encodeNoEntry(outbox.memory, outbox.reserve(request, ENTRY_OUT_BYTES), validity);
+      if (!request.abandoned) encodeNoEntry(outbox.memory, outbox.reserve(request, ENTRY_OUT_BYTES), validity);
       return;
     }
     // Interrupted and answered meanwhile: the kernel does not know of this lookup.
