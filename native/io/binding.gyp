@@ -4,6 +4,7 @@
       "target_name": "ostraka_io",
       "sources": [
         "addon.cc",
+        "codec-exports.cc",
         "codec.cc",
         "engine.cc",
         "environment.cc",
@@ -11,6 +12,7 @@
         "files.cc",
         "memory.cc",
         "remake.cc",
+        "scan.cc",
         "service.cc",
         "shared-memory.cc",
         "stripe.cc"

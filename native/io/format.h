@@ -16,6 +16,14 @@ constexpr size_t kShardAlignBytes = 4096;   // SHARD_ALIGN_BYTES
 constexpr size_t kShardBytesMax = kFramesMax * kFrameBytes;
 constexpr int kShardsMax = 32;              // BLOB_SHARDS_MAX
 
+// What a scan reads of the prefix, which is otherwise the caller's; src/storage/README.md lays it out.
+constexpr char kRecordMagic[] = "OSTKSHRD";
+constexpr size_t kRecordMagicBytes = 8;
+constexpr size_t kPrefixIdentityAt = 16;    // pool, disk, epoch, segment: 32 bytes
+constexpr size_t kPrefixOffsetAt = 48;
+constexpr size_t kPrefixShardBytesAt = 72;
+constexpr size_t kPrefixSeedAt = 76;
+
 static_assert(kPrefixBytes + 4 * kFramesMax <= kHeaderCrcAt, "the CRC table fits into the header");
 
 inline void putU32(uint8_t* at, uint32_t value) {

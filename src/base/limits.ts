@@ -84,6 +84,8 @@ export const RESERVE_FILE_BYTES_MAX = 64 * MiB;
 export const CAPACITY_AGE_MS = 1000;
 /** One read of a scan over segments; freed holes are crossed in steps of this. */
 export const SCAN_READ_BYTES_MAX = 1 * MiB;
+/** Small records are read and verified by stretches of this, one ahead of the reader: larger ones one by one. A stretch is one step of scrub's pace. */
+export const SCAN_STRETCH_BYTES = 2 * MiB;
 /** Records that a scan verifies at one time on its disk: enough that the next is queued when one is done. */
 export const SCAN_VERIFIES_IN_FLIGHT_MAX = 4;
 /** A read waits for a disk at least so long before it is made of others: above what a disk that seeks takes, below what one notices. */

@@ -76,6 +76,12 @@ export interface NativeIo {
   write(file: FileHandle, offset: number, buffers: readonly Uint8Array[]): Promise<Status>;
   /** At most 64 MiB; shorter only at the end of the file. */
   read(file: FileHandle, offset: number, bytes: number): Promise<Buffer | Status>;
+  /**
+   * Reads up to so many bytes and walks over good records and zeros, see `StripeIo.scan`. Resolves with 8 bytes, how many bytes were walked over (little endian), and
+   * behind them RECORD_PREFIX_BYTES of each record.
+   * @param identity 32 bytes, 16 … 47 of the prefix of each record of this segment
+   */
+  scan(file: FileHandle, offset: number, bytes: number, identity: Uint8Array): Promise<Buffer | Status>;
   /** fdatasync of what was written before the call was made and has resolved. */
   sync(file: FileHandle): Promise<Status>;
   size(file: FileHandle): Promise<number>;

@@ -9,7 +9,8 @@ import { RECORD_PREFIX_BYTES } from '../base/limits.js';
 import { nativeIo, RECORD_COLUMNS, type NativeIo } from '../base/native-io.js';
 import { NativeFile } from './native-disk.js';
 import { nativeError } from './native-error.js';
-import type { Patience, Remade, ShardFailure, ShardRecord, StripeGeometry, StripeIo } from './stripe.js';
+import type { DiskFile } from './disk.js';
+import type { Patience, Remade, ShardFailure, ShardRecord, Stretch, StripeGeometry, StripeIo } from './stripe.js';
 
 /** The records that a native call takes part in, packed, and those that could not even be tried. */
 interface Packed {
@@ -121,6 +122,13 @@ export class NativeStripeIo implements StripeIo {
       targets: collect(written, statuses.subarray(targetsAt), 'write'),
       enough: statuses[targetsAt + written.records.length] === 0,
     };
+  }
+
+  async scan(file: DiskFile, offset: number, bytes: number, identity: Uint8Array): Promise<Stretch> {
+    assert(file instanceof NativeFile, 'a segment on a native disk');
+    const found = await this.#io.scan(file.usableHandle(), offset, bytes, identity);
+    if (typeof found === 'number') throw nativeError(found, 'scan', file.directory.directory, file.path);
+    return { bytes: found.readUInt32LE(0), prefixes: found.subarray(8) };
   }
 
   async verify(geometry: StripeGeometry, records: readonly ShardRecord[]): Promise<ShardFailure[]> {

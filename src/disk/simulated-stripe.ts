@@ -6,12 +6,15 @@ import { assert } from '../base/assert.js';
 import { OperatingError, asOperatingError } from '../base/errors.js';
 import { FRAME_BYTES, RECORD_FRAMES_MAX, RECORD_HEADER_BYTES, RECORD_PREFIX_BYTES } from '../base/limits.js';
 import { crc32c, encodeShard, reconstructShard } from './reference-codec.js';
+import type { DiskFile } from './disk.js';
 import {
   frameSeed,
+  SCAN_FIELDS,
   type Patience,
   type Remade,
   type ShardFailure,
   type ShardRecord,
+  type Stretch,
   type StripeGeometry,
   type StripeIo,
 } from './stripe.js';
@@ -150,6 +153,17 @@ function check(geometry: StripeGeometry, records: readonly ShardRecord[]): void 
     assert(shard >= 0 && shard < k + m && prefix.length === RECORD_PREFIX_BYTES, 'record fits the geometry');
 }
 
+/** Does the block say that it is a record of this segment at this place? */
+function isRecordOf(header: Buffer, identity: Uint8Array, place: number): boolean {
+  const { magic, identityBytes } = SCAN_FIELDS;
+  const own = header.subarray(SCAN_FIELDS.identity, SCAN_FIELDS.identity + identityBytes);
+  return (
+    header.toString('latin1', 0, magic.length) === magic &&
+    own.equals(identity) &&
+    header.readBigUInt64LE(SCAN_FIELDS.offset) === BigInt(place)
+  );
+}
+
 export class SimulatedStripeIo implements StripeIo {
   async store(geometry: StripeGeometry, data: Uint8Array, records: readonly ShardRecord[]): Promise<ShardFailure[]> {
     check(geometry, records);
@@ -249,6 +263,28 @@ export class SimulatedStripeIo implements StripeIo {
       }),
     );
     return { sources: failed, targets: failures, enough: true };
+  }
+
+  async scan(file: DiskFile, offset: number, bytes: number, identity: Uint8Array): Promise<Stretch> {
+    const content = await file.read(offset, bytes);
+    const prefixes: Buffer[] = [];
+    let at = 0;
+    while (at + RECORD_HEADER_BYTES <= content.length) {
+      const header = content.subarray(at, at + RECORD_HEADER_BYTES);
+      if (header.every((byte) => byte === 0)) {
+        at += RECORD_HEADER_BYTES;
+        continue;
+      }
+      const shardBytes = header.readUInt32LE(SCAN_FIELDS.shardBytes);
+      const frames = content.subarray(at + RECORD_HEADER_BYTES, at + RECORD_HEADER_BYTES + shardBytes);
+      if (!isRecordOf(header, identity, offset + at) || shardBytes === 0 || frames.length !== shardBytes) break;
+      const seed = header.readUInt32LE(SCAN_FIELDS.seed);
+      const again = encodeHeader({ file, shard: 0, offset, prefix: header.subarray(0, RECORD_PREFIX_BYTES), seed }, frames);
+      if (!again.equals(header)) break;
+      prefixes.push(header.subarray(0, RECORD_PREFIX_BYTES));
+      at += RECORD_HEADER_BYTES + shardBytes;
+    }
+    return { bytes: at, prefixes: Buffer.concat(prefixes) };
   }
 
   async verify(geometry: StripeGeometry, records: readonly ShardRecord[]): Promise<ShardFailure[]> {

@@ -53,6 +53,17 @@ export interface Remade {
   readonly enough: boolean;
 }
 
+/** The good records at the start of a stretch. */
+export interface Stretch {
+  /** Bytes that were walked over. */
+  readonly bytes: number;
+  /** RECORD_PREFIX_BYTES of each record, in their order, one behind the other. */
+  readonly prefixes: Buffer;
+}
+
+/** Where in a prefix a scan finds what it needs (storage/record.ts lays all of it out; native/io/format.h has the same numbers). */
+export const SCAN_FIELDS = { magic: 'OSTKSHRD', identity: 16, identityBytes: 32, offset: 48, shardBytes: 72, seed: 76 } as const;
+
 export interface StripeIo {
   /**
    * Encodes `data` (the blob's content, at most k × shardBytes; the rest is taken as zeros) and writes the records given, which
@@ -76,6 +87,13 @@ export interface StripeIo {
    * more of them read than are needed. A shard may be source and target: with k = 1 and shard 0 on both sides this is a verified copy.
    */
   remake(geometry: StripeGeometry, sources: readonly ShardRecord[], targets: readonly ShardRecord[]): Promise<Remade>;
+  /**
+   * Reads a stretch of a segment at once and walks from its start over blocks of zeros and over records, as far as those are good: header and frames match
+   * their checksums, and bytes 16 … 47 of the prefix are `identity`, 48 … 55 the record's offset. It stops before whatever else it meets, or what does not lie
+   * in the stretch as a whole, and leaves it to the caller to find out more. Where a shard's length and seed stand in the prefix: see SCAN_FIELDS.
+   * @throws OperatingError when it cannot be read: nothing is known then
+   */
+  scan(file: DiskFile, offset: number, bytes: number, identity: Uint8Array): Promise<Stretch>;
   /** Reads every frame of each record given, and resolves with those that are not good. */
   verify(geometry: StripeGeometry, records: readonly ShardRecord[]): Promise<ShardFailure[]>;
 }

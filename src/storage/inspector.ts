@@ -5,14 +5,25 @@
  * Keeps I6: frames and headers are verified by `StripeIo`, off the main thread. What is found bad is looked at once more, since a record may be freed, or
  * its blob moved, while it is being read (I5 protects readers of blobs, not us).
  */
+import { DecodeError } from '../base/bytes.js';
 import { asOperatingError, OperatingError, type ErrnoName } from '../base/errors.js';
 import type { DiskNumber, SegmentId } from '../base/ids.js';
-import { RECORD_HEADER_BYTES, SCAN_VERIFIES_IN_FLIGHT_MAX } from '../base/limits.js';
+import { RECORD_HEADER_BYTES, RECORD_PREFIX_BYTES, SCAN_STRETCH_BYTES, SCAN_VERIFIES_IN_FLIGHT_MAX } from '../base/limits.js';
 import type { Location } from '../base/location.js';
 import type { Disk, DiskFile } from '../disk/disk.js';
+import type { Stretch } from '../disk/stripe.js';
 import type { HeldFile } from './file-cache.js';
 import { placeOf, presentShards, type Pool } from './pool.js';
-import { encodePrefix, geometryOf, headerDamage, prefixOf, recordSeed, type RecordHeader } from './record.js';
+import {
+  decodePrefix,
+  encodePrefix,
+  geometryOf,
+  headerDamage,
+  prefixOf,
+  recordSeed,
+  segmentIdentity,
+  type RecordHeader,
+} from './record.js';
 import { SegmentWalk, type StrayBytes } from './scanner.js';
 import { listSegments, readSegmentHeader } from './segment-list.js';
 import { SEGMENT_HEADER_BYTES } from './segment-format.js';
@@ -81,12 +92,70 @@ export class Inspector {
     }
   }
 
+  /**
+   * Stretches of good small records are read and verified at once; what stops such a stretch (a large record, damage, something unreadable) is looked at
+   * by itself, until small records follow again.
+   */
   async *#scanFile(scan: Scan, segment: SegmentId, file: DiskFile, from: number): AsyncGenerator<ScannedRecord, number, undefined> {
-    const { shelf } = scan;
-    const own = shelf.own.get(segment);
+    const own = scan.shelf.own.get(segment);
+    const sizeBytes = await file.size();
     // Of a segment that grows: what is behind this is being written just now.
-    const bounds = own ? { from, to: own.writtenEnd } : { from };
-    const walk = new SegmentWalk(file, { pool: this.#pool.options.poolId, disk: shelf.number, segment }, bounds);
+    const to = Math.min(sizeBytes, own?.writtenEnd ?? sizeBytes);
+    for (let at = Math.max(from, SEGMENT_HEADER_BYTES); at < to;) {
+      if (scan.frames) at = yield* this.#scanStretches(scan, segment, file, at, to);
+      if (at < to) at = yield* this.#scanEach(scan, segment, file, at, to);
+    }
+    return sizeBytes;
+  }
+
+  /** Good records, as far as they follow on each other. Returns where that ends. */
+  async *#scanStretches(
+    scan: Scan,
+    segment: SegmentId,
+    file: DiskFile,
+    from: number,
+    to: number,
+  ): AsyncGenerator<ScannedRecord, number, undefined> {
+    const { poolId, stripeIo } = this.#pool.options;
+    const identity = segmentIdentity(poolId, scan.shelf.number, segment);
+    const read = async (at: number): Promise<Stretch | undefined> => {
+      if (at >= to) return undefined;
+      // What cannot be read is found out about block by block.
+      return stripeIo.scan(file, at, Math.min(SCAN_STRETCH_BYTES, to - at), identity).catch(() => undefined);
+    };
+    let at = from;
+    let next = read(at);
+    try {
+      for (;;) {
+        const stretch = await next;
+        this.#checkIn(scan);
+        if (stretch === undefined || stretch.bytes === 0) return at;
+        const end = at + stretch.bytes;
+        next = read(end);
+        for (const header of headersOf(stretch.prefixes)) {
+          if (header === undefined) return at;
+          scan.failedReads = 0;
+          at = header.offset + RECORD_HEADER_BYTES + header.shardBytes;
+          yield scanned(header, undefined);
+          this.#checkIn(scan);
+        }
+        at = end;
+      }
+    } finally {
+      await next;
+    }
+  }
+
+  /** One by one: until small records follow again, or to the end. Returns where that is. */
+  async *#scanEach(
+    scan: Scan,
+    segment: SegmentId,
+    file: DiskFile,
+    from: number,
+    to: number,
+  ): AsyncGenerator<ScannedRecord, number, undefined> {
+    const { shelf } = scan;
+    const walk = new SegmentWalk(file, { pool: this.#pool.options.poolId, disk: shelf.number, segment }, { from, to });
     const pending: Promise<ScannedShard | undefined>[] = [];
     const items = walk.items((error) => {
       this.#readFailed(scan, error);
@@ -94,21 +163,27 @@ export class Inspector {
     try {
       for await (const item of items) {
         this.#checkIn(scan);
+        let end = to;
         if ('shardBytes' in item) {
           const verified = this.#verified(scan, file, item);
           // Whoever waits for it hears of it; if the reader goes away, nobody does.
           verified.catch(() => undefined);
           pending.push(verified);
-          if (pending.length < SCAN_VERIFIES_IN_FLIGHT_MAX) continue;
-          const record = await pending.shift();
-          if (record) yield record;
-          continue;
-        }
+          const alone = !scan.frames || item.shardBytes >= SCAN_STRETCH_BYTES / 4;
+          if (alone && pending.length < SCAN_VERIFIES_IN_FLIGHT_MAX) continue;
+          if (alone) {
+            const record = await pending.shift();
+            if (record) yield record;
+            continue;
+          }
+          end = item.offset + RECORD_HEADER_BYTES + item.shardBytes;
+        } else end = item.offset + item.bytes;
         for (const record of await drained(pending)) yield record;
-        yield stray(shelf.number, segment, item);
+        if (!('shardBytes' in item)) yield stray(shelf.number, segment, item);
+        if (scan.frames) return end;
       }
       for (const record of await drained(pending)) yield record;
-      return walk.sizeBytes;
+      return to;
     } finally {
       await Promise.allSettled(pending);
     }
@@ -200,6 +275,19 @@ export class Inspector {
     }
     // What a disk that is out did not answer says nothing about the record.
     return code === undefined || diskSet.disk(number) !== disk ? undefined : { shard, code };
+  }
+}
+
+/** Undefined: a header that says impossible things under a good checksum, which ends it. */
+function* headersOf(prefixes: Buffer): Generator<RecordHeader | undefined, void> {
+  for (let at = 0; at < prefixes.length; at += RECORD_PREFIX_BYTES) {
+    try {
+      yield decodePrefix(prefixes.subarray(at, at + RECORD_PREFIX_BYTES));
+    } catch (error) {
+      if (!(error instanceof DecodeError)) throw error;
+      yield undefined;
+      return;
+    }
   }
 }
 

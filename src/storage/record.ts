@@ -16,7 +16,7 @@ import {
   SHARD_ALIGN_BYTES,
 } from '../base/limits.js';
 import type { Location } from '../base/location.js';
-import type { StripeGeometry } from '../disk/stripe.js';
+import { SCAN_FIELDS, type StripeGeometry } from '../disk/stripe.js';
 
 export const RECORD_MAGIC = Buffer.from('OSTKSHRD', 'latin1');
 const VERSION = 1;
@@ -165,6 +165,25 @@ export function looksLikeRecord(block: Buffer): boolean {
 export function decodeHeader(block: Buffer): RecordHeader {
   if (block.length !== RECORD_HEADER_BYTES || !looksLikeRecord(block)) throw new DecodeError('not a shard record');
   if (headerCrc(block) !== block.readUInt32LE(HEADER_CRC_OFFSET)) throw new DecodeError('checksum of a header');
+  return decodePrefix(block);
+}
+
+/** The 32 bytes that the prefixes of all records of a segment have in common: pool, disk, epoch, segment. */
+export function segmentIdentity(pool: Uuid, disk: DiskNumber, segment: SegmentId): Buffer {
+  const { identity, identityBytes } = SCAN_FIELDS;
+  const block = Buffer.alloc(identity + identityBytes);
+  block.set(poolBytes(pool).bytes, 16);
+  block.writeUInt32LE(disk, 32);
+  block.writeUInt32LE(segmentEpoch(segment), 36);
+  putU64(block, segment, 40);
+  return block.subarray(identity);
+}
+
+/**
+ * Decodes the prefix of a header whose checksum is known to match.
+ * @throws DecodeError unless every field is possible
+ */
+export function decodePrefix(block: Buffer): RecordHeader {
   const version = block.readUInt16LE(8);
   if (version !== VERSION) throw new DecodeError(`shard record of version ${version}`);
   const header: RecordHeader = {

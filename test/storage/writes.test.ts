@@ -159,6 +159,7 @@ void t.test('a bounded number of stores at a time, first come first served', asy
     },
     fetch: (geometry, records, offset, out) => inner.fetch(geometry, records, offset, out),
     remake: (geometry, sources, targets) => inner.remake(geometry, sources, targets),
+    scan: (file, offset, bytes, identity) => inner.scan(file, offset, bytes, identity),
     verify: (geometry, records) => inner.verify(geometry, records),
   };
   const rig = await new Rig({ ...backend, stripeIo: counted }, shape).start();

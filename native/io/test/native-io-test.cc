@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "calls.h"
+#include "scan.h"
 #include "shared-memory.h"
 #include "stripe.h"
 
@@ -263,6 +264,63 @@ static void remakes() {
   }
 }
 
+// Stretches of records and zeros; noise, damage and records that are cut off end them.
+static void scans() {
+  const std::string path = root + "/scan";
+  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  REQUIRE(fd >= 0);
+  uint8_t identity[kIdentityBytes];
+  for (uint8_t& byte : identity) byte = static_cast<uint8_t>(randomness());
+  int64_t end = 4096;
+  std::vector<int64_t> places;
+  std::vector<size_t> sizes;
+  for (const size_t shardBytes : {size_t{4096}, kFrameBytes, kFrameBytes + 4096, 5 * kFrameBytes, size_t{4096}}) {
+    Exact shard(shardBytes), header(kHeaderBytes);
+    shard.fill();
+    uint8_t prefix[kPrefixBytes] = {};
+    std::memcpy(prefix, kRecordMagic, kRecordMagicBytes);
+    std::memcpy(prefix + kPrefixIdentityAt, identity, kIdentityBytes);
+    putU32(prefix + kPrefixOffsetAt, static_cast<uint32_t>(end));
+    putU32(prefix + kPrefixShardBytesAt, static_cast<uint32_t>(shardBytes));
+    putU32(prefix + kPrefixSeedAt, 99);
+    fillHeader(header.bytes.get(), prefix, {shard.bytes.get(), shardBytes}, shardBytes, 99);
+    REQUIRE(pwrite(fd, header.bytes.get(), kHeaderBytes, end) == static_cast<ssize_t>(kHeaderBytes));
+    REQUIRE(pwrite(fd, shard.bytes.get(), shardBytes, end + static_cast<int64_t>(kHeaderBytes)) == static_cast<ssize_t>(shardBytes));
+    places.push_back(end);
+    sizes.push_back(shardBytes);
+    end += static_cast<int64_t>(kHeaderBytes + shardBytes + 4096 * below(3));
+  }
+  const auto scan = [&](int64_t from, size_t bytes) {
+    std::vector<uint8_t> prefixes;
+    const int64_t walked = scanStretch(fd, from, bytes, identity, &prefixes);
+    REQUIRE(walked >= 0 && walked <= static_cast<int64_t>(bytes) && prefixes.size() % kPrefixBytes == 0);
+    return std::pair<int64_t, size_t>{walked, prefixes.size() / kPrefixBytes};
+  };
+  REQUIRE(scan(4096, 1 << 20).second == 5);
+  // Cut anywhere, it ends before what is not whole.
+  for (int round = 0; round < 50; round++) {
+    const size_t bytes = kHeaderBytes + below(static_cast<size_t>(end) - 4096);
+    size_t whole = 0;
+    for (size_t i = 0; i < places.size(); i++)
+      if (places[i] + static_cast<int64_t>(kHeaderBytes + sizes[i]) <= 4096 + static_cast<int64_t>(bytes)) whole++;
+    REQUIRE(scan(4096, bytes).second == whole);
+  }
+  // A flipped bit anywhere in the third one ends it there.
+  for (int round = 0; round < 50; round++) {
+    const int64_t at = places[2] + static_cast<int64_t>(below(kHeaderBytes + sizes[2]));
+    uint8_t byte;
+    REQUIRE(pread(fd, &byte, 1, at) == 1);
+    const uint8_t flipped = byte ^ static_cast<uint8_t>(1 << below(8));
+    REQUIRE(pwrite(fd, &flipped, 1, at) == 1);
+    REQUIRE(scan(4096, 1 << 20) == (std::pair<int64_t, size_t>{places[2] - 4096, 2}));
+    REQUIRE(pwrite(fd, &byte, 1, at) == 1);
+  }
+  // Of another segment, or in another place: none of ours.
+  identity[0] ^= 1;
+  REQUIRE(scan(4096, 1 << 20).second == 0);
+  close(fd);
+}
+
 // A task that hangs: given up from outside, it must find everything it touches alive when it comes back, and nobody must hear of it.
 static void hanging() {
   Submitter submitter;
@@ -401,6 +459,7 @@ int main(int count, char** arguments) {
   queues();
   stripes();
   remakes();
+  scans();
   hanging();
   races();
   std::printf("native/io: all good\n");
