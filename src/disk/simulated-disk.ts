@@ -83,7 +83,12 @@ export class SimulatedDisk implements Disk {
   #identify: Identify | undefined;
 
   /** For SimulatedMachine.open alone. */
-  constructor(machine: SimulatedMachine, medium: SimulatedMedium, directory: string) {
+  constructor(
+    machine: SimulatedMachine,
+    medium: SimulatedMedium,
+    directory: string,
+    readonly host: number,
+  ) {
     this.#machine = machine;
     this.medium = medium;
     this.directory = directory;
@@ -101,7 +106,7 @@ export class SimulatedDisk implements Disk {
   /** Takes the disk's lock (I9). Throws EBUSY when someone has it. */
   lock(): void {
     if (this.#dead) throw this.#deadError('');
-    if (this.#machine.isLocked(this.medium))
+    if (this.#machine.isLocked(this.medium, this.host))
       throw new OperatingError('EBUSY', `disk ${this.directory} is in use by process 1`, { disk: this.directory });
     this.#locked = true;
   }
@@ -119,11 +124,6 @@ export class SimulatedDisk implements Disk {
   /** Calls that have not completed; for tests. */
   get operationsInFlight(): readonly SimulatedOperation[] {
     return [...this.#inFlight].map((each) => each.operation);
-  }
-
-  /** For SimulatedMachine alone. */
-  unlock(): void {
-    this.#locked = false;
   }
 
   /** Crash or loss of the disk: calls in flight take effect or not, and all fail, or never come back. For SimulatedMachine alone. */

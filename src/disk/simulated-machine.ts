@@ -94,21 +94,17 @@ export class SimulatedMachine {
 
   /**
    * Opens the disk mounted on `directory`. Unless `lock` is false takes its lock (I9).
+   * @param host one does not see the locks of another, as if the disks were mounted by both: the process that goes on there is a stale one
    * @throws OperatingError ENOENT nothing there, ENODEV vanished, EBUSY locked.
    */
-  open(directory: string, lock = true): SimulatedDisk {
+  open(directory: string, lock = true, host = 0): SimulatedDisk {
     const medium = this.#mounted.get(directory);
     if (!medium) throw new OperatingError('ENOENT', 'no such directory', { disk: directory });
     if (medium.gone) throw new OperatingError('ENODEV', 'the disk is gone', { disk: directory });
-    const disk = new SimulatedDisk(this, medium, directory);
+    const disk = new SimulatedDisk(this, medium, directory, host);
     if (lock) disk.lock();
     this.#open.add(disk);
     return disk;
-  }
-
-  /** Locks are not seen any more, as if the disks were mounted by another host as well: a process that goes on is a stale one (I9). */
-  dropLocks(): void {
-    for (const disk of this.#open) disk.unlock();
   }
 
   /** All calls in flight on the medium, and its handles, end with ETIMEDOUT: as a real disk gives up on one that hangs. */
@@ -117,9 +113,9 @@ export class SimulatedMachine {
     this.#forgetDead();
   }
 
-  /** Does someone hold the disk's lock? */
-  isLocked(medium: SimulatedMedium): boolean {
-    for (const disk of this.#open) if (disk.medium === medium && disk.locked) return true;
+  /** Does someone of this host hold the disk's lock? */
+  isLocked(medium: SimulatedMedium, host = 0): boolean {
+    for (const disk of this.#open) if (disk.medium === medium && disk.host === host && disk.locked) return true;
     return false;
   }
 

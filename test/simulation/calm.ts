@@ -12,7 +12,7 @@ import { nextVoterStep } from '../../src/daemon/voter-placement.js';
 import type { Job } from '../../src/durability/progress.js';
 import type { Faults } from './faults.js';
 import type { Operator } from './operator.js';
-import { badShards, recordsOn, strandedRecords } from './oracle.js';
+import { badShards, leftSegments, recordsOn, strandedRecords } from './oracle.js';
 import type { Rows } from './replicas.js';
 import { expect, type Rule } from './violation.js';
 import type { World } from './world.js';
@@ -56,6 +56,16 @@ export class Calm {
     const { findings } = this.#pool.check.findings('found', 0);
     expect(total === 0, 'rows', () => `check found ${JSON.stringify(counts)}: ${findings[0]?.message ?? ''}${this.#world.describe()}`);
     this.#faults.clear();
+  }
+
+  /** Everything was deleted: in its time nothing is left on the media either, torn and stray things included. */
+  async reachEmptiness(): Promise<void> {
+    const { membership } = this.#world;
+    const { epoch } = this.#pool.log;
+    await this.#until('I10 stranded space', () => {
+      const left = membership.members.flatMap(({ number }) => leftSegments(this.#world, number, epoch));
+      return left.length === 0 ? undefined : `nothing is left, and there is ${left.join()}`;
+    });
   }
 
   get #pool(): Pool {

@@ -2,6 +2,7 @@
  * Runs a history: a world, its clients, and what goes wrong, step by step, and checks what must hold after each crash, in each calm, and at the end.
  */
 import { must } from '../../src/base/assert.js';
+import { OperatingError } from '../../src/base/errors.js';
 import { seededRandom } from '../../src/base/clock.js';
 import type { CheckResult } from '../../src/daemon/check-job.js';
 import { Calm, has } from './calm.js';
@@ -17,6 +18,8 @@ import { World } from './world.js';
 
 /** A client that waits for a disk is left alone. */
 const PATIENCE_MS = 100;
+/** Changes of members that a takeover may meet. */
+const TAKEOVERS_MAX = 5;
 const READ_ALL_MS = 10 * 60_000;
 
 export interface Result {
@@ -213,8 +216,7 @@ class Driver {
       void writeOn(old.pool.namespace, String(world.time.count), writes, world.random).catch(
         (error: unknown) => (this.#ghostFailure = error),
       );
-    const { opening } = world.open();
-    await world.within(opening, READ_ALL_MS, 'the takeover');
+    await this.#openBesideRival();
     const position = world.takeLeftPosition();
     await this.#all((client) => client.recover(position));
     this.operator.checkMembers();
@@ -222,6 +224,19 @@ class Driver {
     world.endFenced(old);
     if (this.#ghostFailure !== undefined) throw asError(this.#ghostFailure);
     await checkAccounting(world);
+  }
+
+  /** While another process changes the members, opening is refused: whoever wants the pool tries again. */
+  async #openBesideRival(): Promise<void> {
+    const { world } = this;
+    for (let tries = 0; ; tries++)
+      try {
+        await world.within(world.open().opening, READ_ALL_MS, 'the takeover');
+        return;
+      } catch (error) {
+        if (!(error instanceof OperatingError) || error.code !== 'ESTALE' || tries === TAKEOVERS_MAX) throw error;
+        world.count('a takeover that met a change of members');
+      }
   }
 
   async #restart(): Promise<void> {
@@ -293,6 +308,7 @@ class Driver {
     const rows = must(world.process?.working, 'it is open').rows();
     for (const table of ['b', 'e', 'r', 'p', 'u', 'z', 'x'])
       expect(!has(rows, table), 'I10 stranded space', `rows are left in table ${table}`);
+    await this.#calmer.reachEmptiness();
     await world.stop();
   }
 }

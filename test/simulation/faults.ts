@@ -8,6 +8,7 @@ import { seededRandom } from '../../src/base/clock.js';
 import type { DiskNumber } from '../../src/base/ids.js';
 import { DISK_STALL_MS, MiB, RECORD_HEADER_BYTES } from '../../src/base/limits.js';
 import type { OperationKind } from '../../src/disk/simulated-disk.js';
+import { SECTOR_BYTES } from '../../src/disk/simulated-file.js';
 import type { SimulatedMedium } from '../../src/disk/simulated-medium.js';
 import { SHARD_BYTES_MAX, type World } from './world.js';
 
@@ -44,13 +45,13 @@ export const faultWeights: readonly (readonly [Fault, number])[] = [
   ['leaves', 5],
   ['dies', 1],
   ['comesBackOld', 2],
-  ['comesBackEmpty', 1],
-  ['rot', 4],
+  ['comesBackEmpty', 2],
+  ['rot', 6],
   ['voterRot', 2],
   ['markRot', 2],
-  ['replicaRot', 1],
-  ['lostWrite', 3],
-  ['misdirectedWrite', 3],
+  ['replicaRot', 2],
+  ['lostWrite', 4],
+  ['misdirectedWrite', 4],
 ];
 
 const failing: readonly OperationKind[] = [
@@ -127,6 +128,7 @@ export class Faults {
       case 'callFails': {
         const kind = must(failing[random.below(failing.length)], 'there are some');
         medium.failNext(kind, 'EIO', count, place);
+        this.#world.count(`EIO of a call: ${kind}`);
         return `the next ${count} of ${kind} on "${place}" fail`;
       }
       case 'recordsFindNoSpace':
@@ -143,8 +145,9 @@ export class Faults {
         medium.failNext('sync', 'EIO', 1, place);
         return `the next sync on "${place}" fails`;
       case 'noSpace': {
-        const kind = random.below(3) === 0 ? 'preallocate' : 'write';
+        const kind = random.below(2) === 0 ? must(failing[random.below(failing.length)], 'there are some') : 'write';
         medium.failNext(kind, 'ENOSPC', count, place);
+        this.#world.count(`ENOSPC of a call: ${kind}`);
         return `the next ${count} of ${kind} on "${place}" find no space`;
       }
       case 'full':
@@ -310,15 +313,25 @@ export class Faults {
     return 'its durable replica is damaged';
   }
 
+  /** Bits flip where something was written: other places of a segment are empty for the most part. */
   #rot(disk: DiskNumber, medium: SimulatedMedium, place: string, random: Random): string | undefined {
-    const files = medium.paths().filter((path) => path.startsWith(place) && medium.file(path).size > 0);
-    const path = files[random.below(files.length)];
-    if (path === undefined) return undefined;
-    this.silent.add(disk);
+    const filled: { readonly path: string; readonly at: number; readonly bytes: number }[] = [];
+    for (const path of medium.paths()) {
+      if (!path.startsWith(place)) continue;
+      const content = medium.file(path).read(0, medium.file(path).size);
+      for (let at = 0; at < content.length; at += SECTOR_BYTES) {
+        const sector = content.subarray(at, at + SECTOR_BYTES);
+        if (sector.some((byte) => byte !== 0)) filled.push({ path, at, bytes: sector.length });
+      }
+    }
+    if (filled.length === 0) return undefined;
     const flips = 1 + random.below(place === 'segments/' ? 64 : 4);
-    const file = medium.file(path);
-    for (let flip = 0; flip < flips; flip++) medium.flip(path, random.below(file.size), random.below(8));
-    return `${flips} bits of ${path} flip`;
+    for (let flip = 0; flip < flips; flip++) {
+      const { path, at, bytes } = must(filled[random.below(filled.length)], 'in range');
+      medium.flip(path, at + random.below(bytes), random.below(8));
+    }
+    this.silent.add(disk);
+    return `${flips} bits in ${place} flip`;
   }
 
   /** Everything comes back and works from now on. What is lost stays lost. */

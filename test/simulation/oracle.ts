@@ -3,14 +3,14 @@
  * row knows of? Shares only the formats with what it checks.
  */
 import { strict as assert } from 'node:assert';
-import type { BlobId, DiskNumber } from '../../src/base/ids.js';
+import { segmentEpoch, type BlobId, type DiskNumber } from '../../src/base/ids.js';
 import { FRAME_BYTES, RECORD_HEADER_BYTES, RECORD_PREFIX_BYTES, SHARD_ALIGN_BYTES } from '../../src/base/limits.js';
 import type { Location } from '../../src/base/location.js';
 import { nativeIo } from '../../src/base/native-io.js';
 import { decodeLocationRow } from '../../src/index/schema/blob-rows.js';
 import { decodeHeader, encodePrefix, geometryOf, looksLikeRecord, recordSeed } from '../../src/storage/record.js';
 import { decodeLocation } from '../../src/storage/location-codec.js';
-import { parseSegmentName, segmentPath, SEGMENT_DIRECTORY } from '../../src/storage/segment-format.js';
+import { parseSegmentName, segmentPath, SEGMENT_DIRECTORY, SEGMENT_HEADER_BYTES } from '../../src/storage/segment-format.js';
 import type { Rows } from './replicas.js';
 import { checkRows } from '../namespace/check.js';
 import { Violation } from './violation.js';
@@ -93,6 +93,22 @@ export function recordsOn(world: World, disk: DiskNumber): string[] {
     }
   }
   return found;
+}
+
+/** Segments of a disk that epochs before this one made, and later ones with anything in them that is not zeros. */
+export function leftSegments(world: World, disk: DiskNumber, epoch: number): string[] {
+  const medium = world.machine.mounted(world.directory(disk));
+  if (medium === undefined || medium.gone) return [];
+  return medium.paths().flatMap((path) => {
+    const segment = path.startsWith(`${SEGMENT_DIRECTORY}/`) ? parseSegmentName(path.slice(SEGMENT_DIRECTORY.length + 1)) : undefined;
+    if (segment === undefined) return [];
+    const filled = (): boolean =>
+      medium
+        .file(path)
+        .read(SEGMENT_HEADER_BYTES, 2 ** 30)
+        .some((byte) => byte !== 0);
+    return segmentEpoch(segment) < epoch || filled() ? [`${disk}/${path}`] : [];
+  });
 }
 
 /** The accounting between rows; see test/namespace/check.ts. */

@@ -41,6 +41,13 @@ const histories: Readonly<Record<string, History>> = {
       operation(0, 'rmdir', 45952951, 6),
     ],
   },
+  // It begins with a snapshot of the index, which asked for 64 MiB of free space on every disk.
+  'a pool of small disks cannot be repaired': {
+    seed: 13,
+    shape: { ...shape, capacityMiB: 32 },
+    clients: 1,
+    steps: [{ kind: 'repair' }],
+  },
   // The entry stayed, since k shards were there; the others, unsynced on the disks that left, were missed by nobody once these were back.
   'what was not synced on a disk that leaves with a crash is not known to be missing': {
     seed: 24,

@@ -69,6 +69,7 @@ export class PoolProcess {
     /** Shared memory of its boot. */
     readonly journal: ArrayBuffer,
     readonly bootId: string,
+    readonly host: number,
   ) {
     this.clock = new ProcessClock(time);
   }
@@ -97,6 +98,8 @@ export class World {
   readonly #directories = new Map<DiskNumber, string>();
   #newDirectories = 0;
   #boot = 1;
+  /** Where the next process runs. */
+  #host = 1;
   #journal = journalMemory(JOURNAL_RING_BYTES);
   #workingLeft: ReplicaState | undefined;
   #unfinishedRecoveries = 0;
@@ -201,7 +204,7 @@ export class World {
   /** Makes the pool. */
   async create(): Promise<void> {
     for (const { directory, id } of this.membership.members) this.machine.addDisk(directory, { capacityBytes: this.#capacityBytes, id });
-    const process = new PoolProcess(this.time, this.#journal, 'init');
+    const process = new PoolProcess(this.time, this.#journal, 'init', this.#host);
     const { clock, random, opener, replicas } = this.#environment(process);
     await this.within(
       initialisePool({ clock, random, opener, replicas }, this.membership, () => undefined),
@@ -213,7 +216,7 @@ export class World {
 
   /** Begins to open the pool; the promise is settled by letting time pass. */
   open(readOnly = false): { readonly process: PoolProcess; readonly opening: Promise<Pool> } {
-    const process = new PoolProcess(this.time, this.#journal, `boot ${this.#boot}`);
+    const process = new PoolProcess(this.time, this.#journal, `boot ${this.#boot}`, this.#host);
     this.process = process;
     this.counts.recoveries++;
     this.#unfinishedRecoveries++;
@@ -284,7 +287,7 @@ export class World {
   /** Another host takes the pool over, while the process here goes on and does not know. Its clients' calls are nobody's from now on. */
   takeOver(): PoolProcess {
     const process = must(this.process, 'a running process');
-    this.machine.dropLocks();
+    this.#host++;
     this.process = undefined;
     this.#rival = process;
     // A step of a replica that is under way may disturb the next one for a while.
@@ -352,7 +355,7 @@ export class World {
     const { clock } = process;
     const opener = simulatedOpener({
       open: (directory, lock) => {
-        const disk = this.machine.open(directory, lock);
+        const disk = this.machine.open(directory, lock, process.host);
         process.disks.add(disk);
         return disk;
       },
@@ -420,6 +423,9 @@ export class World {
   #recovered(process: PoolProcess, { log, cutEntries }: OpenedLog): void {
     process.log = log;
     this.counts.cuts += cutEntries;
+    if (cutEntries > 0) this.count('recoveries that cut entries');
+    if (this.#unfinishedRecoveries > 1) this.count('recoveries after one that was cut off');
+    for (const { state } of log.voters()) if (state === 'broken') this.count('voters found broken by a recovery');
     const working = must(process.working, 'it was opened');
     // Until now a rival may have made something durable, and told its users; from now on it may not.
     if (this.#rival !== undefined) this.#remember(this.#rival);
