@@ -11,6 +11,7 @@
  *   silent damage           flipped bits, lost writes, misdirected writes
  *   bad sectors             reads of a range of a file fail with EIO for good
  *   a stall                 calls do not complete until released
+ *   another host            does not see the locks of this one: a process may go on that was taken over
  *   any order               concurrent calls complete in the order that `schedule` chooses
  */
 import { assert, must } from '../base/assert.js';

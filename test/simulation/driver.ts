@@ -12,7 +12,7 @@ import { removeGhosts, writeOn } from './ghost.js';
 import { describeStep, type History, type Step } from './history.js';
 import type { Mutation } from './mutations.js';
 import { Operator } from './operator.js';
-import { checkAccounting } from './oracle.js';
+import { checkAccounting, checkSnapshots } from './oracle.js';
 import { expect, Violation } from './violation.js';
 import { World } from './world.js';
 
@@ -297,6 +297,7 @@ class Driver {
   async #end(): Promise<void> {
     const { world } = this;
     await this.#calm();
+    world.count('snapshots of the index, compared', await checkSnapshots(world, this.faults.damaged));
     await this.#all((client) => client.closeAll());
     await this.#all((client) => client.compare());
     await this.#restart();
@@ -309,6 +310,7 @@ class Driver {
     for (const table of ['b', 'e', 'r', 'p', 'u', 'z', 'x'])
       expect(!has(rows, table), 'I10 stranded space', `rows are left in table ${table}`);
     await this.#calmer.reachEmptiness();
+    this.operator.countRuns();
     await world.stop();
   }
 }

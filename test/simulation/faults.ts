@@ -77,6 +77,8 @@ export class Faults {
   readonly impaired = new Set<DiskNumber>();
   /** … of which nobody can know without reading everything. */
   readonly silent = new Set<DiskNumber>();
+  /** … ever in this history. */
+  readonly damaged = new Set<DiskNumber>();
   /** … and which will not come back: somebody has to replace them. */
   readonly dead = new Set<DiskNumber>();
   readonly #world: World;
@@ -113,6 +115,7 @@ export class Faults {
     const done = this.#deal(fault, disk, medium, random);
     if (done === undefined) return undefined;
     this.impaired.add(disk);
+    if (this.silent.has(disk)) this.damaged.add(disk);
     this.#world.counts.faults++;
     this.#world.count(`fault: ${fault}`);
     if (this.impaired.size > 1) this.#world.count('fault: on a second disk');

@@ -207,6 +207,17 @@ export class Operator {
     }
   }
 
+  /** Counts how the runs that are remembered ended, and which of them had something to do. */
+  countRuns(): void {
+    const { jobs } = this.#world.process?.pool ?? {};
+    for (const { kind } of jobs?.all() ?? [])
+      for (const { outcome, result } of jobs?.history(kind) ?? []) {
+        this.#world.count(`runs: ${kind} ${outcome}`);
+        const { movedShards = 0, repairedRecords = 0, healedBlobs = 0 } = (result ?? {}) as Readonly<Record<string, number>>;
+        if (movedShards + repairedRecords + healedBlobs > 0) this.#world.count(`runs with something to do: ${kind}`);
+      }
+  }
+
   /** A job under way; undefined: none is. */
   underWay(): Job | undefined {
     return this.#world.process?.pool?.jobs.all().find(({ kind }) => this.#world.process?.pool?.jobs.isActive(kind) === true);

@@ -5,14 +5,18 @@
 import { strict as assert } from 'node:assert';
 import { segmentEpoch, type BlobId, type DiskNumber } from '../../src/base/ids.js';
 import { FRAME_BYTES, RECORD_HEADER_BYTES, RECORD_PREFIX_BYTES, SHARD_ALIGN_BYTES } from '../../src/base/limits.js';
+import { OperatingError } from '../../src/base/errors.js';
 import type { Location } from '../../src/base/location.js';
 import { nativeIo } from '../../src/base/native-io.js';
+import { parseSnapshotName, SNAPSHOT_DIRECTORY } from '../../src/durability/snapshots.js';
+import { ExportReader } from '../../src/index/export.js';
 import { decodeLocationRow } from '../../src/index/schema/blob-rows.js';
 import { decodeHeader, encodePrefix, geometryOf, looksLikeRecord, recordSeed } from '../../src/storage/record.js';
 import { decodeLocation } from '../../src/storage/location-codec.js';
 import { parseSegmentName, segmentPath, SEGMENT_DIRECTORY, SEGMENT_HEADER_BYTES } from '../../src/storage/segment-format.js';
 import type { Rows } from './replicas.js';
 import { checkRows } from '../namespace/check.js';
+import { difference } from './trace.js';
 import { Violation } from './violation.js';
 import type { World } from './world.js';
 
@@ -109,6 +113,39 @@ export function leftSegments(world: World, disk: DiskNumber, epoch: number): str
         .some((byte) => byte !== 0);
     return segmentEpoch(segment) < epoch || filled() ? [`${disk}/${path}`] : [];
   });
+}
+
+/**
+ * Every snapshot of the index that has its name is whole, and the state of its position.
+ * @param damaged disks on which files may have been damaged
+ * @returns how many there are
+ */
+export async function checkSnapshots(world: World, damaged: ReadonlySet<DiskNumber>): Promise<number> {
+  let count = 0;
+  for (const { number } of world.membership.members) {
+    const medium = world.medium(number);
+    for (const path of medium.paths()) {
+      const snapshot = path.startsWith(`${SNAPSHOT_DIRECTORY}/`) ? parseSnapshotName(path.slice(SNAPSHOT_DIRECTORY.length + 1)) : undefined;
+      if (snapshot === undefined) continue;
+      count++;
+      const rows = new Map<string, Buffer>();
+      try {
+        const reader = await ExportReader.open(piecesOf(medium.file(path).read(0, medium.file(path).size)), path);
+        for await (const chunk of reader.rows())
+          for (const { key, value } of chunk) rows.set(Buffer.from(key).toString('hex'), Buffer.from(value));
+      } catch (error) {
+        if (damaged.has(number) && error instanceof OperatingError && error.code === 'EBADMSG') continue;
+        throw new Violation('snapshots', `${path} on disk ${number}: ${String(error)}`);
+      }
+      const differing = difference(world.trace.rows(snapshot.position), rows);
+      if (differing !== undefined) throw new Violation('snapshots', `${path} on disk ${number}: ${differing}`);
+    }
+  }
+  return count;
+}
+
+async function* piecesOf(bytes: Buffer): AsyncGenerator<Buffer, void, undefined> {
+  yield bytes;
 }
 
 /** The accounting between rows; see test/namespace/check.ts. */

@@ -20,6 +20,7 @@ export type Rule =
   | 'heal'
   | 'jobs'
   | 'members'
+  | 'snapshots'
   | 'progress';
 
 export class Violation extends Error {

@@ -154,8 +154,8 @@ export class World {
   }
 
   /** Something was done, or happened. */
-  count(what: string): void {
-    this.tally.set(what, (this.tally.get(what) ?? 0) + 1);
+  count(what: string, times = 1): void {
+    if (times > 0) this.tally.set(what, (this.tally.get(what) ?? 0) + times);
   }
 
   /** As the daemon keeps the pool's definition. */
