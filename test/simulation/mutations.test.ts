@@ -24,7 +24,7 @@ const unreadable = /cannot read/;
 const behind = /recovered \d+ entries/;
 
 const expected: Readonly<Record<keyof typeof mutations, Expected>> = {
-  'write a place once': { invariant: 'I1', profile: profiles.rot, caught: [['I1 written once', /is written, after/]] },
+  'write a place once': { invariant: 'I1', profile: profiles.rot, from: 6, caught: [['I1 written once', /is written, after/]] },
   'give each epoch segments of its own': {
     invariant: 'I1',
     profile: profiles.epochs,
