@@ -53,7 +53,8 @@ export class Files {
   }
 
   #add(node: Node, flags: number): OpenFile {
-    const writes = opensForWrite(flags);
+    // O_TRUNC is a write, by whatever descriptor: the kernel has asked for the right to it.
+    const writes = opensForWrite(flags) || truncatesOnOpen(flags);
     const file: OpenFile = { handle: ++this.#lastHandle, node, writes, error: undefined, expectedOffset: 0, sequential: false };
     node.handles.add(file);
     this.#files.set(file.handle, file);
@@ -69,7 +70,7 @@ export class Files {
       if (!isRegular(node.row.mode)) refuse('EINVAL', `inode ${ino} is not a regular file`);
       const file = this.#add(node, flags);
       // Belongs to the upload that begins here: until it commits, the index keeps the whole old file.
-      if (truncatesOnOpen(flags) && file.writes) this.#truncate(node, 0, caller);
+      if (truncatesOnOpen(flags)) this.#truncate(node, 0, caller);
       return file.handle;
     });
   }
@@ -119,7 +120,7 @@ export class Files {
       this.#truncate(found, size, caller);
       return found;
     });
-    for (const file of node.handles) if (file.writes) return;
+    if (node.openForWriting) return;
     const { poisons } = node;
     await committer.commit(node);
     if (node.poisons !== poisons) throw must(node.lastError, 'a poisoned upload has its reason');

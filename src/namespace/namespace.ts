@@ -136,6 +136,8 @@ export interface Namespace {
   fsync(ino: Ino, handle: Handle, dataOnly: boolean): Promise<void>;
   release(ino: Ino, handle: Handle): Promise<void>;
 
+  /** Somebody has it open for writing: there may be content that has not come here yet. */
+  openForWriting(ino: Ino): boolean;
   /** lseek(2) with SEEK_DATA or SEEK_HOLE. */
   seek(ino: Ino, handle: Handle, offset: number, whence: 'data' | 'hole'): Promise<number>;
   /** fallocate(2): makes room, holes or zeros. */

@@ -6,7 +6,7 @@ import type { Time } from '../base/clock.js';
 import type { OperatingError } from '../base/errors.js';
 import type { InodeRow } from '../index/schema/inode-row.js';
 import type { Layer } from './layer.js';
-import { withoutPrivileges } from './modes.js';
+import { isRegular, withoutPrivileges } from './modes.js';
 import type { Attributes, Handle } from './namespace.js';
 
 /** One open file. */
@@ -60,6 +60,11 @@ export class Node {
     return this.top?.size ?? this.row.size;
   }
 
+  get openForWriting(): boolean {
+    for (const file of this.handles) if (file.writes) return true;
+    return false;
+  }
+
   get idle(): boolean {
     return this.handles.size === 0 && this.current === undefined && this.committing === undefined && this.commitDone === undefined;
   }
@@ -101,7 +106,9 @@ export function attributesOf(row: InodeRow, node?: Node): Attributes {
     gid: row.gid,
     rdev: row.rdev,
     size: seen.size,
-    blocks: Math.ceil(allocatedBytes / 512),
+    // A file's own row takes room, too. And the kernel goes on showing the number that it was told last while a file is open and written: programs such as tar -S
+    // take 0 for a file that is all hole.
+    blocks: Math.max(Math.ceil(allocatedBytes / 512), isRegular(row.mode) ? 1 : 0),
     atime: seen.atime,
     mtime: seen.mtime,
     ctime: seen.ctime,

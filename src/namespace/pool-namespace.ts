@@ -334,6 +334,10 @@ export class PoolNamespace implements Namespace {
     return this.#files.release(ino, handle);
   }
 
+  openForWriting(ino: Ino): boolean {
+    return this.#nodes.get(ino)?.openForWriting ?? false;
+  }
+
   async seek(ino: Ino, handle: Handle, offset: number, whence: 'data' | 'hole'): Promise<number> {
     return this.#ranges.seek(this.#files.node(ino, handle), offset, whence);
   }

@@ -53,12 +53,12 @@ export class Ranges {
   }
 
   /**
-   * lseek(2) with SEEK_DATA or SEEK_HOLE. While somebody may write, everything counts as data: the kernel may hold pages that we have not seen (it
-   * does not write them back for this), and who skips a hole must not lose them.
+   * lseek(2) with SEEK_DATA or SEEK_HOLE. While somebody may write, everything counts as data: the kernel may hold pages that we have not seen, and
+   * who skips a hole must not lose them. Where the file ends it must have told before.
    * @throws OperatingError ENXIO: `offset` is at or behind the end, or nothing but a hole follows; what kept written data from being committed.
    */
   async seek(node: Node, offset: number, whence: 'data' | 'hole'): Promise<number> {
-    if ([...node.handles].some(({ writes }) => writes)) {
+    if (node.openForWriting) {
       if (offset >= node.size) refuse('ENXIO', `offset ${offset} is behind the end`);
       return whence === 'data' ? offset : node.size;
     }

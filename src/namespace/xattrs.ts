@@ -23,8 +23,9 @@ const NO_ATTRIBUTE = new OperatingError('ENODATA', 'no such attribute');
 function checkXattr(name: string): void {
   if (isAcl(name)) return;
   if (name.length > NAME_BYTES_MAX) refuse('ERANGE', `attribute name of ${name.length} bytes`);
-  if (name.includes('\0') || !CLASSES.some((prefix) => name.startsWith(prefix) && name.length > prefix.length))
-    refuse('ENOTSUP', `attributes of this kind are not kept`);
+  const prefix = CLASSES.find((start) => name.startsWith(start));
+  if (prefix === undefined || name.includes('\0')) refuse('ENOTSUP', `attributes of this kind are not kept`);
+  if (name === prefix) refuse('EINVAL', 'a kind is not a name');
 }
 
 async function names(ino: Ino, scan: (range: Range) => Promise<Row[]>): Promise<string[]> {

@@ -375,6 +375,10 @@ export class MemoryNamespace implements Namespace {
   }
 
   /** Keeps no holes: all is data. */
+  openForWriting(): boolean {
+    return false;
+  }
+
   async seek(ino: Ino, _handle: Handle, offset: number, whence: 'data' | 'hole'): Promise<number> {
     const { size } = this.#node(ino);
     if (offset >= size) fail('ENXIO');

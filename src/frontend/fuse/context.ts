@@ -23,4 +23,6 @@ export interface Context {
   writing(bytes: number): void;
   /** Written-back data of this inode was refused: what the kernel has cached of it must go. */
   writebackFailed(ino: Ino): void;
+  /** Has the kernel write back what it holds of this inode. */
+  writeBack(ino: Ino): Promise<void>;
 }

@@ -95,7 +95,7 @@ export function decodeSetattr(request: Request): SetattrIn {
     ...(has(SetattrBit.MODE) && { mode: request.u32(68) }),
     ...(has(SetattrBit.UID) && { uid: request.u32(76) }),
     ...(has(SetattrBit.GID) && { gid: request.u32(80) }),
-    ...(has(SetattrBit.SIZE) && { size: request.u64(16) }),
+    ...(has(SetattrBit.SIZE) && { size: request.place(16) }),
     ...(has(SetattrBit.ATIME) && { atime: time(request, 32, 56) }),
     ...(has(SetattrBit.MTIME) && { mtime: time(request, 40, 60) }),
     ...(has(SetattrBit.CTIME) && { ctime: time(request, 48, 64) }),
@@ -224,7 +224,7 @@ export interface ReadIn {
 /** READ, READDIR, READDIRPLUS. Directory offsets are ours and come back as they were given. */
 export function decodeRead(request: Request): ReadIn {
   request.exactly(40);
-  return { handle: request.u64(0), offset: request.u64(8), bytes: request.u32(16) };
+  return { handle: request.u64(0), offset: request.place(8), bytes: request.u32(16) };
 }
 
 export interface WriteIn {
@@ -238,7 +238,7 @@ export interface WriteIn {
 export function decodeWrite(request: Request): WriteIn {
   const bytes = request.u32(16);
   request.exactly(WRITE_IN_BYTES + bytes);
-  return { handle: request.u64(0), offset: request.u64(8), flags: request.u32(20), data: request.view(WRITE_IN_BYTES, bytes) };
+  return { handle: request.u64(0), offset: request.place(8), flags: request.u32(20), data: request.view(WRITE_IN_BYTES, bytes) };
 }
 
 /** RELEASE, RELEASEDIR, FLUSH: 24 bytes that begin with the handle. */
@@ -266,7 +266,7 @@ export interface LseekIn {
 
 export function decodeLseek(request: Request): LseekIn {
   request.exactly(24);
-  return { handle: request.u64(0), offset: request.u64(8), whence: request.u32(16) };
+  return { handle: request.u64(0), offset: request.place(8), whence: request.u32(16) };
 }
 
 export interface FallocateIn {
@@ -278,7 +278,7 @@ export interface FallocateIn {
 
 export function decodeFallocate(request: Request): FallocateIn {
   request.exactly(32);
-  return { handle: request.u64(0), offset: request.u64(8), bytes: request.u64(16), mode: request.u32(24) };
+  return { handle: request.u64(0), offset: request.place(8), bytes: request.place(16), mode: request.u32(24) };
 }
 
 export interface CopyRangeIn {
@@ -295,11 +295,11 @@ export function decodeCopyRange(request: Request): CopyRangeIn {
   request.exactly(56);
   return {
     handle: request.u64(0),
-    offset: request.u64(8),
+    offset: request.place(8),
     targetIno: request.u64(16),
     targetHandle: request.u64(24),
-    targetOffset: request.u64(32),
-    bytes: request.u64(40),
+    targetOffset: request.place(32),
+    bytes: request.place(40),
   };
 }
 

@@ -44,6 +44,8 @@ export interface FrontEndOptions {
   readonly invalidate: (ino: Ino) => void;
   /** Whether a thread is about to die; what the kernel says by default. */
   readonly isDying?: (thread: number) => Promise<boolean>;
+  /** What the kernel has cached of this inode is written back. Resolves when it has come; never rejects. Default: nothing is cached. */
+  readonly writeBack?: (ino: Ino) => Promise<void>;
 }
 
 export interface FrontEndStats {
@@ -125,6 +127,7 @@ export class FuseFrontEnd {
         this.#writeBytes += bytes;
       },
       writebackFailed: options.invalidate,
+      writeBack: options.writeBack ?? (async () => undefined),
     };
     for (const group of [
       nameOperations,

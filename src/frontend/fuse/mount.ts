@@ -114,6 +114,8 @@ export class FuseMount {
       invalidate: (ino) => {
         this.forget(ino);
       },
+      // The kernel writes back before it forgets; there is no other way to ask for it.
+      writeBack: (ino) => this.invalidateInode(ino, true).catch(() => undefined),
     });
     this.closed = ended.then(() => this.#end());
   }

@@ -10,10 +10,14 @@ import type { Request } from './request.js';
 const COPY_BYTES_MAX = 2 ** 32 - 4096;
 const FALLOCATE_BITS = FallocateBit.KEEP_SIZE | FallocateBit.PUNCH_HOLE | FallocateBit.ZERO_RANGE;
 
-export function rangeOperations({ namespace, outbox }: Context): Map<number, Operation> {
+export function rangeOperations(context: Context): Map<number, Operation> {
+  const { namespace, outbox } = context;
+
   async function lseek(request: Request): Promise<void> {
     const { handle, offset, whence } = decodeLseek(request);
     if (whence !== Whence.DATA && whence !== Whence.HOLE) throw new OperatingError('EINVAL', `lseek with whence ${whence}`);
+    // Only the kernel knows how long a file is that is being written: it asks without having told.
+    if (namespace.openForWriting(request.ino)) await context.writeBack(request.ino);
     const found = await namespace.seek(request.ino, handle, offset, whence === Whence.DATA ? 'data' : 'hole');
     encodeLong(outbox.memory, outbox.reserve(request, LSEEK_OUT_BYTES), found);
   }

@@ -65,6 +65,15 @@ export class Request implements Caller {
     return whole(this.#memory, this.#at(offset, 8));
   }
 
+  /**
+   * A place in a file or a length of one, which callers may put as high as they like (a negative one arrives as a very high one): what no number here can say becomes
+   * a number that lies beyond every file, so that the namespace answers as for any other.
+   */
+  place(offset: number): number {
+    const at = this.#at(offset, 8);
+    return Math.min(this.#memory.readUInt32LE(at) + this.#memory.readUInt32LE(at + 4) * TWO_32, Number.MAX_SAFE_INTEGER);
+  }
+
   /** Signed 64-bit seconds, as times before 1970 have. */
   i64(offset: number): number {
     const at = this.#at(offset, 8);
