@@ -1,0 +1,80 @@
+/** The suite on both kinds of target: ext4 proves that it is right, Ostraka that it holds. The quick tests run a part, the long ones all. */
+import { chmod } from 'node:fs/promises';
+import type { Test } from 'tap';
+import { TestPool } from '../support/pool.js';
+import { run } from '../support/run.js';
+import { differences } from '../support/tree.js';
+import { FAMILIES } from './cases/index.js';
+import { prepareReadOnly, readOnly } from './cases/readonly.js';
+import { ext4Exceptions, ostrakaExceptions } from './exceptions.js';
+import { Process, ROOT } from './process.js';
+import { runReadOnly, runSuite } from './suite.js';
+import { buildAgent, ext4 } from './targets.js';
+import { User } from './user.js';
+
+/** A tick of the kernel's coarse clock and then some: what it shows as ctime of a file and what the daemon wrote down may be so far apart. */
+const CTIME_SLACK_SECONDS = 0.05;
+
+const CTIME = / c (-?\d+\.\d+)/;
+
+/** `now`, but with the ctimes of `before` where they differ by a tick at most. */
+function withinTick(before: ReadonlyMap<string, string>, now: ReadonlyMap<string, string>): Map<string, string> {
+  const ctime = (line: string): string => CTIME.exec(line)?.[1] ?? '';
+  return new Map(
+    [...now].map(([path, line]) => {
+      const old = ctime(before.get(path) ?? '');
+      const near = old !== '' && Math.abs(Number(old) - Number(ctime(line))) < CTIME_SLACK_SECONDS;
+      return [path, near ? line.replace(CTIME, ` c ${old}`) : line];
+    }),
+  );
+}
+
+const EXT4_BYTES = 512 * 1024 ** 2;
+
+/** What the suite left: a line for each file, with all that stat says but atime. */
+async function describe(agent: string, directory: string): Promise<Map<string, string>> {
+  const process = new Process(agent, ROOT);
+  try {
+    const { out } = await new User(process).tree(directory);
+    const lines = (out[0]?.toString('latin1') ?? '').split('\n').filter((line) => line !== '');
+    return new Map(lines.map((line) => [line.replace(/ \d+ links .*$/s, ''), line]));
+  } finally {
+    await process.end();
+  }
+}
+
+export async function onExt4(t: Test, every: number): Promise<number> {
+  const agent = await buildAgent(t);
+  const directory = await ext4(t, EXT4_BYTES);
+  const target = { name: 'ext4', directory, agent, exceptions: ext4Exceptions, every };
+  const cases = await runSuite(t, target, FAMILIES);
+  const remount = async (): Promise<void> => {
+    await run('mount', ['-o', 'remount,ro', directory]);
+  };
+  return cases + (await runReadOnly(t, target, readOnly.cases, prepareReadOnly, remount));
+}
+
+export async function onOstraka(t: Test, every: number): Promise<number> {
+  const agent = await buildAgent(t);
+  const pool = await TestPool.create(t);
+  await pool.mount();
+  await chmod(pool.root, 0o755);
+  await chmod(pool.mountpoint, 0o755);
+  const target = { name: 'Ostraka', directory: pool.mountpoint, agent, exceptions: ostrakaExceptions, every };
+  const cases = await runSuite(t, target, FAMILIES);
+
+  const seen = await describe(agent, pool.mountpoint);
+  await pool.remount();
+  t.same(
+    differences(seen, withinTick(seen, await describe(agent, pool.mountpoint))),
+    [],
+    'what the kernel had cached is what another mount shows',
+  );
+  t.equal((await pool.ostraka(['check', pool.name], { mayFail: true })).code, 0, 'and it checks');
+
+  const remount = async (): Promise<void> => {
+    await pool.unmount();
+    await pool.mount('-o', 'ro');
+  };
+  return cases + (await runReadOnly(t, target, readOnly.cases, prepareReadOnly, remount));
+}
