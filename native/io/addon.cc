@@ -276,6 +276,7 @@ napi_value store(const Arguments& args, Environment& environment) {
   const Bytes data = args.bytes(5);
   if (data.count > shape.shardBytes * static_cast<size_t>(shape.k)) throwType(args.env, "more data than the shards hold");
   const auto job = std::make_shared<StoreJob>(environment.core, environment.codec, shape, recordsAt(args, environment, code, 3), data.data, data.count);
+  job->token = static_cast<uint64_t>(args.integer(6, 0, kSafe));
   return environment.submit(job, {args.value(5)});
 }
 
@@ -301,7 +302,20 @@ napi_value remake(const Arguments& args, Environment& environment) {
 }
 
 napi_value hurry(const Arguments& args, Environment& environment) {
-  environment.hurry(static_cast<uint64_t>(args.integer(0, 1, kSafe)));
+  if (const auto job = environment.stripe(static_cast<uint64_t>(args.integer(0, 1, kSafe)))) job->hurry();
+  return undefined(args.env);
+}
+
+napi_value lateShards(const Arguments& args, Environment& environment) {
+  const auto job = environment.stripe(static_cast<uint64_t>(args.integer(0, 1, kSafe)));
+  napi_value result;
+  check(napi_create_uint32(args.env, job ? job->late() : 0, &result));
+  return result;
+}
+
+napi_value giveUp(const Arguments& args, Environment& environment) {
+  const auto shards = static_cast<uint32_t>(args.integer(1, 0, UINT32_MAX));
+  if (const auto job = environment.stripe(static_cast<uint64_t>(args.integer(0, 1, kSafe)))) job->giveUp(shards);
   return undefined(args.env);
 }
 
@@ -423,6 +437,8 @@ void define(napi_env env, napi_value exports) {
       method<fetch>("fetch"),
       method<remake>("remake"),
       method<hurry>("hurry"),
+      method<lateShards>("lateShards"),
+      method<giveUp>("giveUp"),
       method<verify>("verify"),
       method<mapSharedMemory>("mapShared"),
       method<unmapSharedMemory>("unmapShared"),

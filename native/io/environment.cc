@@ -140,13 +140,10 @@ napi_value Environment::submit(const std::shared_ptr<StripeJob>& job, const std:
   return promise;
 }
 
-void Environment::hurry(uint64_t token) {
-  for (auto& [id, pending] : pending_) {
-    if (!pending.stripe || pending.stripe->token != token || pending.delivered) continue;
-    const std::shared_ptr<StripeJob> job = pending.stripe;
-    job->hurry();
-    return;
-  }
+std::shared_ptr<StripeJob> Environment::stripe(uint64_t token) const {
+  for (const auto& [id, pending] : pending_)
+    if (pending.stripe && pending.stripe->token == token && !pending.delivered) return pending.stripe;
+  return nullptr;
 }
 
 void Environment::forget(uint64_t id) {

@@ -32,8 +32,8 @@ class Environment {
                     uint64_t disk = 0);
   napi_value submit(const std::shared_ptr<StripeJob>& job, const std::vector<napi_value>& lent);
 
-  // The job of this token, if it is still under way, is to hurry.
-  void hurry(uint64_t token);
+  // The job of this token if it is still under way, or null.
+  std::shared_ptr<StripeJob> stripe(uint64_t token) const;
 
   // Handles. Unknown ones throw a TypeError.
   uint64_t addDisk();

@@ -121,7 +121,11 @@ class StoreJob::EncodeTask : public Task {
 
 StoreJob::StoreJob(std::shared_ptr<Core> core, std::shared_ptr<Queue> codec, const Shape& shape, std::vector<Record> records,
                    const uint8_t* data, size_t dataBytes)
-    : StripeJob(std::move(core), shape, std::move(records)), codec_(std::move(codec)), outstanding_(records_.size() + 1) {
+    : StripeJob(std::move(core), shape, std::move(records)),
+      codec_(std::move(codec)),
+      outstanding_(records_.size() + 1),
+      tasks_(records_.size()) {
+  static_assert(kShardsMax <= 32, "a bit for each shard");
   for (int i = 0; i < shape.k; i++) {
     const size_t from = std::min(static_cast<size_t>(i) * shape.shardBytes, dataBytes);
     shards_[i] = {data + from, std::min(shape.shardBytes, dataBytes - from)};
@@ -129,8 +133,29 @@ StoreJob::StoreJob(std::shared_ptr<Core> core, std::shared_ptr<Queue> codec, con
 }
 
 void StoreJob::push(size_t record) {
-  auto self = std::static_pointer_cast<StoreJob>(shared_from_this());
-  records_[record].file->disk->transfers->push(std::make_shared<WriteTask>(std::move(self), record));
+  auto task = std::make_shared<WriteTask>(std::static_pointer_cast<StoreJob>(shared_from_this()), record);
+  bool givenUp;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    tasks_[record] = task;
+    givenUp = (givenUp_ >> records_[record].shard & 1) != 0;
+    late_ |= 1u << records_[record].shard;
+  }
+  if (givenUp) task->finish(ETIME);
+  else records_[record].file->disk->transfers->push(std::move(task));
+}
+
+void StoreJob::giveUp(uint32_t shards) {
+  std::vector<std::shared_ptr<Task>> tasks;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    givenUp_ |= shards;
+    for (size_t i = 0; i < records_.size(); i++) {
+      if ((shards >> records_[i].shard & 1) == 0) continue;
+      if (auto task = tasks_[i].lock()) tasks.push_back(std::move(task));
+    }
+  }
+  for (const auto& task : tasks) task->finish(ETIME);
 }
 
 void StoreJob::start() {
@@ -145,6 +170,7 @@ void StoreJob::start() {
 
 void StoreJob::recordDone(size_t record, int error) {
   statuses[record] = error;
+  late_ &= ~(1u << records_[record].shard);
   if (outstanding_.fetch_sub(1) == 1) complete();
 }
 

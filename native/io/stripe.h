@@ -57,6 +57,10 @@ class StripeJob : public Job {
   virtual void start() = 0;
   // The submitter has waited long enough: goes around what has not answered, if it can.
   virtual void hurry() {}
+  // Shards whose disks were asked and have not answered yet, a bit each.
+  virtual uint32_t late() { return 0; }
+  // Ends these with ETIME if they have not.
+  virtual void giveUp(uint32_t) {}
 
   // Names the job to the submitter while it runs; 0: it has no name.
   uint64_t token = 0;
@@ -76,6 +80,9 @@ class StoreJob : public StripeJob {
   StoreJob(std::shared_ptr<Core> core, std::shared_ptr<Queue> codec, const Shape& shape, std::vector<Record> records, const uint8_t* data,
            size_t dataBytes);
   void start() override;
+  uint32_t late() override { return late_.load(); }
+  // What is being written goes on being written, from memory that the submitter may use for something else by then.
+  void giveUp(uint32_t shards) override;
 
  private:
   class EncodeTask;
@@ -87,6 +94,11 @@ class StoreJob : public StripeJob {
   std::array<ShardView, kShardsMax> shards_{};
   std::vector<Memory> parity_;
   std::atomic<size_t> outstanding_;
+  std::atomic<uint32_t> late_{0};
+  std::mutex mutex_;
+  // Of each record, while it is under way.
+  std::vector<std::weak_ptr<Task>> tasks_;
+  uint32_t givenUp_ = 0;
 };
 
 // Reads a range of the content. Rounds: read what is wanted; for what failed, read as much of other shards as is needed; rebuild; until all

@@ -90,6 +90,27 @@ export const SCAN_STRETCH_BYTES = 2 * MiB;
 export const SCAN_VERIFIES_IN_FLIGHT_MAX = 4;
 /** A read waits for a disk at least so long before it is made of others: above what a disk that seeks takes, below what one notices. */
 export const READ_PATIENCE_MS_MIN = 30;
+/** The same for a write: caches of disks and of the kernel are emptied now and then, which holds one up for longer. */
+export const WRITE_PATIENCE_MS_MIN = 250;
+/** A sync waits for one disk so many times as long as the others took, and at least so long, before it is on that disk's account. */
+export const SYNC_PATIENCE_FACTOR = 4;
+export const SYNC_PATIENCE_MS_MIN = 1_000;
+/** Somebody who waits for several disks looks so often which are late. */
+export const LATE_TICK_MS = 50;
+/** A disk that the pool has waited so long for, alone, is put out: as long as a sleeping disk needs to spin up. */
+export const LATE_BUDGET_MS = 10_000;
+/** … and so long where other disks hold whole blobs without it, so that no redundancy is lost. */
+export const LATE_SPARE_BUDGET_MS = 2_000;
+/** What it is waited for at most this share of the time is forgiven: a disk that is merely busy now and then stays in. */
+export const LATE_LEAK = 0.1;
+/** A disk that was put out for being late shall write this much, synced, within so long before it is in again: a megabyte a second. */
+export const TRIAL_BYTES = 1 * MiB;
+export const TRIAL_MS = 1_000;
+/** It is tried again after 1 s, 2 s, 4 s … up to this, and only after so long without lateness from 1 s on again: one that stays slow does not flap. */
+export const LATE_RETRY_MS_MAX = 300_000;
+export const LATE_STEADY_MS = 600_000;
+/** How long statfs waits for figures of disks, before it answers with what is known. */
+export const CAPACITY_PATIENCE_MS = 500;
 /** A disk that was slow is asked so often whether it still is. */
 export const SLOW_PROBE_INTERVAL_MS = 2_000;
 /** So many reads that fail with EIO within this time take a disk out; fewer are bad sectors, of which healthy disks have some. */

@@ -92,8 +92,23 @@ export interface NativeIo {
 
   // ── Stripes: see disk/stripe.ts. `table` has RECORD_COLUMNS numbers a record (shard, file, offset, seed), `prefixes` 256 bytes ───────
 
-  /** Resolves with one status for each record, 0 or a positive errno. */
-  store(k: number, m: number, shardBytes: number, table: Float64Array, prefixes: Uint8Array, data: Uint8Array): Promise<Int32Array>;
+  /** Resolves with one status for each record, 0 or a positive errno. `token` is for `lateShards` and `giveUp`; 0: none. */
+  store(
+    k: number,
+    m: number,
+    shardBytes: number,
+    table: Float64Array,
+    prefixes: Uint8Array,
+    data: Uint8Array,
+    token: number,
+  ): Promise<Int32Array>;
+  /** Shards of the store of this token that their disks were given and have not written yet, a bit each; 0 when it has ended. */
+  lateShards(token: number): number;
+  /**
+   * The store of this token waits no longer for these shards (a bit each): they end with ETIME. A write that is under way goes on, and may by then write what
+   * has come into `data`: what it leaves on the disk is of no use.
+   */
+  giveUp(token: number, shards: number): void;
   /** Resolves with one status for each record, and behind them the status of the whole: 0, or EIO where fewer than k were usable. `token` is for `hurry`. */
   fetch(
     k: number,

@@ -15,11 +15,15 @@ import {
   DISK_STEADY_MS,
   DISK_SUSPECT_MS,
   DISK_SUSPICION_MS,
+  LATE_RETRY_MS_MAX,
+  LATE_STEADY_MS,
+  TRIAL_MS,
 } from '../base/limits.js';
 import type { DiskHealth, Disk } from './disk.js';
 import type { DiskState, SetMember } from './disk-set.js';
 import type { Member } from './membership.js';
 import { ReserveFile } from './reserve-file.js';
+import { tryWriting } from './trial.js';
 
 /** A probe may wait behind queued calls, each of which may take DISK_STALL_MS before the disk itself gives up. */
 const PROBE_LIMIT_MS = 2 * DISK_STALL_MS;
@@ -133,7 +137,8 @@ export class DiskWatch implements SetMember {
     const disk = this.#disk;
     if (!disk) return;
     const nowMs = this.#host.clock.monotonicMs();
-    if (nowMs - this.#onlineSinceMs >= DISK_STEADY_MS) this.#retryMs = DISK_PROBE_INTERVAL_MS;
+    const steadyMs = error.code === 'ETIMEDOUT' ? LATE_STEADY_MS : DISK_STEADY_MS;
+    if (nowMs - this.#onlineSinceMs >= steadyMs) this.#retryMs = DISK_PROBE_INTERVAL_MS;
     this.#earlierErrors = this.errors;
     this.#disk = undefined;
     this.#reserve?.end();
@@ -178,7 +183,7 @@ export class DiskWatch implements SetMember {
     if (absentCodes.has(error.code)) this.#retryAtMs = nowMs;
     else {
       this.#retryAtMs = nowMs + this.#retryMs;
-      this.#retryMs = Math.min(2 * this.#retryMs, DISK_RETRY_MS_MAX);
+      this.#retryMs = Math.min(2 * this.#retryMs, error.code === 'ETIMEDOUT' ? LATE_RETRY_MS_MAX : DISK_RETRY_MS_MAX);
     }
   }
 
@@ -187,6 +192,7 @@ export class DiskWatch implements SetMember {
     let disk: Disk;
     try {
       disk = await this.#host.open(this.member, this.directory);
+      if (this.#reason?.code === 'ETIMEDOUT') await this.#try(disk);
     } catch (thrown) {
       this.#failed(asOperatingError(thrown, { disk: this.directory }));
       return;
@@ -210,6 +216,16 @@ export class DiskWatch implements SetMember {
     this.#host.changed(this);
   }
 
+  /** One that was late shall show that it writes, and in time. */
+  async #try(disk: Disk): Promise<void> {
+    try {
+      await this.#limit(tryWriting(disk), 'a trial', TRIAL_MS);
+    } catch (error) {
+      this.#closing = this.#limit(disk.close(), 'closing it').catch(() => undefined);
+      throw error;
+    }
+  }
+
   async #probe(disk: Disk): Promise<void> {
     this.#probingSinceMs = this.#host.clock.monotonicMs();
     try {
@@ -223,11 +239,11 @@ export class DiskWatch implements SetMember {
     }
   }
 
-  /** Gives up waiting after PROBE_LIMIT_MS. */
-  #limit(work: Promise<void>, what: string): Promise<void> {
+  /** Gives up waiting after `limitMs`. */
+  #limit(work: Promise<void>, what: string, limitMs = PROBE_LIMIT_MS): Promise<void> {
     return new Promise((resolve, reject) => {
-      const cancel = this.#host.clock.after(PROBE_LIMIT_MS, () => {
-        const message = `disk ${this.directory} stalled: ${what} has not come back for ${PROBE_LIMIT_MS / 1000} s`;
+      const cancel = this.#host.clock.after(limitMs, () => {
+        const message = `disk ${this.directory} stalled: ${what} has not come back for ${limitMs / 1000} s`;
         reject(new OperatingError('ETIMEDOUT', message, { disk: this.directory }));
       });
       work.then(resolve, reject).finally(cancel);

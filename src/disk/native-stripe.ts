@@ -5,12 +5,12 @@
 import { constants } from 'node:os';
 import { assert } from '../base/assert.js';
 import { OperatingError } from '../base/errors.js';
-import { RECORD_PREFIX_BYTES } from '../base/limits.js';
+import { BLOB_SHARDS_MAX, RECORD_PREFIX_BYTES } from '../base/limits.js';
 import { nativeIo, RECORD_COLUMNS, type NativeIo } from '../base/native-io.js';
 import { NativeFile } from './native-disk.js';
 import { nativeError } from './native-error.js';
 import type { DiskFile } from './disk.js';
-import type { Patience, Remade, ShardFailure, ShardRecord, Stretch, StripeGeometry, StripeIo } from './stripe.js';
+import type { Patience, Remade, ShardFailure, ShardRecord, StoreWatch, Stretch, StripeGeometry, StripeIo } from './stripe.js';
 
 /** The records that a native call takes part in, packed, and those that could not even be tried. */
 interface Packed {
@@ -60,7 +60,7 @@ function collect(packed: Packed, statuses: Int32Array, action: 'write' | 'read')
     if (errno === 0) return;
     // Not waited for: that is no failure of the disk's.
     if (errno === constants.errno.ETIME) {
-      packed.failures.push({ shard: record.shard, error: nativeError(-errno, 'read in time', file.directory.directory, file.path) });
+      packed.failures.push({ shard: record.shard, error: nativeError(-errno, `${action} in time`, file.directory.directory, file.path) });
       return;
     }
     const error = file.directory.stripeFailure(errno, action, file.path);
@@ -69,17 +69,36 @@ function collect(packed: Packed, statuses: Int32Array, action: 'write' | 'read')
   return packed.failures;
 }
 
-/** Names fetches to native code, in this process. */
+/** Names stripe calls to native code, in this process. */
 let lastToken = 0;
+
+/** Sets of shards as native code has them: a bit each. */
+function bitsOf(shards: readonly number[]): number {
+  return shards.reduce((bits, shard) => bits | (1 << shard), 0) >>> 0;
+}
+
+function shardsOf(bits: number): number[] {
+  return Array.from({ length: BLOB_SHARDS_MAX }, (_, shard) => shard).filter((shard) => ((bits >>> shard) & 1) === 1);
+}
 
 export class NativeStripeIo implements StripeIo {
   readonly #io: NativeIo = nativeIo();
 
-  async store(geometry: StripeGeometry, data: Uint8Array, records: readonly ShardRecord[]): Promise<ShardFailure[]> {
+  async store(geometry: StripeGeometry, data: Uint8Array, records: readonly ShardRecord[], watch?: StoreWatch): Promise<ShardFailure[]> {
     const packed = pack(records, true);
     if (packed.records.length === 0) return packed.failures;
     const { k, m, shardBytes } = geometry;
-    return collect(packed, await this.#io.store(k, m, shardBytes, packed.table, packed.prefixes, data), 'write');
+    const token = ++lastToken;
+    const storing = this.#io.store(k, m, shardBytes, packed.table, packed.prefixes, data, token);
+    const ended = watch?.({
+      late: () => shardsOf(this.#io.lateShards(token)),
+      giveUp: (shards) => {
+        this.#io.giveUp(token, bitsOf(shards));
+      },
+    });
+    const statuses = await storing;
+    ended?.();
+    return collect(packed, statuses, 'write');
   }
 
   async fetch(

@@ -14,6 +14,7 @@ import {
   type Remade,
   type ShardFailure,
   type ShardRecord,
+  type StoreWatch,
   type Stretch,
   type StripeGeometry,
   type StripeIo,
@@ -165,7 +166,7 @@ function isRecordOf(header: Buffer, identity: Uint8Array, place: number): boolea
 }
 
 export class SimulatedStripeIo implements StripeIo {
-  async store(geometry: StripeGeometry, data: Uint8Array, records: readonly ShardRecord[]): Promise<ShardFailure[]> {
+  async store(geometry: StripeGeometry, data: Uint8Array, records: readonly ShardRecord[], watch?: StoreWatch): Promise<ShardFailure[]> {
     check(geometry, records);
     const { k, shardBytes } = geometry;
     assert(data.length <= k * shardBytes, 'data fits the stripe');
@@ -173,16 +174,30 @@ export class SimulatedStripeIo implements StripeIo {
     padded.set(data);
     const dataShards = Array.from({ length: k }, (_, i) => padded.subarray(i * shardBytes, (i + 1) * shardBytes));
     const failures: ShardFailure[] = [];
-    await Promise.all(
-      records.map(async (record) => {
-        const shard = dataShards[record.shard] ?? encodeShard(dataShards, record.shard);
-        try {
-          await record.file.write(record.offset, [encodeHeader(record, shard), shard]);
-        } catch (thrown) {
-          failures.push({ shard: record.shard, error: asOperatingError(thrown, { disk: record.file.disk.directory }) });
-        }
-      }),
-    );
+    const late = new Map<number, () => void>();
+    const writes = records.map(async (record) => {
+      const shard = dataShards[record.shard] ?? encodeShard(dataShards, record.shard);
+      const { disk, path } = record.file;
+      const givenUp = new Promise<never>((_, reject) => {
+        late.set(record.shard, () => {
+          reject(new OperatingError('ETIME', 'a record was not written in time', { disk: disk.directory, path }));
+        });
+      });
+      try {
+        await Promise.race([record.file.write(record.offset, [encodeHeader(record, shard), shard]), givenUp]);
+      } catch (thrown) {
+        failures.push({ shard: record.shard, error: asOperatingError(thrown, { disk: disk.directory }) });
+      }
+      late.delete(record.shard);
+    });
+    const ended = watch?.({
+      late: () => [...late.keys()],
+      giveUp: (shards) => {
+        for (const shard of shards) late.get(shard)?.();
+      },
+    });
+    await Promise.all(writes);
+    ended?.();
     return failures;
   }
 

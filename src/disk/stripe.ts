@@ -64,12 +64,23 @@ export interface Stretch {
 /** Where in a prefix a scan finds what it needs (storage/record.ts lays all of it out; native/io/format.h has the same numbers). */
 export const SCAN_FIELDS = { magic: 'OSTKSHRD', identity: 16, identityBytes: 32, offset: 48, shardBytes: 72, seed: 76 } as const;
 
+/** A store under way, as whoever watches it sees it. */
+export interface StoreUnderWay {
+  /** Shards that their disks were given, and that have neither landed nor failed yet. */
+  late(): number[];
+  /** These are not waited for any more, and reported with ETIME. Their disks may go on writing, and what they write then is of no use to anybody. */
+  giveUp(shards: readonly number[]): void;
+}
+
+/** Called with a store when it begins; returns what is called when it has ended. */
+export type StoreWatch = (store: StoreUnderWay) => () => void;
+
 export interface StripeIo {
   /**
    * Encodes `data` (the blob's content, at most k × shardBytes; the rest is taken as zeros) and writes the records given, which
    * may be any subset of the k+m shards. Resolves with what failed (empty: all landed). `data` must not change until then.
    */
-  store(geometry: StripeGeometry, data: Uint8Array, records: readonly ShardRecord[]): Promise<ShardFailure[]>;
+  store(geometry: StripeGeometry, data: Uint8Array, records: readonly ShardRecord[], watch?: StoreWatch): Promise<ShardFailure[]>;
   /**
    * Reads content bytes `offset` … `offset + out.length - 1` into `out`, verifying every frame used. Tries the data shards that hold the
    * range, and falls back to reconstruction from any k good ones of the records given, all in one call. Resolves with the records that

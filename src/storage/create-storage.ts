@@ -13,7 +13,6 @@ import {
   UNSYNCED_BYTES_MAX,
 } from '../base/limits.js';
 import type { Location } from '../base/location.js';
-import type { ShardFailure, ShardRecord } from '../disk/stripe.js';
 import { Slots } from '../base/slots.js';
 import { Damaged } from './damaged.js';
 import { Freeing } from './freeing.js';
@@ -37,7 +36,7 @@ import type {
   StoredBlob,
 } from './storage.js';
 import { Syncer } from './sync.js';
-import { Writer } from './writer.js';
+import { Writer, type Fill } from './writer.js';
 
 export type { StorageOptions } from './pool.js';
 
@@ -58,6 +57,7 @@ class BlobStorage implements Storage {
   readonly #slots = new Slots(STORES_IN_FLIGHT_MAX);
   readonly #rebuilds = new Slots(REBUILD_BYTES_MAX);
   readonly #running = new Set<Promise<unknown>>();
+  #tidying: Promise<void> | undefined;
   #blobs = 0;
   #closed = false;
 
@@ -108,8 +108,7 @@ class BlobStorage implements Storage {
         const shards = Array.from({ length: k + m }, (_, shard) => shard);
         const location: Location = { blob, codec: 0, k, m, bytes: data.length, shards: shards.map(() => MISSING) };
         const { stripeIo } = this.#pool.options;
-        const fill = (records: readonly ShardRecord[]): Promise<readonly ShardFailure[]> =>
-          stripeIo.store(geometryOf(location), data, records);
+        const fill: Fill = (records, watch) => stripeIo.store(geometryOf(location), data, records, watch);
         const result = await this.#writer.write({ purpose: 'store', location, shards, fill });
         return stored(result.blob.location);
       });
@@ -129,15 +128,21 @@ class BlobStorage implements Storage {
     return this.#run(async () => (await this.#reader.goodShards(location, presentShards(location))).length >= location.k);
   }
 
-  sync(): Promise<boolean> {
-    return this.#run(async () => {
-      try {
-        return await this.#syncer.sync();
-      } finally {
-        await this.#freeing.retry();
-        await this.#freeing.sweep();
-      }
-    });
+  async sync(): Promise<boolean> {
+    try {
+      return await this.#run(() => this.#syncer.sync());
+    } finally {
+      // Nobody waits for it: one disk may be slow.
+      if (!this.#closed)
+        this.#tidying ??= this.#run(() => this.#tidy()).finally(() => {
+          this.#tidying = undefined;
+        });
+    }
+  }
+
+  async #tidy(): Promise<void> {
+    await this.#freeing.retry();
+    await this.#freeing.sweep();
   }
 
   current(location: Location): Location {

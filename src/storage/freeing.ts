@@ -71,9 +71,14 @@ export class Freeing {
 
   /** Called after syncs, and at the end. */
   async retry(): Promise<void> {
-    const waiting = [...this.#discarded];
-    this.#discarded.clear();
-    for (const location of waiting) await this.discard(location);
+    // Each stays until it is given back: `leavesRecords` may be asked meanwhile.
+    for (const location of [...this.#discarded])
+      try {
+        await this.free(location);
+        this.#discarded.delete(location);
+      } catch (thrown) {
+        asOperatingError(thrown);
+      }
   }
 
   /** Is there something left that only the next leadership finds? */

@@ -4,15 +4,17 @@
  */
 import { AssertionError, must } from '../base/assert.js';
 import type { Clock, Random } from '../base/clock.js';
-import { asOperatingError, type ErrnoName, type OperatingError } from '../base/errors.js';
+import { asOperatingError, OperatingError, type ErrnoName } from '../base/errors.js';
 import { makeSegmentId, type DiskNumber, type Uuid } from '../base/ids.js';
-import { BAD_SECTORS_MAX, BAD_SECTORS_MS, SEGMENT_BYTES_MAX } from '../base/limits.js';
+import { BAD_SECTORS_MAX, BAD_SECTORS_MS, LATE_BUDGET_MS, LATE_SPARE_BUDGET_MS, SEGMENT_BYTES_MAX } from '../base/limits.js';
 import type { Location } from '../base/location.js';
 import type { DiskSet } from '../disk/disk-set.js';
 import type { Member } from '../disk/membership.js';
 import type { StripeIo } from '../disk/stripe.js';
+import { tryWriting } from '../disk/trial.js';
 import { zoneLimit, type Zoned } from './placement.js';
 import type { Tally } from './segment.js';
+import { LateDisks } from './late-disks.js';
 import { Shelf } from './shelf.js';
 import { Pins } from './pins.js';
 import { SlowDisks } from './slow-disks.js';
@@ -59,6 +61,7 @@ export class Pool {
   readonly space: Space;
   readonly pins = new Pins();
   readonly slowDisks: SlowDisks;
+  readonly lateDisks: LateDisks;
   readonly tally: Tally = { unsyncedBytes: 0 };
   readonly #shelves = new Map<DiskNumber, Shelf>();
   readonly #declared = new Map<DiskNumber, Promise<void>>();
@@ -76,7 +79,20 @@ export class Pool {
         options.diskSet.reportSlow(disk, ms);
       },
     });
+    this.lateDisks = new LateDisks({
+      clock: options.clock,
+      m: options.m,
+      isIn: ({ disk, object }) => object !== undefined && options.diskSet.disk(disk) === object,
+      budgetMs: (disk) => this.#lateBudgetMs(disk),
+      tooLate: (disk, ms) => {
+        this.#tooLate(disk, ms);
+      },
+      wentAround: (disk) => {
+        this.slowDisks.lateWrite(disk, this.lateDisks.patienceMs, () => this.#tryWriting(disk));
+      },
+    });
     options.diskSet.onChange((number, disk) => {
+      if (!disk) this.lateDisks.forget(number);
       if (disk) this.#declared.delete(number);
       else this.slowDisks.forget(number);
       this.#shelves.get(number)?.setDisk(disk);
@@ -104,6 +120,35 @@ export class Pool {
   /** Is it better to go around the disk? */
   isSlow(number: DiskNumber): boolean {
     return this.slowDisks.isSlow(number) || this.options.diskSet.state(number) === 'suspect';
+  }
+
+  /** How long the pool waits for a disk before it does without it: as long as it takes where new data would have no redundancy then, or voters no majority. */
+  #lateBudgetMs(number: DiskNumber): number {
+    const { diskSet, k, m } = this.options;
+    const others = diskSet.members().filter(({ member, disk }) => disk && member.number !== number);
+    const shards = others.filter(({ member }) => member.role === 'data' && member.state === 'active').length;
+    const voters = diskSet.membership.members.filter((member) => member.voter).length;
+    if (shards <= k || others.filter(({ member }) => member.voter).length <= voters / 2) return Infinity;
+    return shards >= k + m ? LATE_SPARE_BUDGET_MS : LATE_BUDGET_MS;
+  }
+
+  #tooLate(number: DiskNumber, ms: number): void {
+    const disk = this.options.diskSet.disk(number);
+    if (!disk) return;
+    const error = new OperatingError(
+      'ETIMEDOUT',
+      `disk ${disk.directory} holds up the others: they waited ${Math.round(ms / 1000)} s for it alone`,
+      {
+        disk: disk.directory,
+        hint: 'Check the cable, the power and the kernel log (dmesg) for this disk.',
+      },
+    );
+    this.ioFailed(number, disk, 'write', error);
+  }
+
+  async #tryWriting(number: DiskNumber): Promise<void> {
+    const disk = this.options.diskSet.disk(number);
+    if (disk) await tryWriting(disk);
   }
 
   /** Does the disk take new shards? Draining and failed ones do not. */

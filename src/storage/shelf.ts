@@ -48,6 +48,8 @@ export class Shelf {
   #files: FileCache | undefined;
   #current: Segment | undefined;
   #growing: Promise<void> | undefined;
+  /** Told when the disk leaves: nobody waits for its calls any more. */
+  readonly #waiting = new Set<() => void>();
   #directoryMade = false;
   /** Names that no directory sync covers yet. */
   #namesUnsynced = false;
@@ -73,6 +75,9 @@ export class Shelf {
     this.#files?.drop();
     this.#files = disk && new FileCache(disk);
     this.#disk = disk;
+    for (const left of this.#waiting) left();
+    this.#waiting.clear();
+    this.#growing = undefined;
     this.#current = undefined;
     this.#directoryMade = false;
     this.#namesUnsynced = false;
@@ -103,11 +108,16 @@ export class Shelf {
       const offset = segment?.trusted ? segment.take(bytes) : undefined;
       if (segment && offset !== undefined) return { segment, offset };
       assert(growths < GROWTHS_MAX, `no space on disk ${this.number} after ${growths} growths`);
-      this.#growing ??= this.#grow(bytes, diskBytes).finally(() => {
-        this.#growing = undefined;
-      });
+      this.#growing ??= this.#startGrowing(bytes, diskBytes);
       await this.#growing;
     }
+  }
+
+  #startGrowing(bytes: number, diskBytes: number): Promise<void> {
+    const growing = this.#grow(bytes, diskBytes).finally(() => {
+      if (this.#growing === growing) this.#growing = undefined;
+    });
+    return growing;
   }
 
   async #grow(bytes: number, diskBytes: number): Promise<void> {
@@ -161,7 +171,9 @@ export class Shelf {
     const waiting = [...this.own.values()].filter((segment) => segment.unsyncedRecords > 0);
     const good = waiting.filter((segment) => segment.trusted);
     const covered = good.map((segment) => segment.covered());
-    const results = await Promise.allSettled([...good.map((segment) => segment.file.sync()), this.#syncNames(good.length > 0)]);
+    const syncs = Promise.allSettled([...good.map((segment) => segment.file.sync()), this.#syncNames(good.length > 0)]);
+    // When the disk leaves, all its segments lose their trust, whatever their syncs will say.
+    const results = (await this.#whileIn(syncs)) ?? [];
     for (const result of results)
       if (result.status === 'rejected') error ??= asOperatingError(result.reason, { disk: String(this.number) });
     const namesFailed = results.at(-1)?.status === 'rejected';
@@ -179,6 +191,20 @@ export class Shelf {
       await segment.closeIfDone();
     }
     return { suspects, error };
+  }
+
+  /** What `work`, which never rejects, resolves with; undefined when the disk leaves before. */
+  #whileIn<T>(work: Promise<T>): Promise<T | undefined> {
+    return new Promise((resolve) => {
+      const left = (): void => {
+        resolve(undefined);
+      };
+      this.#waiting.add(left);
+      void work.then((result) => {
+        this.#waiting.delete(left);
+        resolve(result);
+      });
+    });
   }
 
   /** Names of new segments. Covers those that were made before the call. */

@@ -3,26 +3,23 @@
  * the slow disk holds is made of the others (`StripeIo.fetch` with a patience). A disk that is late again and again is suspect: reads leave it out
  * from the start, new shards go elsewhere where they can, and now and then it is asked for a few bytes, until it answers in time again.
  *
- *   quick ──late LATE_READS_MAX times, as nobody else──▶ suspect ──PROBES_GOOD probes in time──▶ quick
+ *   quick ──late LATE_READS_MAX (LATE_WRITES_MAX) times, as nobody else──▶ suspect ──PROBES_GOOD probes in time──▶ quick
  *
  * Going around costs k reads for one. When all disks are slow, because much is asked of them, that would make it worse; so only a share of all reads
  * may (HEDGE_SHARE), and more than m disks are never suspect at one time. Owned by pool.ts; reader.ts and writer.ts ask it.
  */
 import type { Cancel, Clock } from '../base/clock.js';
 import type { DiskNumber } from '../base/ids.js';
-import { READ_PATIENCE_MS_MIN, SLOW_PROBE_INTERVAL_MS } from '../base/limits.js';
+import { READ_PATIENCE_MS_MIN, SLOW_PROBE_INTERVAL_MS, TRIAL_MS } from '../base/limits.js';
 import type { Patience } from '../disk/stripe.js';
+import { UsualDuration } from './usual-duration.js';
 
-/** Durations that the usual one is taken from. */
-const DURATIONS = 128;
-/** It is worked out anew after so many reads. */
-const REVIEW_READS = 16;
-/** Patience is so many times what 95 of 100 reads stay below. */
-const PATIENCE_FACTOR = 4;
 /** Reads that may go around a disk, as a share of all, and how many may do so in a row before that counts. */
 const HEDGE_SHARE = 0.1;
 const HEDGES_IN_ROW_MAX = 16;
 const LATE_READS_MAX = 4;
+/** Writes are fewer and larger, and each was waited for longer. */
+const LATE_WRITES_MAX = 2;
 /** What one read in time counts against late ones: one late read in ten is no habit. */
 const IN_TIME_WEIGHT = 0.1;
 const PROBES_GOOD = 3;
@@ -32,7 +29,9 @@ export type Probe = () => Promise<void>;
 
 interface Suspect {
   /** What to read, where reads would have gone to lately. */
-  probe: Probe;
+  probe: Probe | undefined;
+  /** Where writes were late: a disk that does not write may read well. */
+  readonly writeProbe: Probe | undefined;
   good: number;
   cancel: Cancel;
 }
@@ -60,11 +59,10 @@ export interface TimedFetch {
 
 export class SlowDisks {
   readonly #options: SlowDiskOptions;
-  readonly #durations = new Float64Array(DURATIONS);
-  #reads = 0;
-  #patienceMs = READ_PATIENCE_MS_MIN;
+  readonly #usual = new UsualDuration(READ_PATIENCE_MS_MIN);
   #hedges = HEDGES_IN_ROW_MAX;
   readonly #late = new Map<DiskNumber, number>();
+  readonly #lateWrites = new Map<DiskNumber, number>();
   readonly #suspects = new Map<DiskNumber, Suspect>();
 
   constructor(options: SlowDiskOptions) {
@@ -82,7 +80,7 @@ export class SlowDisks {
 
   /** How long a read waits for one disk. */
   get patienceMs(): number {
-    return this.#patienceMs;
+    return this.#usual.patienceMs;
   }
 
   /** A read begins. */
@@ -93,7 +91,7 @@ export class SlowDisks {
     const patience: Patience = (hurry) => {
       let cancel: Cancel = () => undefined;
       const wait = (): void => {
-        cancel = clock.after(this.#patienceMs, () => {
+        cancel = clock.after(this.patienceMs, () => {
           if (!hurried && this.#hedges < 1) return;
           if (!hurried) this.#hedges--;
           hurried = true;
@@ -120,8 +118,8 @@ export class SlowDisks {
   #ended(ms: number, asked: readonly DiskNumber[], late: ReadonlyMap<DiskNumber, Probe>): void {
     this.#hedges = Math.min(HEDGES_IN_ROW_MAX, this.#hedges + HEDGE_SHARE);
     // If the others took as long again, it was not worth it: all are busy, and this is how long reads take now.
-    const worth = late.size > 0 && ms < 2 * this.#patienceMs;
-    if (!worth) this.#note(ms);
+    const worth = late.size > 0 && ms < 2 * this.patienceMs;
+    if (!worth) this.#usual.note(ms);
     for (const disk of asked) {
       if (worth && late.has(disk)) continue;
       const before = this.#late.get(disk);
@@ -136,21 +134,29 @@ export class SlowDisks {
     }
   }
 
-  #note(ms: number): void {
-    this.#durations[this.#reads++ % DURATIONS] = ms;
-    if (this.#reads % REVIEW_READS !== 0) return;
-    const sorted = this.#durations.slice(0, Math.min(this.#reads, DURATIONS)).sort();
-    const usual = sorted[Math.floor(sorted.length * 0.95)] ?? 0;
-    this.#patienceMs = Math.max(READ_PATIENCE_MS_MIN, PATIENCE_FACTOR * usual);
+  /** A write went around it. @param probe writes a little */
+  lateWrite(disk: DiskNumber, ms: number, probe: Probe): void {
+    const count = (this.#lateWrites.get(disk) ?? 0) + 1;
+    this.#lateWrites.set(disk, count);
+    if (count >= LATE_WRITES_MAX) this.#suspect(disk, undefined, { ms, probe });
   }
 
-  #suspect(disk: DiskNumber, probe: Probe): void {
+  /** A write to these ended in time. */
+  wrote(disks: readonly DiskNumber[]): void {
+    for (const disk of this.#lateWrites.size > 0 ? disks : []) {
+      const left = (this.#lateWrites.get(disk) ?? 0) - IN_TIME_WEIGHT;
+      if (left > 0) this.#lateWrites.set(disk, left);
+      else this.#lateWrites.delete(disk);
+    }
+  }
+
+  #suspect(disk: DiskNumber, probe: Probe | undefined, write?: { readonly ms: number; readonly probe: Probe }): void {
     if (this.#suspects.has(disk)) return;
     // So many are not slow: it is the load, or the machine.
     if (this.#suspects.size >= Math.max(1, this.#options.m)) return;
-    const suspect: Suspect = { probe, good: 0, cancel: () => undefined };
+    const suspect: Suspect = { probe, writeProbe: write?.probe, good: 0, cancel: () => undefined };
     this.#suspects.set(disk, suspect);
-    this.#options.report(disk, this.#patienceMs);
+    this.#options.report(disk, write?.ms ?? this.patienceMs);
     this.#arm(disk, suspect);
   }
 
@@ -165,8 +171,11 @@ export class SlowDisks {
     const { clock } = this.#options;
     const startedMs = clock.monotonicMs();
     try {
-      await suspect.probe();
-      suspect.good = clock.monotonicMs() - startedMs <= this.#patienceMs ? suspect.good + 1 : 0;
+      await suspect.probe?.();
+      let inTime = clock.monotonicMs() - startedMs <= this.patienceMs;
+      await suspect.writeProbe?.();
+      inTime &&= clock.monotonicMs() - startedMs <= TRIAL_MS;
+      suspect.good = inTime ? suspect.good + 1 : 0;
     } catch {
       suspect.good = 0;
     }
@@ -184,6 +193,7 @@ export class SlowDisks {
   /** Nothing is held against it any more: it answers in time, or left. */
   forget(disk: DiskNumber): void {
     this.#late.delete(disk);
+    this.#lateWrites.delete(disk);
     const suspect = this.#suspects.get(disk);
     if (!suspect) return;
     suspect.cancel();

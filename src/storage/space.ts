@@ -6,7 +6,14 @@
 import type { Clock } from '../base/clock.js';
 import { asOperatingError } from '../base/errors.js';
 import type { DiskNumber } from '../base/ids.js';
-import { BLOB_BYTES_MAX, CAPACITY_AGE_MS, DISK_RESERVE_BYTES_MAX, DISK_RESERVE_BYTES_MIN, RECORD_HEADER_BYTES } from '../base/limits.js';
+import {
+  BLOB_BYTES_MAX,
+  CAPACITY_AGE_MS,
+  CAPACITY_PATIENCE_MS,
+  DISK_RESERVE_BYTES_MAX,
+  DISK_RESERVE_BYTES_MIN,
+  RECORD_HEADER_BYTES,
+} from '../base/limits.js';
 import type { Capacity, Disk } from '../disk/disk.js';
 import type { DiskSet, SetMember } from '../disk/disk-set.js';
 import { shardBytesThatFit, userBytes, type SizedDisk } from './capacity.js';
@@ -20,10 +27,19 @@ export function reserveBytes(totalBytes: number): number {
   return Math.floor(Math.min(DISK_RESERVE_BYTES_MAX, Math.max(totalBytes / 50, small)));
 }
 
+/** A disk is asked so often before its first figures are given up: it may be short of memory. */
+const FIRST_TRIES_MAX = 3;
+
 interface Known {
   readonly disk: Disk;
   readonly totalBytes: number;
   freeBytes: number;
+}
+
+/** What a disk said last. */
+interface Answer {
+  readonly disk: Disk;
+  readonly capacity: Capacity;
 }
 
 export class Space {
@@ -33,6 +49,9 @@ export class Space {
   readonly #known = new Map<DiskNumber, Known>();
   #askedMs = Number.NEGATIVE_INFINITY;
   #asking: Promise<void> | undefined;
+  /** Calls under way. */
+  readonly #asked = new Map<Disk, Promise<Answer | undefined>>();
+  readonly #answers = new Map<DiskNumber, Answer>();
 
   /** @param unfilledBytes what is allocated on a disk for records to come: it counts as free. */
   constructor(diskSet: DiskSet, clock: Clock, unfilledBytes: (disk: DiskNumber) => number) {
@@ -48,10 +67,13 @@ export class Space {
 
   /** Asks the disks anew if it was too long ago; waits only for disks that have never answered, since one may be stalling. */
   async refresh(): Promise<void> {
-    const old = this.#clock.monotonicMs() - this.#askedMs >= CAPACITY_AGE_MS;
-    const news = this.dataMembers().some(({ member, disk }) => disk && this.#known.get(member.number)?.disk !== disk);
-    const asking = old || news ? this.#ask() : undefined;
-    if (news) await asking;
+    if (this.#clock.monotonicMs() - this.#askedMs >= CAPACITY_AGE_MS) void this.#ask();
+    for (let tries = 0; tries < FIRST_TRIES_MAX; tries++) {
+      const unknown = this.dataMembers().flatMap(({ member, disk }) => (this.#known.get(member.number)?.disk === disk ? [] : (disk ?? [])));
+      if (unknown.length === 0) return;
+      await this.#ask();
+      for (const disk of unknown) await this.#asked.get(disk);
+    }
   }
 
   #ask(): Promise<void> {
@@ -61,31 +83,53 @@ export class Space {
     return this.#asking;
   }
 
+  /** Asks all disks; what one answers that is late counts in the next round. */
   async #askAll(): Promise<void> {
     this.#askedMs = this.#clock.monotonicMs();
-    const answers: { number: DiskNumber; disk: Disk; capacity: Capacity; reservedBytes: number }[] = [];
-    await Promise.all(
-      this.dataMembers().map(async (each) => {
-        const { member, disk } = each;
-        if (!disk) return;
-        try {
-          const capacity = await disk.capacity();
-          answers.push({ number: member.number, disk, capacity, reservedBytes: each.reservedBytes });
-        } catch (error) {
-          // Without figures it would look full, and refuse all blobs instead of being left out.
-          if (this.#diskSet.disk(member.number) === disk) this.#diskSet.reportFailure(member.number, asOperatingError(error));
-        }
-      }),
-    );
-    for (const { number, disk, capacity, reservedBytes } of answers) {
+    const answers = new Map<DiskNumber, Answer>();
+    const asked = this.dataMembers().map(async ({ member: { number }, disk }) => {
+      const answer = disk && (await this.#askOne(number, disk));
+      if (answer) answers.set(number, answer);
+    });
+    await new Promise<void>((resolve) => {
+      const cancel = this.#clock.after(CAPACITY_PATIENCE_MS, resolve);
+      void Promise.all(asked).then(() => {
+        cancel();
+        resolve();
+      });
+    });
+    for (const [number, answer] of answers) this.#answers.set(number, answer);
+    for (const [number, { disk, capacity }] of answers) {
       const { fileSystem } = capacity;
-      const sharers = fileSystem === undefined ? 1 : answers.filter((other) => other.capacity.fileSystem === fileSystem).length;
+      const shares = ([other, answer]: [DiskNumber, Answer]): boolean =>
+        other === number || (this.#diskSet.disk(other) === answer.disk && answer.capacity.fileSystem === fileSystem);
+      const sharers = fileSystem === undefined ? 1 : [...this.#answers].filter(shares).length;
+      const reservedBytes = this.#diskSet.members().find(({ member }) => member.number === number)?.reservedBytes ?? 0;
       this.#known.set(number, {
         disk,
         totalBytes: Math.floor(capacity.totalBytes / sharers),
         freeBytes: Math.floor(capacity.freeBytes / sharers) + this.#unfilledBytes(number) + reservedBytes,
       });
     }
+  }
+
+  /** One call at a time for each disk. Never rejects. */
+  #askOne(number: DiskNumber, disk: Disk): Promise<Answer | undefined> {
+    const asked = this.#asked.get(disk);
+    if (asked) return asked;
+    const asking = disk
+      .capacity()
+      .then(
+        (capacity) => ({ disk, capacity }),
+        (error: unknown) => {
+          // Without figures it would look full, and refuse all blobs instead of being left out.
+          if (this.#diskSet.disk(number) === disk) this.#diskSet.reportFailure(number, asOperatingError(error));
+          return undefined;
+        },
+      )
+      .finally(() => this.#asked.delete(disk));
+    this.#asked.set(disk, asking);
+    return asking;
   }
 
   /** Size of a disk as last seen. */

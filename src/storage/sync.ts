@@ -9,11 +9,10 @@
  */
 import { OperatingError, asOperatingError } from '../base/errors.js';
 import type { BlobId } from '../base/ids.js';
-import { MOVES_IN_FLIGHT_MAX } from '../base/limits.js';
+import { MOVES_IN_FLIGHT_MAX, SYNC_PATIENCE_FACTOR, SYNC_PATIENCE_MS_MIN } from '../base/limits.js';
 import type { Location } from '../base/location.js';
 import { Slots } from '../base/slots.js';
 import { MISSING, missingShards, replacedShards, samePlace } from './location-codec.js';
-import type { ShardFailure, ShardRecord } from '../disk/stripe.js';
 import type { Freeing } from './freeing.js';
 import type { Moves } from './moves.js';
 import { placeOf, type Pool } from './pool.js';
@@ -22,7 +21,7 @@ import { geometryOf } from './record.js';
 import type { LiveBlob } from './segment.js';
 import type { SuspectShard } from './shelf.js';
 import type { StoredBlob } from './storage.js';
-import type { Writer } from './writer.js';
+import type { Fill, Writer } from './writer.js';
 
 interface News {
   readonly old: Location;
@@ -88,20 +87,38 @@ export class Syncer {
 
   async #round(): Promise<boolean> {
     this.writtenBytes = 0;
-    const outcomes = await Promise.all(
-      this.#pool.shelves().map(async (shelf) => {
-        const object = shelf.disk;
-        const { suspects, error } = await shelf.sync();
-        if (error) this.#pool.ioFailed(shelf.number, object, 'sync', error);
-        return suspects;
-      }),
-    );
-    const suspects = [...this.#stranded, ...outcomes.flat()];
+    const suspects = [...this.#stranded, ...(await this.#syncAll())];
     this.#stranded = [];
     if (suspects.length === 0 && this.#untold.length === 0) return true;
     await this.#tellAgain();
     await this.#moveAll(suspects);
     return false;
+  }
+
+  /** Syncs all disks at one time. One that is late is waited for on its account, until it is put out: then its shelf says at once what is in doubt. */
+  async #syncAll(): Promise<SuspectShard[]> {
+    const { lateDisks, options } = this.#pool;
+    const startedMs = options.clock.monotonicMs();
+    const suspects: SuspectShard[] = [];
+    const failures: unknown[] = [];
+    let othersMs = 0;
+    const syncs = this.#pool.shelves().map((shelf) => {
+      const object = shelf.disk;
+      const sync = async (): Promise<void> => {
+        const outcome = await shelf.sync();
+        othersMs = options.clock.monotonicMs() - startedMs;
+        suspects.push(...outcome.suspects);
+        if (outcome.error) this.#pool.ioFailed(shelf.number, object, 'sync', outcome.error);
+      };
+      const done = sync().catch((thrown: unknown) => failures.push(thrown));
+      return { disk: shelf.number, object, done };
+    });
+    const patience = { lateAfterMs: () => Math.max(SYNC_PATIENCE_MS_MIN, SYNC_PATIENCE_FACTOR * othersMs) };
+    await lateDisks.all(syncs, patience);
+    // Those that were put out meanwhile have their say, too.
+    await Promise.all(syncs.map(({ done }) => done));
+    if (failures.length > 0) throw failures[0];
+    return suspects;
   }
 
   async #tellAgain(): Promise<void> {
@@ -132,7 +149,7 @@ export class Syncer {
       // I2: the disks whose sync failed are out of the index before a shard is left out because of them.
       const location = { ...old, shards: old.shards.map((place, shard) => (shards.includes(shard) ? MISSING : place)) };
       const { stripeIo } = this.#pool.options;
-      const fill = (records: readonly ShardRecord[]): Promise<readonly ShardFailure[]> => stripeIo.store(geometryOf(old), data, records);
+      const fill: Fill = (records, watch) => stripeIo.store(geometryOf(old), data, records, watch);
       const { unplaced } = await this.#writer.write({ purpose: 'move', location, shards, fill, blob });
       if (unplaced.length > 0) this.#pool.options.log('warn', `blob ${old.blob} is endangered: shards ${unplaced.join(', ')} are missing`);
     } catch (thrown) {

@@ -12,7 +12,8 @@ import { POOL_DISKS_MAX } from '../base/limits.js';
 import type { Location, ShardPlace } from '../base/location.js';
 import type { Disk } from '../disk/disk.js';
 import type { SetMember } from '../disk/disk-set.js';
-import type { ShardFailure, ShardRecord } from '../disk/stripe.js';
+import type { ShardFailure, ShardRecord, StoreWatch } from '../disk/stripe.js';
+import type { Awaited } from './late-disks.js';
 import { MISSING } from './location-codec.js';
 import { choosePlaces, rotate, shardsThatFit, type Zoned } from './placement.js';
 import { isFull, type Pool } from './pool.js';
@@ -29,13 +30,18 @@ export type Purpose = 'store' | 'heal' | 'move';
 /** The part of the reserve that each leaves alone. */
 const reserveLeft: Readonly<Record<Purpose, number>> = { store: 1, heal: 0.5, move: 0 };
 
+/**
+ * Fills the records that have a place now, as `StripeIo.store` does: resolves with those that did not land. What it throws ends the write. Who has time need
+ * not have it watched.
+ */
+export type Fill = (records: readonly ShardRecord[], watch: StoreWatch) => Promise<readonly ShardFailure[]>;
+
 export interface WriteRequest {
   readonly purpose: Purpose;
   /** The blob; shards that are to be written are missing in it. */
   readonly location: Location;
   readonly shards: readonly number[];
-  /** Fills the records that have a place now, as `StripeIo.store` does: resolves with those that did not land. What it throws ends the write. */
-  readonly fill: (records: readonly ShardRecord[]) => Promise<readonly ShardFailure[]>;
+  readonly fill: Fill;
   /** Disks that get none of the shards. */
   readonly avoid?: ReadonlySet<DiskNumber> | undefined;
   /** Where the blob has unsynced shards already: its location is brought up to date. */
@@ -56,12 +62,21 @@ interface Landed {
   readonly place: Place;
 }
 
+/** Space that was taken for a record that will not come. */
+function giveBack({ segment, offset }: Place, bytes: number): void {
+  segment.gaveUp(offset, bytes);
+  if (segment.trusted) segment.file.punch(offset, bytes).catch(() => undefined);
+}
+
 /** One write in progress. */
 class Write {
   readonly shards: ShardPlace[];
   readonly landed = new Map<number, Landed>();
   /** Disks that failed in this write, as they were then: not tried again unless they come back anew. */
   readonly failed = new Map<DiskNumber, Disk>();
+  /** Disks that were late, as they were then: tried again only where there are no others, and then with patience. */
+  readonly late = new Map<DiskNumber, Disk>();
+  patient = false;
   /** Disks that had no room after all. */
   readonly full = new Set<DiskNumber>();
   reason: OperatingError | undefined;
@@ -149,16 +164,44 @@ export class Writer {
 
   /** Disks for the pending shards, in their order; fewer where there are no more. Throws ENOSPC for a new blob. */
   #choose(write: Write): DiskNumber[] {
+    if (write.late.size > 0 && !this.#othersTake(write, [])) {
+      // Late is better than not at all.
+      write.late.clear();
+      write.patient = true;
+    }
+    return this.#choosePlaces(write);
+  }
+
+  /** Can disks that are quick, and have none of this blob, take the pending shards, and those that these disks are late with? */
+  #othersTake(write: Write, late: readonly DiskNumber[]): boolean {
+    const { location, purpose } = write.request;
+    const { k, m } = location;
+    const taken = write.shards.filter(({ disk }) => disk !== 0 && !late.includes(disk)).map(({ disk }) => this.#pool.zoneOf(disk));
+    const limit = this.#pool.zoneLimit(k, m);
+    const others = this.#free(write).filter(({ member }) => member.state === 'active' && !write.full.has(member.number));
+    const roomy = this.#pool.space.withRoom(others, recordBytesOf(location.bytes, k), reserveLeft[purpose]);
+    const quick = roomy.filter(({ disk }) => !late.includes(disk) && !this.#pool.isSlow(disk));
+    return shardsThatFit(quick, limit, taken) >= Math.max(late.length, write.pending.length);
+  }
+
+  /** Members that are in and may take a shard of the blob. */
+  #free(write: Write): SetMember[] {
+    const { request, failed, late } = write;
+    const used = new Set(write.shards.map(({ disk }) => disk));
+    return this.#pool.space
+      .dataMembers()
+      .filter(({ member: { number }, disk }) => disk && !used.has(number) && failed.get(number) !== disk && late.get(number) !== disk)
+      .filter(({ member }) => !request.avoid?.has(member.number));
+  }
+
+  #choosePlaces(write: Write): DiskNumber[] {
     const { request, pending } = write;
     const { k, m, blob, bytes } = request.location;
     const { space, options } = this.#pool;
     const used = new Set(write.shards.map(({ disk }) => disk));
     const taken = [...used].filter((disk) => disk !== 0).map((disk) => this.#pool.zoneOf(disk));
     const limit = this.#pool.zoneLimit(k, m);
-    const all = space
-      .dataMembers()
-      .filter(({ member, disk }) => disk && !used.has(member.number) && write.failed.get(member.number) !== disk)
-      .filter(({ member }) => !request.avoid?.has(member.number));
+    const all = this.#free(write);
     const online = this.#taking(all, pending.length, limit, taken);
     const roomy = online.filter(({ member }) => !write.full.has(member.number));
     let candidates = space.withRoom(roomy, recordBytesOf(bytes, k), reserveLeft[request.purpose]);
@@ -196,20 +239,35 @@ export class Writer {
     const size = recordBytesOf(bytes, k);
     const pending = write.pending;
     const places: Landed[] = [];
-    await Promise.all(
-      disks.map(async (disk, index) => {
-        const shelf = this.#pool.shelf(disk);
-        const object = shelf.disk;
+    let givenUp = new Set<DiskNumber>();
+    const takings = disks.map((disk, index) => {
+      const shelf = this.#pool.shelf(disk);
+      const object = shelf.disk;
+      const take = async (): Promise<void> => {
         try {
           const place = await shelf.take(size, space.totalBytes(disk));
+          // Nobody waits for it any more.
+          if (givenUp.has(disk)) return giveBack(place, size);
           space.take(disk, size);
           places.push({ shard: must(pending[index], 'no more disks than shards'), disk, place });
         } catch (thrown) {
-          this.#failed(write, disk, object, thrown);
+          if (!givenUp.has(disk)) this.#failed(write, disk, object, thrown);
         }
-      }),
-    );
-    return places;
+      };
+      return { disk, object, done: take() };
+    });
+    givenUp = await this.#pool.lateDisks.all(takings, this.#patience(write));
+    for (const { disk, object } of takings) if (givenUp.has(disk) && object) write.late.set(disk, object);
+    return [...places];
+  }
+
+  /** Heal has time: it waits for a slow disk, which is how that gets what it lacks. */
+  #patience(write: Write): Pick<Awaited, 'spare' | 'lateAfterMs'> {
+    if (write.request.purpose === 'heal') return { lateAfterMs: () => undefined };
+    return {
+      spare: (late) => !write.patient && this.#othersTake(write, late),
+      lateAfterMs: () => this.#pool.lateDisks.patienceMs,
+    };
   }
 
   #failed(write: Write, disk: DiskNumber, object: Disk | undefined, thrown: unknown): void {
@@ -229,24 +287,42 @@ export class Writer {
       return { shard, file: place.segment.file, offset: place.offset, prefix, seed: recordSeed(poolId, blob, shard) };
     });
     for (const landed of places) write.landed.set(landed.shard, landed);
-    for (const { shard, error } of await write.request.fill(records)) {
+    for (const { shard, error } of await write.request.fill(records, this.#watch(write, places))) {
       const landed = must(write.landed.get(shard), `no shard ${shard} was to be written`);
       const { segment } = landed.place;
+      if (error.code === 'ETIME') write.late.set(landed.disk, segment.disk);
       // A segment whose sync failed meanwhile refuses writes: that was reported already, and the disk has another one.
-      if (segment.trusted) this.#failed(write, landed.disk, segment.disk, error);
+      else if (segment.trusted) this.#failed(write, landed.disk, segment.disk, error);
       this.#giveUp(write, landed);
     }
+    this.#pool.slowDisks.wrote([...write.landed.values()].map(({ disk }) => disk));
+  }
+
+  /** A disk that is late with its record does not hold up the others for long: see late-disks.ts. */
+  #watch(write: Write, places: readonly Landed[]): StoreWatch {
+    const { lateDisks } = this.#pool;
+    return (store) => {
+      const late = (): Landed[] => {
+        const shards = store.late();
+        return shards.length === 0 ? [] : places.filter(({ shard }) => shards.includes(shard));
+      };
+      return lateDisks.watch({
+        pending: () => late().map(({ disk, place }) => ({ disk, object: place.segment.disk })),
+        giveUp: (disks) => {
+          store.giveUp(places.filter(({ disk }) => disks.includes(disk)).map(({ shard }) => shard));
+        },
+        ...this.#patience(write),
+        usual: write.request.purpose === 'store',
+      });
+    };
   }
 
   /** The record is not part of the blob: nothing points to it, and its space goes back as far as possible. */
   #giveUp(write: Write, { shard, place }: Landed): void {
-    const { segment, offset } = place;
     write.landed.delete(shard);
     write.shards[shard] = MISSING;
     const { k, bytes } = write.request.location;
-    const recordBytes = recordBytesOf(bytes, k);
-    segment.gaveUp(offset, recordBytes);
-    if (segment.trusted) segment.file.punch(offset, recordBytes).catch(() => undefined);
+    giveBack(place, recordBytesOf(bytes, k));
   }
 
   #checkEnough(write: Write): void {

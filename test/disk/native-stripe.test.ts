@@ -258,11 +258,11 @@ each('arguments that cannot be are refused before anything starts', 2, async (t,
     ['a wide seed', () => io.verify(1, 1, 4096, row(0, handle, 0, 2 ** 32), prefix)],
     ['half a row', () => io.verify(1, 1, 4096, good.subarray(0, 3), prefix)],
     ['a short prefix', () => io.verify(1, 1, 4096, good, prefix.subarray(1))],
-    ['too much data', () => io.store(1, 1, 4096, good, prefix, new Uint8Array(4097))],
+    ['too much data', () => io.store(1, 1, 4096, good, prefix, new Uint8Array(4097), 0)],
     ['a range behind the end', () => io.fetch(1, 1, 4096, good, prefix, 1, new Uint8Array(4096), 0)],
     ['an offset behind the end', () => io.fetch(1, 1, 4096, good, prefix, 4097, new Uint8Array(0), 0)],
     ['a negative offset', () => io.fetch(1, 1, 4096, good, prefix, -1, new Uint8Array(1), 0)],
-    ['text for bytes', () => io.store(1, 1, 4096, good, prefix, 'x' as unknown as Uint8Array)],
+    ['text for bytes', () => io.store(1, 1, 4096, good, prefix, 'x' as unknown as Uint8Array, 0)],
   ];
   for (const [what, attempt] of attempts) t.throws(attempt, TypeError, what);
   t.same(await new NativeStripeIo().fetch(geometry, recordsOf(files, 1), 5, new Uint8Array(0)), [], 'nothing of something is fine');

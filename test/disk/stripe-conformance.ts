@@ -189,6 +189,42 @@ async function hurries(t: Test, { io, geometry, data, records, hold }: Stored): 
   t.ok(out.equals(data));
 }
 
+/** A store can be told not to wait for a disk; the others' records are whole, and what that disk writes later does no harm. */
+async function givesUp(t: Test, { io, geometry, data, records, hold }: Stored): Promise<void> {
+  const [slow, ...others] = records;
+  if (!slow) throw new Error('a record');
+  const moved = records.map((record) => ({ ...record, offset: record.offset + (1 << 20) }));
+  const release = await hold(slow.file);
+  const seen: number[][] = [];
+  const endings: string[] = [];
+  const before = { ...slow.file.disk.health };
+  const content = Buffer.from(data);
+  const late = await io.store(geometry, content, moved, (store) => {
+    const look = (): void => {
+      seen.push(store.late().sort());
+      if (seen.at(-1)?.length === 1) store.giveUp([0]);
+      else setTimeout(look, 5);
+    };
+    setTimeout(look, 5);
+    return () => endings.push('ended');
+  });
+  t.match(late, [{ shard: 0, error: { code: 'ETIME' } }]);
+  t.equal(late.length, 1);
+  t.same(seen.at(-1), [0], 'it was late alone');
+  t.same(endings, ['ended']);
+  t.same(slow.file.disk.health, before, 'late is no error');
+  // The memory is the caller's again.
+  content.fill(0);
+  release();
+  const out = Buffer.alloc(data.length);
+  t.same(await io.fetch(geometry, moved.slice(1), 0, out), []);
+  t.ok(out.equals(data), 'the others have it');
+  t.same(await io.store(geometry, data, moved), [], 'nobody is late');
+  t.same(await io.fetch(geometry, moved, 0, out.fill(0)), []);
+  t.ok(out.equals(data));
+  t.equal(others.length, geometry.k + geometry.m - 1);
+}
+
 /** Adds the suite's tests to `t`. `make` gives `count` files on new disks. */
 export function stripeConformance(t: Test, make: (count: number) => Promise<StripeSubject>): void {
   const each = (name: string, geometry: StripeGeometry, bytes: number, run: (t: Test, stored: Stored) => Promise<void>): void => {
@@ -208,6 +244,7 @@ export function stripeConformance(t: Test, make: (count: number) => Promise<Stri
   each('losses', { k: 4, m: 2, shardBytes }, 4 * shardBytes - 1234, losses);
   each('losses', { k: 3, m: 3, shardBytes: FRAME_BYTES }, 3 * FRAME_BYTES - 1, losses);
   each('losses', { k: 1, m: 2, shardBytes: 8192 }, 8000, losses);
+  each('giving up', { k: 4, m: 2, shardBytes }, 4 * shardBytes - 99, givesUp);
   each('damage', { k: 4, m: 2, shardBytes }, 4 * shardBytes, damages);
   each('records made of others', { k: 4, m: 2, shardBytes }, 4 * shardBytes - 99, remakes);
   each('haste', { k: 4, m: 2, shardBytes }, 4 * shardBytes - 5, hurries);

@@ -19,7 +19,7 @@ async function timed<T>(rig: Rig, work: Promise<T>, stepMs = 1): Promise<{ value
   watched.catch(() => undefined);
   const from = rig.clock.monotonicMs();
   await settle();
-  while (!done && rig.clock.monotonicMs() - from < 10_000) await rig.clock.advance(stepMs);
+  while (!done && rig.clock.monotonicMs() - from < 20_000) await rig.clock.advance(stepMs);
   if (!done) throw new Error('it hangs');
   return { value: await watched, ms: rig.clock.monotonicMs() - from };
 }
@@ -151,5 +151,108 @@ void t.test('when all are slow, nobody is: it is the load', async (t) => {
   rig.backend.machine.schedule = (_operation, run) => {
     queueMicrotask(run);
   };
+  await rig.stop();
+});
+
+void t.test('a write goes around a disk that hangs where there is another one', async (t) => {
+  const { rig } = await filled(5);
+  stall(rig, 3);
+  const times: number[] = [];
+  for (let n = 0; n < 8; n++) {
+    const { value, ms } = await timed(rig, rig.put(rig.content(60_000)));
+    t.equal(value.shards.filter(({ disk }) => disk !== 0).length, 6, 'with all its shards');
+    t.equal(shardOn(value, 3), -1);
+    times.push(ms);
+  }
+  t.ok(
+    times.every((ms) => ms < 1000),
+    `each waits for a moment: ${times.join()}`,
+  );
+  t.same(
+    times.slice(-3).filter((ms) => ms > 0),
+    [],
+    'and then not at all',
+  );
+  t.ok(rig.diskSet.slow.has(3), 'it is suspect');
+  t.same(rig.diskSet.failures, [], 'but in');
+  t.same(rig.declaredOut, []);
+  // It reads in time, but does not write yet.
+  rig.backend.medium(3).stalledPath = 'ostraka.trial';
+  rig.backend.machine.release(rig.backend.medium(3));
+  rig.backend.medium(3).stalledPath = 'ostraka.trial';
+  await rig.clock.advance(20_000);
+  release(rig, 3);
+  await rig.clock.advance(20_000);
+  t.notOk(rig.diskSet.slow.has(3), 'until it writes in time again');
+  const synced = await timed(rig, rig.syncAll());
+  t.equal(synced.ms, 0);
+  await rig.stop();
+});
+
+void t.test('where every disk is needed, one that hangs is waited for so long, and then put out', async (t) => {
+  const rig = await simulatedRig({ disks: 6, k: 4, m: 2, seed: 6 });
+  await rig.put(rig.content(60_000));
+  await rig.syncAll();
+  stall(rig, 2);
+  const first = await timed(rig, rig.put(rig.content(60_000)), 50);
+  t.ok(first.ms > 9_000 && first.ms < 13_000, `after ${first.ms} ms`);
+  t.equal(shardOn(first.value, 2), -1);
+  t.same(rig.diskSet.failures, ['2 ETIMEDOUT']);
+  t.ok(rig.declaredOut.includes(2), 'declared out before the blob was without its shard');
+  for (let n = 0; n < 3; n++) t.equal((await timed(rig, rig.put(rig.content(60_000)))).ms, 0);
+  t.equal((await timed(rig, rig.syncAll())).ms, 0);
+  release(rig, 2);
+  await rig.stop();
+});
+
+void t.test('a sync that hangs is waited for so long; then what it was to make durable is written elsewhere', async (t) => {
+  for (const disks of [6, 7]) {
+    const rig = await simulatedRig({ disks, k: 4, m: 2, seed: 7 });
+    const data: [Location, Uint8Array][] = [];
+    for (let n = 0; n < 6; n++) {
+      const content = rig.content(50_000);
+      data.push([await rig.put(content), content]);
+    }
+    stall(rig, 2);
+    const { ms } = await timed(rig, rig.syncAll(), 50);
+    t.ok(disks === 6 ? ms > 9_000 && ms < 14_000 : ms > 2_000 && ms < 4_000, `after ${ms} ms`);
+    t.same(rig.diskSet.failures, ['2 ETIMEDOUT']);
+    for (const [{ blob }, content] of data) {
+      const now = must(rig.locations.get(blob), 'the index has it');
+      t.equal(shardOn(now, 2), -1, 'nothing points to the disk whose sync never came');
+      if (disks === 7)
+        t.notOk(
+          now.shards.some(({ disk }) => disk === 0),
+          'it is whole',
+        );
+      t.ok((await rig.get(now)).equals(Buffer.from(content)));
+    }
+    release(rig, 2);
+    await rig.stop();
+  }
+});
+
+void t.test('no disk is put out where new data would have no redundancy left', async (t) => {
+  const rig = await simulatedRig({ disks: 3, k: 2, m: 1, seed: 8 });
+  stall(rig, 2);
+  const storing = rig.put(rig.content(50_000));
+  await rig.clock.advance(25_000);
+  t.same(rig.diskSet.failures, []);
+  release(rig, 2);
+  t.same(must((await timed(rig, storing)).value.shards.map(({ disk }) => disk).sort(), 'shards'), [1, 2, 3]);
+  await rig.stop();
+});
+
+void t.test('a disk that is busy for a second now and then stays in', async (t) => {
+  const rig = await simulatedRig({ disks: 6, k: 4, m: 2, seed: 9 });
+  for (let n = 0; n < 30; n++) {
+    stall(rig, 4);
+    const storing = rig.put(rig.content(50_000));
+    await rig.clock.advance(1_000);
+    release(rig, 4);
+    t.ok(shardOn((await timed(rig, storing)).value, 4) >= 0);
+    await rig.clock.advance(12_000);
+  }
+  t.same(rig.diskSet.failures, []);
   await rig.stop();
 });
