@@ -133,8 +133,8 @@ class BlobStorage implements Storage {
       return await this.#run(() => this.#syncer.sync());
     } finally {
       // Nobody waits for it: one disk may be slow.
-      if (!this.#closed)
-        this.#tidying ??= this.#run(() => this.#tidy()).finally(() => {
+      if (!this.#closed && this.#tidying === undefined)
+        this.#tidying = this.#run(() => this.#tidy()).finally(() => {
           this.#tidying = undefined;
         });
     }
