@@ -302,6 +302,8 @@ export const DISK_INSPECTIONS_MAX = 16;
 export const LOG_WRITE_BYTES_MAX = 1 * MiB;
 /** What a voter gets at most between two syncs; bounds what one that catches up holds in memory. */
 export const LOG_BATCH_BYTES_MAX = 2 * MiB;
+/** Logs keep what a voter needs that is being brought up, until so much has come meanwhile: a few log files, less than new blobs leave free on a disk. */
+export const LOG_KEPT_BYTES_MAX = 128 * MiB;
 /** Log files are allocated ahead in steps of this, so that most syncs change no allocation metadata. */
 export const LOG_PREALLOCATE_BYTES = 1 * MiB;
 /** One durable step of a voter's replica: large, so that rows that come and go cancel out. */

@@ -40,6 +40,7 @@ export class History {
   #before: LogPoint;
   #head: LogPoint;
   #bytes = 0;
+  #pushedBytes = 0;
   #lastRead: { from: number; bytesMax: number; last: number; full: boolean; records: LogRecord[] } | undefined;
   /** Told of a log that could not be read; it is not asked again. */
   onFailure: (voter: number, error: OperatingError) => void = () => undefined;
@@ -60,6 +61,11 @@ export class History {
     return this.#bytes;
   }
 
+  /** Of all entries that were pushed, kept or not. */
+  get pushedBytes(): number {
+    return this.#pushedBytes;
+  }
+
   /** Position before the window's first entry. */
   get windowBase(): number {
     return this.#before.position;
@@ -69,6 +75,7 @@ export class History {
     assert(record.entry.point.position === this.#head.position + 1, 'entries follow each other');
     this.#records.push(record);
     this.#bytes += record.bytes.length;
+    this.#pushedBytes += record.bytes.length;
     this.#head = record.entry.point;
   }
 

@@ -482,7 +482,8 @@ export class LeadingLog implements QuorumLog {
   /** What the replicas of a majority have leaves memory and logs. */
   #replicasMoved(): void {
     const behind = Math.min(this.#durable, this.#voters.replicasAt());
-    for (const link of this.#voters.all) link.trim(behind);
+    const kept = Math.min(behind, this.#voters.neededAfter);
+    for (const link of this.#voters.all) link.trim(kept);
     const before = this.#history.windowBase;
     this.#history.evict(behind);
     if (this.#history.windowBase > before) this.#room.open();

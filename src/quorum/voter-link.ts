@@ -14,7 +14,7 @@
 import { AssertionError, must } from '../base/assert.js';
 import type { Cancel, Clock } from '../base/clock.js';
 import { asOperatingError, OperatingError } from '../base/errors.js';
-import { LOG_BATCH_BYTES_MAX, REPLICA_APPLY_BYTES_MAX, VOTER_RETRY_MS } from '../base/limits.js';
+import { LOG_BATCH_BYTES_MAX, LOG_KEPT_BYTES_MAX, REPLICA_APPLY_BYTES_MAX, VOTER_RETRY_MS } from '../base/limits.js';
 import type { Disk } from '../disk/disk.js';
 import { EntryTable } from './entry-table.js';
 import { entriesOf, type History } from './history.js';
@@ -73,6 +73,8 @@ export class VoterLink {
   #pump: Promise<void> | undefined;
   #closing: Promise<unknown> = Promise.resolve();
   #trimTo = 0;
+  /** Entries that it needs while it is brought up come after this one; and what the log had grown to when that began. */
+  #needs: { position: number; readonly sinceBytes: number } | undefined;
   #syncMark = false;
   #cancelRetry: Cancel | undefined;
   #closed = false;
@@ -109,6 +111,19 @@ export class VoterLink {
 
   get replicaPosition(): number {
     return this.#holder?.point?.position ?? 0;
+  }
+
+  /**
+   * While it is brought up: the others' logs must keep what comes after this entry, or it would have to begin anew with each attempt. Not for ever: a voter
+   * that cannot keep up shall not fill the others' disks.
+   */
+  get needsAfter(): number | undefined {
+    if (this.#needs === undefined || this.#context.history.pushedBytes - this.#needs.sinceBytes > LOG_KEPT_BYTES_MAX) return undefined;
+    return this.#needs.position;
+  }
+
+  #need(position: number): void {
+    this.#needs = { position, sinceBytes: this.#needs?.sinceBytes ?? this.#context.history.pushedBytes };
   }
 
   status(): VoterStatus {
@@ -231,6 +246,7 @@ export class VoterLink {
     const writer = await this.#plan(disk, image, holder);
     this.#still(tenure);
     this.#writer = writer;
+    this.#need(writer.written.position);
     await this.#catchUp(writer, tenure);
     await writer.createMark();
     this.#still(tenure);
@@ -239,6 +255,7 @@ export class VoterLink {
     await this.#checkFence(disk);
     this.#still(tenure);
     this.#synced = writer.written.position;
+    this.#needs = undefined;
     this.#state = 'online';
     this.#reason = undefined;
     this.#full = false;
@@ -286,6 +303,7 @@ export class VoterLink {
     const best = this.#context.bestReplica(this);
     if (best !== undefined && (!usable(own) || (best.point?.position ?? 0) > own.position)) {
       this.#context.log('info', `voter ${this.number} gets a copy of another voter's replica`);
+      this.#need(best.point?.position ?? 0);
       await holder.copyFrom(best);
     } else if (!usable(own)) {
       if (!history.reaches(0))
@@ -305,6 +323,7 @@ export class VoterLink {
       this.#still(tenure);
       await writer.append(records);
       this.#still(tenure);
+      if (this.#needs !== undefined) this.#need(writer.written.position);
     }
   }
 
@@ -390,6 +409,7 @@ export class VoterLink {
     this.#synced = 0;
     this.#syncMark = false;
     this.#trimTo = 0;
+    this.#needs = undefined;
     // At the start the history knows the voters' logs from recovery: they stay until the voters have had their turn.
     if (this.#disk !== undefined) this.#context.history.dropSource(this.number);
     this.#state = state;

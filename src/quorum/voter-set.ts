@@ -82,6 +82,12 @@ export class VoterSet {
     return must(positions[majorityOf(this.size) - 1], 'one a voter');
   }
 
+  /** What comes after this position must stay in the logs, for voters that are being brought up; while one has no room for its log, nobody may ask for that. */
+  get neededAfter(): number {
+    if (this.all.some((link) => link.full)) return Infinity;
+    return Math.min(...this.all.map((link) => link.needsAfter ?? Infinity));
+  }
+
   addLearner(link: VoterLink): void {
     assert(this.find(link.number) === undefined, 'a learner is new');
     this.#learners = [...this.#learners, link];

@@ -2,7 +2,7 @@
 import t from 'tap';
 import { assert, must } from '../../src/base/assert.js';
 import { OperatingError } from '../../src/base/errors.js';
-import { LOG_FILE_BYTES_MAX, REPLICA_INTERVAL_MS, VOTER_RETRY_MS } from '../../src/base/limits.js';
+import { LOG_FILE_BYTES_MAX, LOG_KEPT_BYTES_MAX, REPLICA_INTERVAL_MS, VOTER_RETRY_MS } from '../../src/base/limits.js';
 import { acknowledgementsFor } from '../../src/quorum/acknowledgements.js';
 import { journalMemory, memoryJournal } from '../../src/quorum/journal.js';
 import { initialiseVoters } from '../../src/quorum/open.js';
@@ -384,6 +384,73 @@ void t.test('durable replicas follow late, logs are cut behind those of a majori
   t.ok(again.writable);
   t.equal(world.working.state.data.length, total);
   await again.close();
+});
+
+void t.test('a voter that is slow to come back finds what it needs, however much is written meanwhile', async (t) => {
+  const world = await World.fresh(3);
+  const journal = memoryJournal(journalMemory(2 ** 23), { poolId, bootId: 'b' });
+  const { log } = await world.open({ options: { journal }, missing: [3] });
+  const write = async (mebibytes: number): Promise<void> => {
+    for (let count = 0; count < mebibytes; count++) {
+      for (let room = log.reserve(2 ** 20 - 100); room !== undefined; room = log.reserve(2 ** 20 - 100)) await room;
+      log.append(Buffer.alloc(2 ** 20 - 100, 65 + (count % 26)));
+    }
+    await log.durable(log.head.position);
+    world.clock.advance(REPLICA_INTERVAL_MS);
+    await quiet();
+  };
+  const mebibytesOfFile = LOG_FILE_BYTES_MAX / 2 ** 20;
+  await write(mebibytesOfFile + 6);
+  t.equal(log.voters()[0]?.replicaPosition, log.durablePosition, 'the logs of the others begin late');
+  // It gets a copy of a replica, and then its disk is slow.
+  world.medium(3).stalledPath = 'quorum/log-0000001-00001';
+  log.setVoterDisk(3, world.openDisk(3));
+  await quiet();
+  t.equal(states(log)[2], 'behind');
+  await write(2 * mebibytesOfFile + 6);
+  world.machine.release(world.medium(3));
+  await quiet();
+  t.same(log.voters()[2], { ...log.voters()[2], state: 'online', syncedPosition: log.head.position }, 'it caught up, in one go');
+  t.equal(world.messages.filter((message) => message.includes('copy of another')).length, 1);
+  // Then the logs are cut.
+  await write(2);
+  for (const voter of [1, 2])
+    t.equal(
+      world
+        .medium(voter)
+        .paths()
+        .filter((path) => path.includes('/log-')).length,
+      1,
+    );
+  await log.close();
+});
+
+void t.test('a voter that does not get on is not waited for: logs are cut all the same', async (t) => {
+  const world = await World.fresh(3);
+  const journal = memoryJournal(journalMemory(2 ** 23), { poolId, bootId: 'b' });
+  const { log } = await world.open({ options: { journal }, missing: [3] });
+  world.medium(3).stalledPath = 'quorum/log-0000001-00001';
+  log.setVoterDisk(3, world.openDisk(3));
+  for (let step = 0; step * LOG_FILE_BYTES_MAX < LOG_KEPT_BYTES_MAX + 3 * LOG_FILE_BYTES_MAX; step++) {
+    for (let count = 0; count < LOG_FILE_BYTES_MAX / 2 ** 20; count++) {
+      for (let room = log.reserve(2 ** 20 - 100); room !== undefined; room = log.reserve(2 ** 20 - 100)) await room;
+      log.append(Buffer.alloc(2 ** 20 - 100, 65));
+    }
+    await log.durable(log.head.position);
+    world.clock.advance(REPLICA_INTERVAL_MS);
+    await quiet();
+  }
+  const files = world
+    .medium(1)
+    .paths()
+    .filter((path) => path.includes('/log-'));
+  t.ok(files.length <= 2, files.join());
+  world.machine.release(world.medium(3));
+  await quiet();
+  world.clock.advance(VOTER_RETRY_MS);
+  await quiet();
+  t.equal(states(log)[2], 'online', 'it begins anew');
+  await log.close();
 });
 
 void t.test('a second leader fences the first', async (t) => {
