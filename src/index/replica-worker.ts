@@ -8,7 +8,7 @@ import { runInNewContext } from 'node:vm';
 import { parentPort } from 'node:worker_threads';
 import { AssertionError, must } from '../base/assert.js';
 import { DecodeError } from '../base/bytes.js';
-import { REPLICA_CHECK_BYTES_MAX } from '../base/limits.js';
+import { REPLICA_CHECK_BYTES_MAX, REPLICA_REWRITE_BYTES_MAX, REPLICA_SHRINK_PAGES } from '../base/limits.js';
 import type { LogPoint } from '../quorum/state-machine.js';
 import { visitWrites } from './entry.js';
 import { SortedRows } from './sorted-rows.js';
@@ -56,9 +56,22 @@ function openDurable(path: string, create: boolean, alive: () => void): LogPoint
   close();
   open = openVerified(path, 'durable', create, alive);
   if (open === undefined) return undefined;
-  if (open.meta().contents !== undefined) return open.meta().point;
-  close();
-  return undefined;
+  if (open.meta().contents === undefined) {
+    close();
+    return undefined;
+  }
+  const file = open;
+  if (!file.shrinks && file.bytes() <= REPLICA_REWRITE_BYTES_MAX) whereRoom(() => file.rewrite());
+  return file.meta().point;
+}
+
+/** Does what is good to have done, on a disk that may be too full for it. */
+function whereRoom(action: () => void): void {
+  try {
+    action();
+  } catch (error) {
+    if (isDamage(error)) throw error;
+  }
 }
 
 interface NetWrite {
@@ -102,6 +115,8 @@ function apply(path: string, entries: PackedEntries, alive: () => void): void {
     file.setMeta(entries.to, contents);
     alive();
     file.commit();
+    // Apart from the batch: on a full disk the batch must not fail for what only tidies up.
+    whereRoom(() => file.shrink(REPLICA_SHRINK_PAGES));
   } catch (error) {
     // After a failed write or sync there is nothing to go back to: the file is given up as it is.
     if (isDamage(error)) close();

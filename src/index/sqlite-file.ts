@@ -7,7 +7,14 @@
  */
 import { crc32 } from 'node:zlib';
 import Database from 'better-sqlite3';
-import { INDEX_PAGE_BYTES, KiB, REPLICA_CACHE_BYTES, WORKING_CACHE_BYTES } from '../base/limits.js';
+import {
+  INDEX_FREE_PAGES_MIN,
+  INDEX_FREE_PAGES_SHARE,
+  INDEX_PAGE_BYTES,
+  KiB,
+  REPLICA_CACHE_BYTES,
+  WORKING_CACHE_BYTES,
+} from '../base/limits.js';
 import type { LogPoint } from '../quorum/state-machine.js';
 import { compareKeys } from './keys.js';
 import { CHAIN_BYTES } from './point.js';
@@ -97,7 +104,10 @@ export class SqliteFile {
     const db = new Database(path, { fileMustExist: !createNew, readonly: use === 'reading', timeout: BUSY_TIMEOUT_MS });
     this.#db = db;
     try {
-      if (createNew) db.pragma(`page_size = ${INDEX_PAGE_BYTES}`);
+      if (createNew) {
+        db.pragma(`page_size = ${INDEX_PAGE_BYTES}`);
+        db.pragma('auto_vacuum = INCREMENTAL');
+      }
       configure(db, use);
       if (createNew) create(db);
       if (db.pragma('application_id', { simple: true }) !== APPLICATION_ID) throw new DamagedFileError(`${path} is no index of ours`);
@@ -233,6 +243,29 @@ export class SqliteFile {
   }
 
   /**
+   * Gives pages without rows back to the file system, beyond what is kept for the rows to come. Does nothing to a file that cannot shrink.
+   * @param pages at most so many; each may move one page of rows
+   */
+  shrink(pages: number): void {
+    const free = Number(this.#db.pragma('freelist_count', { simple: true }));
+    if (free <= INDEX_FREE_PAGES_MIN) return;
+    const kept = Math.max(INDEX_FREE_PAGES_MIN, Number(this.#db.pragma('page_count', { simple: true })) / INDEX_FREE_PAGES_SHARE);
+    const excess = Math.min(pages, Math.floor(free - kept));
+    if (excess > 0) this.#db.pragma(`incremental_vacuum(${excess})`);
+  }
+
+  /** Files that were made before they could shrink cannot, until they are rewritten. */
+  get shrinks(): boolean {
+    return this.#db.pragma('auto_vacuum', { simple: true }) === INCREMENTAL;
+  }
+
+  /** Writes the whole file anew, in one SQLite transaction, so that it can shrink. Takes its size in free space. */
+  rewrite(): void {
+    this.#db.pragma('auto_vacuum = INCREMENTAL');
+    this.#db.exec('VACUUM');
+  }
+
+  /**
    * Copies the write-ahead file into the database as far as nobody stands in the way.
    * @returns bytes in the write-ahead file, and whether all of them are copied, so that the next write starts it over.
    */
@@ -256,6 +289,9 @@ export class SqliteFile {
     this.#db.close();
   }
 }
+
+/** https://www.sqlite.org/pragma.html#pragma_auto_vacuum */
+const INCREMENTAL = 2;
 
 /** Pages that one step of a copy takes: 4 MiB. */
 const COPY_PAGES = 256;

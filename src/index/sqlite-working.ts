@@ -21,6 +21,7 @@ import {
   WORKING_COMMIT_BYTES,
   WORKING_COMMIT_ENTRIES,
   WORKING_COMMIT_MS,
+  WORKING_SHRINK_PAGES,
   WORKING_VIEW_WAL_BYTES_MAX,
   WORKING_WAL_BYTES,
 } from '../base/limits.js';
@@ -255,6 +256,7 @@ export class SqliteWorkingReplica implements ReadableReplica {
     if (!this.#inTransaction) return;
     assert(this.#point !== undefined, 'a transaction is open, so there is a point');
     file.setMeta(this.#point, undefined);
+    file.shrink(WORKING_SHRINK_PAGES);
     file.commit();
     this.#inTransaction = false;
     this.#openEntries = 0;
