@@ -8,25 +8,14 @@ import { FAMILIES } from './cases/index.js';
 import { prepareReadOnly, readOnly } from './cases/readonly.js';
 import { ext4Exceptions, ostrakaExceptions } from './exceptions.js';
 import { Process, ROOT } from './process.js';
+import { withinTick } from './sandbox.js';
 import { runReadOnly, runSuite } from './suite.js';
 import { buildAgent, ext4 } from './targets.js';
 import { User } from './user.js';
 
-/** A tick of the kernel's coarse clock and then some: what it shows as ctime of a file and what the daemon wrote down may be so far apart. */
-const CTIME_SLACK_SECONDS = 0.05;
-
-const CTIME = / c (-?\d+\.\d+)/;
-
 /** `now`, but with the ctimes of `before` where they differ by a tick at most. */
-function withinTick(before: ReadonlyMap<string, string>, now: ReadonlyMap<string, string>): Map<string, string> {
-  const ctime = (line: string): string => CTIME.exec(line)?.[1] ?? '';
-  return new Map(
-    [...now].map(([path, line]) => {
-      const old = ctime(before.get(path) ?? '');
-      const near = old !== '' && Math.abs(Number(old) - Number(ctime(line))) < CTIME_SLACK_SECONDS;
-      return [path, near ? line.replace(CTIME, ` c ${old}`) : line];
-    }),
-  );
+function sameTicks(before: ReadonlyMap<string, string>, now: ReadonlyMap<string, string>): Map<string, string> {
+  return new Map([...now].map(([path, line]) => [path, withinTick(line, before.get(path))]));
 }
 
 const EXT4_BYTES = 512 * 1024 ** 2;
@@ -66,7 +55,7 @@ export async function onOstraka(t: Test, every: number): Promise<number> {
   const seen = await describe(agent, pool.mountpoint);
   await pool.remount();
   t.same(
-    differences(seen, withinTick(seen, await describe(agent, pool.mountpoint))),
+    differences(seen, sameTicks(seen, await describe(agent, pool.mountpoint))),
     [],
     'what the kernel had cached is what another mount shows',
   );
