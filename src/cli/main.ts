@@ -20,6 +20,7 @@ const verbs = new Map<string, () => Promise<Add>>([
   ['list', async () => (await import('./list.js')).addList],
   ['import', async () => (await import('./import.js')).addImport],
   ['sync', async () => (await import('./sync.js')).addSync],
+  ['where', async () => (await import('./where.js')).addWhere],
   ['disk', async () => (await import('./disk.js')).addDisk],
   ['heal', async () => (await import('./heal.js')).addHeal],
   ['scrub', async () => (await import('./scrub.js')).addScrub],

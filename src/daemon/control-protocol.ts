@@ -16,6 +16,8 @@ export const requestSchema = z.discriminatedUnion('verb', [
   z.strictObject({ verb: z.literal('status') }),
   /** → { paths }: files, by path below the mount point, whose writers may have unsaved pages in the kernel. */
   z.strictObject({ verb: z.literal('writers') }),
+  /** Where an inode's content is. → WhereAnswer: a page from the offset `from` on. */
+  z.strictObject({ verb: z.literal('where'), ino: z.number().int().min(1), from: z.number().int().min(0) }),
   /** Commits and makes durable everything that has reached the daemon. → {} */
   z.strictObject({ verb: z.literal('sync') }),
   /** Takes over changed settings. → { pending }: those that wait for the next mount. */

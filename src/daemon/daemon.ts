@@ -32,6 +32,7 @@ import { openPool, type Pool } from './pool.js';
 import { followMembership, readDefinition, writeDefinition, type PoolDefinition } from './pool-definition.js';
 import { reportPool } from './pool-report.js';
 import type { StatusReport } from './status-report.js';
+import { describeInode, whereIs } from './where.js';
 
 /** After a lazy unmount, programs that still have files open get this long to finish. */
 const LAZY_LIMIT_MS = 10_000;
@@ -134,6 +135,7 @@ export class Daemon {
       noAtime,
       ...(allowOther !== undefined && { allowOther }),
       busyWord: nativeIo().busyWord,
+      describe: (ino, attribute) => describeInode(pool, ino, attribute),
       clock: systemClock,
       log,
     });
@@ -259,6 +261,8 @@ export class Daemon {
         return this.status();
       case 'writers':
         return { mountpoint: this.#needMount(), paths: await pathsOf(pool.index, systemClock, this.#writers()) };
+      case 'where':
+        return whereIs(pool, request.ino, request.from);
       case 'sync':
         await pool.namespace.syncAll();
         return {};

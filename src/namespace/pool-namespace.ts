@@ -41,6 +41,7 @@ import { Nodes } from './nodes.js';
 import type { NamespaceOptions } from './options.js';
 import { Packer } from './packer.js';
 import { Pins } from './pins.js';
+import { placementOf, type Placement } from './placement.js';
 import { Ranges } from './ranges.js';
 import { Reader } from './reader.js';
 import { clearDeadSessions, finishCuts, initialiseNamespace } from './recovery.js';
@@ -209,6 +210,11 @@ export class PoolNamespace implements Namespace {
 
   async lookup(parent: Ino, name: string): Promise<Attributes> {
     return this.#directories.lookup(parent, name);
+  }
+
+  /** Where committed content is, a page from `from` on. @throws OperatingError ESTALE */
+  placement(ino: Ino, from: number): Promise<Placement> {
+    return placementOf(this.ledger, this.#nodes, ino, from);
   }
 
   async getattr(ino: Ino): Promise<Attributes> {

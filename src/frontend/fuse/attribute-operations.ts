@@ -6,6 +6,7 @@ import { decodeGetattr, decodeGetxattr, decodeListxattr, decodeSetattr, decodeSe
 import { encodeAttrOut, encodeSize, encodeStatfs, encodeStatx } from './encode.js';
 import { ATTR_OUT_BYTES, GETXATTR_OUT_BYTES, Opcode, STATFS_OUT_BYTES, STATX_OUT_BYTES } from './protocol.js';
 import type { Request } from './request.js';
+import { isVirtual, refuseVirtual, virtualValue } from './virtual-attributes.js';
 
 const S_IFMT = 0o170000;
 const S_IFDIR = 0o040000;
@@ -55,39 +56,6 @@ export function attributeOperations(context: Context): Map<number, Operation> {
     outbox.pieces(request, [await namespace.readlink(request.ino)]);
   }
 
-  async function setxattr(request: Request): Promise<void> {
-    const { name, value, flags, killSetGroup } = decodeSetxattr(request, context.setxattrExtended());
-    const copy = Buffer.from(value);
-    if (killSetGroup) await namespace.setattr(request.ino, { mode: (await namespace.getattr(request.ino)).mode & ~S_ISGID }, request);
-    await namespace.setxattr(request.ino, name, copy, flags, request);
-    outbox.done(request);
-  }
-
-  /** A value for a caller with room for `room` bytes; 0: it asks for the length. */
-  function sized(request: Request, value: Buffer, room: number): void {
-    if (room === 0) encodeSize(outbox.memory, outbox.reserve(request, GETXATTR_OUT_BYTES), value.length);
-    else if (value.length > room) throw new OperatingError('ERANGE', `${value.length} bytes where ${room} fit`);
-    else outbox.pieces(request, [value]);
-  }
-
-  async function getxattr(request: Request): Promise<void> {
-    const { name, bytes } = decodeGetxattr(request);
-    sized(request, await namespace.getxattr(request.ino, name), bytes);
-  }
-
-  async function listxattr(request: Request): Promise<void> {
-    const bytes = decodeListxattr(request);
-    const names = await namespace.listxattr(request.ino);
-    // trusted.* is for the superuser's eyes, as in other file systems.
-    const shown = request.uid === 0 ? names : names.filter((name) => !name.startsWith('trusted.'));
-    sized(request, Buffer.from(shown.map((name) => `${name}\0`).join(''), 'latin1'), bytes);
-  }
-
-  async function removexattr(request: Request): Promise<void> {
-    await namespace.removexattr(request.ino, decodeXattrName(request), request);
-    outbox.done(request);
-  }
-
   async function statfs(request: Request): Promise<void> {
     request.exactly(0);
     const status = await namespace.statfs();
@@ -105,11 +73,57 @@ export function attributeOperations(context: Context): Map<number, Operation> {
     [Opcode.STATX, statx],
     [Opcode.SETATTR, setattr],
     [Opcode.READLINK, readlink],
+    [Opcode.STATFS, statfs],
+    [Opcode.SYNCFS, syncfs],
+  ]);
+}
+
+/** Extended attributes. */
+export function xattrOperations(context: Context): Map<number, Operation> {
+  const { namespace, outbox } = context;
+
+  async function setxattr(request: Request): Promise<void> {
+    const { name, value, flags, killSetGroup } = decodeSetxattr(request, context.setxattrExtended());
+    refuseVirtual(name);
+    const copy = Buffer.from(value);
+    if (killSetGroup) await namespace.setattr(request.ino, { mode: (await namespace.getattr(request.ino)).mode & ~S_ISGID }, request);
+    await namespace.setxattr(request.ino, name, copy, flags, request);
+    outbox.done(request);
+  }
+
+  /** A value for a caller with room for `room` bytes; 0: it asks for the length. */
+  function sized(request: Request, value: Buffer, room: number): void {
+    if (room === 0) encodeSize(outbox.memory, outbox.reserve(request, GETXATTR_OUT_BYTES), value.length);
+    else if (value.length > room) throw new OperatingError('ERANGE', `${value.length} bytes where ${room} fit`);
+    else outbox.pieces(request, [value]);
+  }
+
+  async function getxattr(request: Request): Promise<void> {
+    const { name, bytes } = decodeGetxattr(request);
+    const { ino } = request;
+    sized(request, await (isVirtual(name) ? virtualValue(context.describe, ino, name) : namespace.getxattr(ino, name)), bytes);
+  }
+
+  async function listxattr(request: Request): Promise<void> {
+    const bytes = decodeListxattr(request);
+    const names = await namespace.listxattr(request.ino);
+    // trusted.* is for the superuser's eyes, as in other file systems.
+    const hidden = (name: string): boolean => isVirtual(name) || (request.uid !== 0 && name.startsWith('trusted.'));
+    const shown = names.filter((name) => !hidden(name));
+    sized(request, Buffer.from(shown.map((name) => `${name}\0`).join(''), 'latin1'), bytes);
+  }
+
+  async function removexattr(request: Request): Promise<void> {
+    const name = decodeXattrName(request);
+    refuseVirtual(name);
+    await namespace.removexattr(request.ino, name, request);
+    outbox.done(request);
+  }
+
+  return new Map<number, Operation>([
     [Opcode.SETXATTR, setxattr],
     [Opcode.GETXATTR, getxattr],
     [Opcode.LISTXATTR, listxattr],
     [Opcode.REMOVEXATTR, removexattr],
-    [Opcode.STATFS, statfs],
-    [Opcode.SYNCFS, syncfs],
   ]);
 }

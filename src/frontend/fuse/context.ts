@@ -3,6 +3,7 @@ import type { Handle, Ino, Namespace } from '../../namespace/namespace.js';
 import type { Validity } from './encode.js';
 import type { Outbox } from './outbox.js';
 import type { Request } from './request.js';
+import type { Describe } from './virtual-attributes.js';
 
 /** Answers one request: a reply goes to the outbox, or it throws. Everything in the request's memory is used before the first await. */
 export type Operation = (request: Request) => Promise<void>;
@@ -17,6 +18,8 @@ export interface Context {
   /** Open files and directories, to be released when the mount ends without the kernel's doing it. */
   readonly files: Map<Handle, Ino>;
   readonly directories: Map<Handle, Ino>;
+  /** Values of attributes that the file system makes. */
+  readonly describe: Describe | undefined;
   /** SETXATTR_EXT was negotiated. */
   setxattrExtended(): boolean;
   /** The namespace has taken (positive) or finished (negative) so many bytes of writes. */

@@ -30,6 +30,7 @@ import { Outbox, type ReplyChannel } from './outbox.js';
 import { rangeOperations } from './range-operations.js';
 import { FUSE_MAJOR, INIT_OUT_BYTES, Opcode, opcodeName } from './protocol.js';
 import { Request } from './request.js';
+import type { Describe } from './virtual-attributes.js';
 
 /** What the front end needs of a channel. */
 export type RequestChannel = ReplyChannel & Pick<FuseChannel, 'memory' | 'start' | 'length' | 'pause' | 'resume'>;
@@ -46,6 +47,8 @@ export interface FrontEndOptions {
   readonly isDying?: (thread: number) => Promise<boolean>;
   /** What the kernel has cached of this inode is written back. Resolves when it has come; never rejects. Default: nothing is cached. */
   readonly writeBack?: (ino: Ino) => Promise<void>;
+  /** Where files are, for attributes `user.ostraka.…`. */
+  readonly describe?: Describe | undefined;
 }
 
 export interface FrontEndStats {
@@ -122,6 +125,7 @@ export class FuseFrontEnd {
       validity: options.validity,
       files: this.#files,
       directories: this.#directories,
+      describe: options.describe,
       setxattrExtended: () => this.#negotiated?.setxattrExtended ?? false,
       writing: (bytes) => {
         this.#writeBytes += bytes;

@@ -50,3 +50,10 @@ export async function mountsAt(path: string): Promise<MountEntry[]> {
   const wanted = await tablePath(path);
   return parseMountTable(await readFile('/proc/self/mountinfo', 'latin1')).filter((entry) => entry.mountpoint === wanted);
 }
+
+/** The source of the mount of this type whose files have this device number (st_dev); undefined: there is none. */
+export async function sourceOfDevice(type: string, device: number): Promise<string | undefined> {
+  const text = `${(device >>> 8) & 0xfff}:${(device & 0xff) | ((device >>> 12) & 0xfff00)}`;
+  const mounts = parseMountTable(await readFile('/proc/self/mountinfo', 'latin1'));
+  return mounts.find((entry) => entry.type === type && entry.device === text)?.source;
+}

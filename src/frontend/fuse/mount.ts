@@ -27,6 +27,7 @@ import { mountsAt } from './mount-table.js';
 import type { Negotiated } from './negotiate.js';
 import { IN_HEADER_BYTES, WRITE_IN_BYTES } from './protocol.js';
 import { MOUNT_SUBTYPE, MOUNT_TYPE, mayMount } from './stale-mount.js';
+import type { Describe } from './virtual-attributes.js';
 
 export interface MountOptions {
   readonly mountpoint: string;
@@ -42,6 +43,8 @@ export interface MountOptions {
   readonly byHelper?: boolean;
   /** Word 0 is not 0 while native I/O is under way: the channel then does not spin. */
   readonly busyWord?: Int32Array;
+  /** Where files are, for attributes `user.ostraka.…`. */
+  readonly describe?: Describe;
   readonly clock?: Clock;
   readonly log?: Log;
   /** How long to look for the next request before sleeping; for measurements. */
@@ -111,6 +114,7 @@ export class FuseMount {
       validity: { entrySeconds: FUSE_VALIDITY_SECONDS, attributeSeconds: FUSE_VALIDITY_SECONDS },
       clock: options.clock ?? systemClock,
       log: options.log ?? (() => undefined),
+      describe: options.describe,
       invalidate: (ino) => {
         this.forget(ino);
       },
