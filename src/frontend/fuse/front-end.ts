@@ -14,7 +14,7 @@ import type { Clock } from '../../base/clock.js';
 import { FUSE_REQUESTS_MAX, FUSE_WRITE_BYTES_MAX } from '../../base/limits.js';
 import type { FuseChannel } from '../../base/native-fuse.js';
 import type { Ino, Namespace } from '../../namespace/namespace.js';
-import { attributeOperations } from './attribute-operations.js';
+import { attributeOperations, xattrOperations } from './attribute-operations.js';
 import type { Context, Log, Operation } from './context.js';
 import { decodeBatchForget, decodeForget, decodeInit, decodeInterrupt } from './decode.js';
 import { directoryOperations } from './directory-operations.js';
@@ -136,6 +136,7 @@ export class FuseFrontEnd {
     for (const group of [
       nameOperations,
       attributeOperations,
+      xattrOperations,
       openOperations,
       fileOperations,
       rangeOperations,
