@@ -26,7 +26,7 @@ const CTIME_SLACK_SECONDS = 0.05;
 const CTIME = / c (-?\d+\.\d+)/;
 
 /** The line of `tree` about a file, with the ctime of an earlier one where they differ by a tick at most: the kernel may have asked anew meanwhile. */
-export function withinTick(line: string, earlier: string | undefined): string {
+function withinTick(line: string, earlier: string | undefined): string {
   const ctime = (text: string): string => CTIME.exec(text)?.[1] ?? '';
   const old = ctime(earlier ?? '');
   return old !== '' && Math.abs(Number(old) - Number(ctime(line))) < CTIME_SLACK_SECONDS ? line.replace(CTIME, ` c ${old}`) : line;
