@@ -90,11 +90,14 @@ export class Committer {
     memory.budget.leaving(leavingBytes);
     let prepared: Prepared | undefined;
     try {
+      // Now, before more can be lost that this layer has nothing to do with.
+      uploads.lostEnds.check(node, layer);
       for (const chunk of layer.parts) await chunk.settled;
       if (layer.dead) return;
       prepared = await this.#prepare(layer);
       if (layer.dead) return;
       await this.#apply(node, layer, prepared);
+      if (!layer.dead) uploads.lostEnds.committed(node.ino, layer);
     } catch (error) {
       uploads.poison(node, layer, asOperatingError(error));
     } finally {

@@ -100,8 +100,10 @@ export class Files {
   }
 
   #truncate(node: Node, size: number, caller: Caller): void {
-    const layer = this.#options.uploads.open(node);
+    const { uploads } = this.#options;
+    const layer = uploads.open(node);
     layer.truncate(size);
+    uploads.lostEnds.truncated(node, size);
     const now = this.#options.now();
     layer.times.mtime = now;
     layer.times.ctime = now;

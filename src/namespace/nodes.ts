@@ -51,13 +51,15 @@ export class Nodes {
     this.#lookups.set(ino, (this.#lookups.get(ino) ?? 0) + 1);
   }
 
-  forget(ino: Ino, count: number): void {
+  /** True: the kernel knows this inode no more. */
+  forget(ino: Ino, count: number): boolean {
     const left = (this.#lookups.get(ino) ?? 0) - count;
     if (left > 0) this.#lookups.set(ino, left);
     else {
       this.#lookups.delete(ino);
       this.#ghosts.delete(ino);
     }
+    return left <= 0;
   }
 
   /** The row of an inode, or what is left of it. @throws OperatingError ESTALE */

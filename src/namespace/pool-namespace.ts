@@ -54,6 +54,8 @@ import { Xattrs } from './xattrs.js';
 /** Window buffers kept for the next taker. */
 const WINDOWS_KEPT = 1;
 const BLOCK_BYTES = 4096;
+/** When the kernel is asked to forget a file whose length it has wrong, each time after the one before. */
+const FORGET_AFTER_MS = [5, 50, 500];
 /** What statfs calls free: inode numbers do not run out, but some programs want a number. */
 const FILES_FREE = 2 ** 32;
 
@@ -227,7 +229,7 @@ export class PoolNamespace implements Namespace {
   }
 
   forget(ino: Ino, count: number): void {
-    this.#nodes.forget(ino, count);
+    if (this.#nodes.forget(ino, count)) this.#uploads.lostEnds.forget(ino);
   }
 
   async readlink(ino: Ino): Promise<Buffer> {
@@ -324,7 +326,12 @@ export class PoolNamespace implements Namespace {
   }
 
   async write(ino: Ino, handle: Handle, offset: number, data: Uint8Array, caller: Caller): Promise<number> {
-    this.#checkWritable();
+    try {
+      this.#checkWritable();
+    } catch (error) {
+      this.#uploads.lostEnds.add(this.#files.node(ino, handle), [], offset + data.length);
+      throw error;
+    }
     return this.activity.during(() => this.#files.write(ino, handle, offset, data, caller));
   }
 
@@ -337,7 +344,18 @@ export class PoolNamespace implements Namespace {
   }
 
   async release(ino: Ino, handle: Handle): Promise<void> {
-    return this.#files.release(ino, handle);
+    await this.#files.release(ino, handle);
+    if (this.#uploads.lostEnds.has(ino)) this.#background.run(`forgetting of inode ${ino}`, this.#haveForgotten(ino));
+  }
+
+  /** Asks the kernel to forget the wrong length of a file that is not open any more. It still holds the file for a moment after a RELEASE. */
+  async #haveForgotten(ino: Ino): Promise<void> {
+    for (const afterMs of FORGET_AFTER_MS) {
+      await this.#options.clock.sleep(afterMs);
+      const open = (this.#nodes.get(ino)?.handles.size ?? 0) > 0;
+      if (open || this.#closing || !this.#uploads.lostEnds.has(ino)) return;
+      this.#options.onInvalidate?.(ino);
+    }
   }
 
   openForWriting(ino: Ino): boolean {

@@ -130,7 +130,8 @@ export class Ranges {
     await this.#settle(source.node);
     this.#changed(target.node, caller);
     await this.#settle(target.node);
-    const { ledger, onPackable } = this.#options;
+    const { ledger, onPackable, uploads } = this.#options;
+    uploads.lostEnds.checkPut(target.node, target.offset);
     let packableBytes = 0;
     const { value, position } = await ledger.change(async (change) => {
       const from = await this.#row(change, source.node);

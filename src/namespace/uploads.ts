@@ -14,6 +14,7 @@ import { must } from '../base/assert.js';
 import type { Background } from './background.js';
 import type { BlobWriter } from './blob-writer.js';
 import { Layer } from './layer.js';
+import { LostEnds } from './lost-ends.js';
 import type { Ledger } from './ledger.js';
 import type { Chunk, ChunkMemory } from './memory.js';
 import { withoutPrivileges } from './modes.js';
@@ -40,6 +41,8 @@ export class Uploads {
   readonly #memory: ChunkMemory;
   /** Nodes with changes that nobody commits yet, oldest first. */
   readonly #dirty = new Set<Node>();
+  /** Files that the kernel believes to be longer, or shorter, than they are. */
+  readonly lostEnds = new LostEnds();
   /** Told when a node has changes, or too many separate ones. */
   onDirty: (node: Node, urgent: boolean) => void = () => undefined;
   #counter = 0;
@@ -85,6 +88,7 @@ export class Uploads {
       const error = new OperatingError('ENOSPC', 'the pool is full', { hint: 'delete something or add a disk' });
       if (node.current !== undefined) this.poison(node, node.current, error);
       else this.#tell(node, error);
+      this.lostEnds.add(node, [], offset + data.length);
       throw error;
     }
     const layer = this.open(node);
@@ -169,8 +173,9 @@ export class Uploads {
    */
   poison(node: Node, layer: Layer, error: OperatingError): void {
     if (layer.dead || (node.current !== layer && node.committing !== layer)) return;
-    const lost = node.committing === layer ? [layer, node.current] : [layer];
-    for (const dead of lost) if (dead !== undefined) this.#kill(dead);
+    const lost = node.committing === layer && node.current !== undefined ? [layer, node.current] : [layer];
+    this.lostEnds.add(node, lost);
+    for (const dead of lost) this.#kill(dead);
     if (node.committing === layer) node.committing = undefined;
     node.current = undefined;
     if (node.committing === undefined) node.settledSequence = node.sequence;

@@ -8,6 +8,7 @@ import {
   encodeAttrOut,
   encodeDirent,
   encodeInvalidateEntry,
+  encodePrune,
   encodeInvalidateInode,
   encodeStatfs,
 } from '../../src/frontend/fuse/encode.js';
@@ -170,6 +171,10 @@ t.test('notifications and statfs, byte by byte', async (t) => {
   t.equal(
     encodeInvalidateInode(2, -1, 0).toString('hex'),
     '280000000200000000000000000000000200000000000000ffffffffffffffff0000000000000000',
+  );
+  t.equal(
+    encodePrune(0x1234).toString('hex'),
+    '28000000090000000000000000000000' + '01000000000000000000000000000000' + '3412000000000000',
   );
   t.equal(encodeInvalidateEntry(1, 'ab').toString('hex'), '230000000300000000000000000000000100000000000000020000000000000061' + '6200');
   const out = Buffer.alloc(80, 0xee);

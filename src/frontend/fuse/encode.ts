@@ -235,6 +235,16 @@ export function encodeInvalidateInode(ino: Ino, offset: number, bytes: number): 
   return out;
 }
 
+/** Notification: forget an inode that nobody uses, and all its names. */
+export function encodePrune(ino: Ino): Buffer {
+  const out = Buffer.alloc(OUT_HEADER_BYTES + 16 + 8);
+  put32(out, 0, out.length);
+  put32(out, 4, Notify.PRUNE);
+  put32(out, 16, 1);
+  put64(out, 32, ino);
+  return out;
+}
+
 /** Notification: forget what is known of a name. */
 export function encodeInvalidateEntry(parent: Ino, name: string): Buffer {
   const out = Buffer.alloc(OUT_HEADER_BYTES + 16 + name.length + 1);

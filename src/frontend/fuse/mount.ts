@@ -19,13 +19,13 @@ import {
 import { FuseChannel, fuseMount, fuseUnmount, type FuseChannelCounters } from '../../base/native-fuse.js';
 import type { Ino, Namespace } from '../../namespace/namespace.js';
 import type { Log } from './context.js';
-import { encodeInvalidateEntry, encodeInvalidateInode } from './encode.js';
+import { encodeInvalidateEntry, encodeInvalidateInode, encodePrune } from './encode.js';
 import { FuseFrontEnd, type FrontEndStats } from './front-end.js';
 import { Invalidations } from './invalidations.js';
 import type { OperationStats } from './meters.js';
 import { mountsAt } from './mount-table.js';
 import type { Negotiated } from './negotiate.js';
-import { IN_HEADER_BYTES, WRITE_IN_BYTES } from './protocol.js';
+import { FUSE_MINOR_PRUNE, IN_HEADER_BYTES, WRITE_IN_BYTES } from './protocol.js';
 import { MOUNT_SUBTYPE, MOUNT_TYPE, mayMount } from './stale-mount.js';
 import type { Describe } from './virtual-attributes.js';
 
@@ -78,6 +78,7 @@ export class FuseMount {
   readonly #invalidations = new Invalidations(async (ino) => {
     // A mount that has ended has nothing cached.
     await this.invalidateInode(ino, true).catch(() => undefined);
+    if ((this.negotiated?.minor ?? 0) >= FUSE_MINOR_PRUNE) await this.#notify(encodePrune(ino)).catch(() => undefined);
   });
   readonly #gone: () => void;
   #isClosed = false;
@@ -192,7 +193,10 @@ export class FuseMount {
     if (!HARMLESS.has(await this.#channel.notify(message))) this.#notifyErrors++;
   }
 
-  /** Makes the kernel forget an inode's attributes and cached pages soon; what of them is not written back, it writes back first. */
+  /**
+   * Makes the kernel forget an inode's attributes and cached pages soon; what of them is not written back, it writes back first. An inode that nobody uses it
+   * forgets as a whole, with the length that it kept, where it can be told to (from Linux 6.18 on).
+   */
   forget(ino: Ino): void {
     this.#invalidations.add(ino);
   }

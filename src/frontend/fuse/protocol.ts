@@ -169,7 +169,9 @@ export const FSXATTR_BYTES = 28;
 export const SECURITY_CONTEXTS_MAX = 31;
 
 /** Notifications to the kernel; they stand where a reply has its error. */
-export const Notify = { INVAL_INODE: 2, INVAL_ENTRY: 3 } as const;
+export const Notify = { INVAL_INODE: 2, INVAL_ENTRY: 3, PRUNE: 9 } as const;
+/** From this minor version on the kernel knows PRUNE. */
+export const FUSE_MINOR_PRUNE = 45;
 
 export const IN_HEADER_BYTES = 40;
 export const WRITE_IN_BYTES = 40;
