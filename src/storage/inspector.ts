@@ -5,6 +5,7 @@
  * Keeps I6: frames and headers are verified by `StripeIo`, off the main thread. What is found bad is looked at once more, since a record may be freed, or
  * its blob moved, while it is being read (I5 protects readers of blobs, not us).
  */
+import { AssertionError } from '../base/assert.js';
 import { DecodeError } from '../base/bytes.js';
 import { asOperatingError, OperatingError, type ErrnoName } from '../base/errors.js';
 import type { DiskNumber, SegmentId } from '../base/ids.js';
@@ -121,7 +122,10 @@ export class Inspector {
     const read = async (at: number): Promise<Stretch | undefined> => {
       if (at >= to) return undefined;
       // What cannot be read is found out about block by block.
-      return stripeIo.scan(file, at, Math.min(SCAN_STRETCH_BYTES, to - at), identity).catch(() => undefined);
+      return stripeIo.scan(file, at, Math.min(SCAN_STRETCH_BYTES, to - at), identity).catch((error: unknown) => {
+        if (error instanceof AssertionError) throw error;
+        return undefined;
+      });
     };
     let at = from;
     let next = read(at);
