@@ -66,8 +66,9 @@ async function runCheck(context: Context, name: string, options: CheckArguments)
     name,
     'check',
     async (client) => {
-      await requestJob(client, 'check', 'start', { depth, repair: mends });
-      const { job } = await watchJob(client, 'check');
+      await requestJob(client, 'check', 'start', { depth, repair: mends, says: mends });
+      const between = mends ? sayer(client, output, options.json === true) : undefined;
+      const { job } = await watchJob(client, 'check', between === undefined ? {} : { between });
       const result = job.result as CheckResult;
       const found = await all(client, 'found');
       const repaired = await all(client, 'repaired');
@@ -81,13 +82,32 @@ async function runCheck(context: Context, name: string, options: CheckArguments)
   );
 }
 
-/** All findings of a list that the daemon keeps. */
-async function all(client: ControlClient, list: FindingList): Promise<FindingReport[]> {
+/** Says each repair, and why, before the daemon makes it: it waits until the steps of a stage have been fetched. */
+function sayer(client: ControlClient, output: Output, json: boolean): (pause: () => void) => Promise<void> {
+  let said = 0;
+  return async (pause) => {
+    const steps = await all(client, 'steps', said);
+    if (steps.length === 0) return;
+    pause();
+    said += steps.length;
+    for (const step of steps) {
+      const text = `repairing ${step.code}: ${step.message}${where(step)}: ${step.repair ?? ''}`;
+      if (json) output.note(text);
+      else output.line(text);
+    }
+  };
+}
+
+/** All findings of a list that the daemon keeps, from one of them on. */
+async function all(client: ControlClient, list: FindingList, first = 0): Promise<FindingReport[]> {
   const findings: FindingReport[] = [];
   for (;;) {
-    const page = (await client.request({ verb: 'findings', list, from: findings.length })) as { findings: FindingReport[]; total: number };
+    const page = (await client.request({ verb: 'findings', list, from: first + findings.length })) as {
+      findings: FindingReport[];
+      total: number;
+    };
     findings.push(...page.findings);
-    if (page.findings.length === 0 || findings.length >= page.total) return findings;
+    if (page.findings.length === 0 || first + findings.length >= page.total) return findings;
   }
 }
 

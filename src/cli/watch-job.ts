@@ -39,8 +39,15 @@ export function refuseFailed({ job }: JobAnswer): void {
   if (job.state === 'cancelled') throw new OperatingError('ECANCELED', `${job.kind} was cancelled`);
 }
 
-/** Shows how a job gets on until it ends, one way or the other; one that waits or is paused is watched on. */
-export async function watchJob(client: ControlClient, kind: string, sink: ProgressSink = process.stderr): Promise<JobAnswer> {
+/**
+ * Shows how a job gets on until it ends, one way or the other; one that waits or is paused is watched on.
+ * @param between each time that it has looked; `pause` takes the progress off the terminal, for something else to be printed
+ */
+export async function watchJob(
+  client: ControlClient,
+  kind: string,
+  { sink = process.stderr, between }: { sink?: ProgressSink; between?: (pause: () => void) => Promise<void> } = {},
+): Promise<JobAnswer> {
   const view = sink.isTTY === true ? new BarView() : new LineView(sink);
   try {
     for (;;) {
@@ -50,6 +57,9 @@ export async function watchJob(client: ControlClient, kind: string, sink: Progre
         return answer;
       }
       view.show(job);
+      await between?.(() => {
+        view.end();
+      });
       await new Promise((resolve) => setTimeout(resolve, ASK_MS));
     }
   } finally {

@@ -37,13 +37,16 @@ export interface CheckResult {
   readonly left: number;
 }
 
-/** found: by the check; repaired: done, in order; left: what the repair could not do. */
-export type FindingList = 'found' | 'repaired' | 'left';
+/** found: by the check; steps: repairs that are about to be made, or were; repaired: done, in order; left: what the repair could not do. */
+export type FindingList = 'found' | 'steps' | 'repaired' | 'left';
 
 /** Findings in one answer: each has a few hundred bytes, and a line of the control socket 1 MiB. */
 const PAGE_FINDINGS = 100;
 /** Files that are named for one finding. */
 const PATHS_MAX = 8;
+/** So long a repair waits for a command that wants to say its steps before they are made; one that is gone does not hold it up. */
+const SAID_LIMIT_MS = 10_000;
+const SAID_LOOK_MS = 20;
 
 const PHASES: Readonly<Record<CheckPhase, string>> = {
   rows: 'reading every row of the index',
@@ -68,7 +71,9 @@ export interface CheckJobOptions {
 
 export class CheckJob {
   readonly #options: CheckJobOptions;
-  readonly #lists: Record<FindingList, readonly FindingReport[]> = { found: [], repaired: [], left: [] };
+  readonly #lists: Record<FindingList, readonly FindingReport[]> = { found: [], steps: [], repaired: [], left: [] };
+  /** Steps that somebody has asked for. */
+  #saidSteps = 0;
 
   constructor(options: CheckJobOptions) {
     this.#options = options;
@@ -90,11 +95,13 @@ export class CheckJob {
   /** Findings of the last check, in pages. */
   findings(list: FindingList, from: number): { findings: readonly FindingReport[]; total: number } {
     const all = this.#lists[list];
-    return { findings: all.slice(from, from + PAGE_FINDINGS), total: all.length };
+    const findings = all.slice(from, from + PAGE_FINDINGS);
+    if (list === 'steps') this.#saidSteps = Math.max(this.#saidSteps, from + findings.length);
+    return { findings, total: all.length };
   }
 
-  #checkOptions(options: JobOptions): { depth: CheckDepth; repair: boolean } {
-    const { depth = 'headers', repair: mends = false } = options;
+  #checkOptions(options: JobOptions): { depth: CheckDepth; repair: boolean; says: boolean } {
+    const { depth = 'headers', repair: mends = false, says = false } = options;
     if ((depth !== 'none' && depth !== 'headers' && depth !== 'frames') || typeof mends !== 'boolean')
       throw new OperatingError('EINVAL', 'a check has a depth (none, headers, frames) and may repair');
     const { quiet, index } = this.#options;
@@ -106,11 +113,11 @@ export class CheckJob {
       throw new OperatingError('EROFS', 'the pool is read-only: without a majority of its voters nothing can be repaired', {
         hint: 'Bring back its disks, or see "ostraka recover --help".',
       });
-    return { depth, repair: mends };
+    return { depth, repair: mends, says: says === true };
   }
 
   async #run(context: JobContext): Promise<CheckResult> {
-    const { depth, repair: mends } = this.#checkOptions(context.options);
+    const { depth, repair: mends, says } = this.#checkOptions(context.options);
     const { index, storage, ledger, diskSet, clock } = this.#options;
     const { progress } = context;
     const options: CheckOptions = {
@@ -125,14 +132,17 @@ export class CheckJob {
       },
       checkpoint: () => context.checkpoint(),
     };
-    this.#lists.found = this.#lists.repaired = this.#lists.left = [];
+    this.#lists.found = this.#lists.steps = this.#lists.repaired = this.#lists.left = [];
+    this.#saidSteps = 0;
     if (!mends) {
       const report = await check(options);
       this.#lists.found = await this.#withPaths(report.findings);
       return result(report, 0, report.total);
     }
-    const told = ({ code, message, repair: what }: Finding): void => {
-      this.#options.log('warn', `repair: ${message}: ${what ?? ''}`, { code });
+    const told = async (steps: readonly Finding[]): Promise<void> => {
+      for (const { code, message, repair: what } of steps) this.#options.log('warn', `repair: ${message}: ${what ?? ''}`, { code });
+      this.#lists.steps = [...this.#lists.steps, ...(await this.#withPaths(steps))];
+      if (says) await this.#said();
     };
     // What a repair does can be taken back by a recovery from it.
     progress.message = 'taking a snapshot of the index';
@@ -142,6 +152,13 @@ export class CheckJob {
     this.#lists.repaired = await this.#withPaths(repaired);
     this.#lists.left = await this.#withPaths(after.findings);
     return result(before, repaired.length, after.total);
+  }
+
+  /** Resolves when the command has all steps, or does not come for them. */
+  async #said(): Promise<void> {
+    const { clock } = this.#options;
+    const end = clock.monotonicMs() + SAID_LIMIT_MS;
+    while (this.#saidSteps < this.#lists.steps.length && clock.monotonicMs() < end) await clock.sleep(SAID_LOOK_MS);
   }
 
   /** Names for the files that findings are about. What has none now is told without. */

@@ -32,7 +32,7 @@ export const requestSchema = z.discriminatedUnion('verb', [
     options: z.record(z.string(), z.unknown()).optional(),
   }),
   /** What the last check found. → { findings, total }: a page of the list from there on. */
-  z.strictObject({ verb: z.literal('findings'), list: z.enum(['found', 'repaired', 'left']), from: z.number().int().min(0) }),
+  z.strictObject({ verb: z.literal('findings'), list: z.enum(['found', 'steps', 'repaired', 'left']), from: z.number().int().min(0) }),
   /** Makes an empty directory one more disk. → DiskAnswer */
   z.strictObject({ verb: z.literal('disk-add'), directory: z.string(), zone: z.string().nullable() }),
   /** Begins (`on`) to move what a disk holds to the others, or ends that. `disk`: its path, number or the beginning of its id. → DiskAnswer */

@@ -70,6 +70,11 @@ t.test('a sound pool, mounted and not; then one with broken rows and records', a
   t.match(json, { counts: { 'directory-size': 1, links: 1, record: 1 }, left: 3 });
   const repaired = await pool.ostraka(['check', pool.name, '--repair'], { mayFail: true });
   t.equal(repaired.code, 8, repaired.stdout + repaired.stderr);
+  t.match(
+    repaired.stdout,
+    /repairing links: inode \d+ says that it has 9 links, it has 2 \(\/photos\): the number is set right\n(.*\n)*Repaired:/,
+    'each repair is said first, and why',
+  );
   t.match(repaired.stdout, /Repaired:\n(.*\n)*.*inode \d+ says that it has 9 links, it has 2 \(\/photos\): the number is set right\./);
   t.match((await pool.ostraka(['check', pool.name])).stdout, /is as it should be/, 'what heal knows of is no finding');
 

@@ -427,7 +427,17 @@ for (const each of cases)
     const ledger = new Ledger(index, sound.storage, () => undefined);
     await ledger.load();
     const told: string[] = [];
-    const mended = await repair({ ...options, ledger, told: ({ message, repair: what }) => told.push(`${message}: ${what ?? ''}`) });
+    const mended = await repair({
+      ...options,
+      ledger,
+      told: async (steps) => {
+        const wrong = (await check(options)).findings.map(({ message }) => message);
+        for (const { message, repair: what } of steps) {
+          told.push(`${message}: ${what ?? ''}`);
+          t.ok(wrong.includes(message), `told before it is done: ${message}`);
+        }
+      },
+    });
     if (each.stays === true) t.ok(mended.after.counts[each.code], 'it is told again');
     else t.same(mended.after.findings, [], 'nothing is left to find');
     t.ok(told.length >= mended.repaired.length);

@@ -127,10 +127,10 @@ export interface RepairReport {
 
 /**
  * Checks, repairs what can be, and checks again. Nobody may use the pool meanwhile.
- * @param told of each step before it is done
+ * @param told of the steps of each stage before the first of them is done
  */
 export async function repair(
-  options: CheckOptions & { readonly ledger: Ledger; readonly told?: (finding: Finding) => void },
+  options: CheckOptions & { readonly ledger: Ledger; readonly told?: (steps: readonly Finding[]) => Promise<void> | void },
 ): Promise<RepairReport> {
   const { index, ledger, told } = options;
   let checked = await look(options);
@@ -143,11 +143,12 @@ export async function repair(
     least = Math.min(least, checked.report.total);
     const mendable = checked.mendable.filter(({ mend }) => mend !== undefined);
     const stage = Math.min(...mendable.map(({ code }) => RULES[code].stage));
+    const steps = mendable.filter(({ code }) => RULES[code].stage === stage);
+    if (steps.length > 0) await told?.(steps.map(shown));
     let done = 0;
-    for (const finding of mendable) {
+    for (const finding of steps) {
       const { mend } = finding;
-      if (RULES[finding.code].stage !== stage || mend === undefined) continue;
-      told?.(finding);
+      if (mend === undefined) continue;
       await options.checkpoint?.();
       const { value } = await ledger.change((change) => mend(change));
       if (!value) continue;
