@@ -19,7 +19,6 @@ export const {
 } = constants;
 export const O_PATH = 0o10000000;
 export const O_TMPFILE = 0o20000000 | O_DIRECTORY;
-export const O_CLOEXEC = 0o2000000;
 
 export const S_IFMT = 0o170000;
 export const S_IFREG = 0o100000;
@@ -35,7 +34,6 @@ export const AT_SYMLINK_NOFOLLOW = 0x100;
 export const AT_REMOVEDIR = 0x200;
 export const AT_SYMLINK_FOLLOW = 0x400;
 export const AT_EMPTY_PATH = 0x1000;
-export const AT_EACCESS = 0x200;
 
 export const RENAME_NOREPLACE = 1;
 export const RENAME_EXCHANGE = 2;
@@ -86,10 +84,7 @@ export const PROT_WRITE = 2;
 export const MAP_SHARED = 1;
 export const MAP_PRIVATE = 2;
 export const MS_SYNC = 4;
-export const MS_ASYNC = 1;
 
-export const FICLONE = 0x40049409;
-export const RWF_DSYNC = 2;
 export const RWF_APPEND = 16;
 
 /** Bytes of the longest name and the longest path (with its NUL). */
