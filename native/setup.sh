@@ -32,6 +32,7 @@ case "${1:-}" in
 esac
 if [ "${1:-}" = long ]; then
   command -v mkfs.xfs >/dev/null 2>&1 || need xfsprogs 'makes the file systems of disks that tests use beside ext4'
+  command -v bindfs >/dev/null 2>&1 || need bindfs 'makes a disk slow for the long tests'
   command -v debootstrap >/dev/null 2>&1 || need debootstrap 'makes the Debian whose systemd the long tests boot'
   command -v systemd-nspawn >/dev/null 2>&1 || need systemd-container 'boots it'
 fi

@@ -3,11 +3,16 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { OperatingError } from '../base/errors.js';
 import { ControlClient } from '../daemon/control-client.js';
+import type { StopProgress } from '../daemon/control-protocol.js';
 import { poolPaths, type Folders } from '../daemon/folders.js';
 import { definedPools, findDefinition, readDefinition, type PoolDefinition } from '../daemon/pool-definition.js';
 import { cleanDeadMount, waitForExit } from '../daemon/pool-status.js';
 import { mountsAt, tablePath } from '../frontend/fuse/mount-table.js';
 import type { Context } from './context.js';
+import { formatBytes, type Output } from './output.js';
+
+/** Longer than an unmount usually takes. */
+const PROGRESS_INTERVAL_MS = 2000;
 
 export function addUnmount(program: Command, context: Context): void {
   program
@@ -31,14 +36,51 @@ export async function unmountPool({ folders, output }: Context, definition: Pool
     }
     throw new OperatingError('ENOTCONN', `pool "${definition.name}" is not mounted`, { hint: '"ostraka list" shows which are.' });
   }
+  // A stop is answered when it is done; how far it is, is asked beside it.
+  const observer = await ControlClient.connect(poolPaths(folders, definition.name).socket);
+  const end = observer && showProgress(observer, output);
   try {
     const { pid } = (await client.request({ verb: 'stop', lazy })) as { pid: number };
+    end?.();
     await client.ended();
     await waitForExit(pid);
   } finally {
+    end?.();
     client.close();
   }
   output.line(`Pool "${definition.name}" is unmounted.`);
+}
+
+/** Says how far a stop is, every few seconds while it lasts. Returns what ends that. */
+function showProgress(observer: ControlClient, output: Output): () => void {
+  let said = '';
+  const timer = setInterval(() => {
+    observer.request({ verb: 'stop-progress' }).then(
+      (answer) => {
+        const text = progressText(answer as StopProgress);
+        if (text !== said) output.note(text);
+        said = text;
+      },
+      // It has ended, or does not know the question.
+      () => undefined,
+    );
+  }, PROGRESS_INTERVAL_MS);
+  return () => {
+    clearInterval(timer);
+    observer.close();
+  };
+}
+
+/** @internal for its test */
+export function progressText({ step, dirty_bytes, unsynced_bytes, changes, late_disks }: StopProgress): string {
+  const doing = step === 'closing' ? 'Making everything durable' : 'Writing back what programs have written';
+  const left = [
+    ...(dirty_bytes > 0 ? [`${formatBytes(dirty_bytes)} to store`] : []),
+    ...(unsynced_bytes > 0 ? [`${formatBytes(unsynced_bytes)} to sync`] : []),
+    ...(changes > 0 ? [`${changes} changes of the index`] : []),
+  ];
+  const late = late_disks.length === 0 ? '' : `; waiting for ${late_disks.join(', ')}`;
+  return `${doing}…${left.length === 0 ? '' : ` left: ${left.join(', ')}`}${late}`;
 }
 
 /** The pool that is mounted at a path, or was there last; undefined where none known here was. */

@@ -41,9 +41,25 @@ export const requestSchema = z.discriminatedUnion('verb', [
   z.strictObject({ verb: z.literal('disk-replace'), disk: z.string(), directory: z.string(), force: z.boolean() }),
   /** Takes a disk out for good. → DiskAnswer */
   z.strictObject({ verb: z.literal('disk-remove'), disk: z.string(), force: z.boolean() }),
+  /** How far a stop is, while it goes on, over a connection that was there before. → StopProgress */
+  z.strictObject({ verb: z.literal('stop-progress') }),
   /** Unmounts (`lazy`: also when busy), makes everything durable, ends. → {} just before the process exits. */
   z.strictObject({ verb: z.literal('stop'), lazy: z.boolean() }),
 ]);
+
+/** A stop that is under way, and what is left to be written. */
+export interface StopProgress {
+  /** serving: no stop was asked for; unmounting: the kernel writes back what it holds; closing: what was written is made durable. */
+  readonly step: 'serving' | 'unmounting' | 'closing';
+  /** Written by programs, not stored yet. Of what the kernel holds nobody knows. */
+  readonly dirty_bytes: number;
+  /** Stored, and waiting for a sync. */
+  readonly unsynced_bytes: number;
+  /** Changes of the index that are not durable. */
+  readonly changes: number;
+  /** Disks that have not answered for a while, by path. */
+  readonly late_disks: readonly string[];
+}
 
 export type ControlRequest = z.infer<typeof requestSchema>;
 

@@ -18,7 +18,7 @@ import { probePath } from '../base/native-fuse.js';
 import { nativeIo } from '../base/native-io.js';
 import { mountFuse, type FuseMount } from '../frontend/fuse/mount.js';
 import { cleanStaleMount } from '../frontend/fuse/stale-mount.js';
-import type { ControlRequest } from './control-protocol.js';
+import type { ControlRequest, StopProgress } from './control-protocol.js';
 import { ControlServer } from './control-server.js';
 import { nativeEnvironment } from './environment.js';
 import { handleDiskRequest } from './disk-requests.js';
@@ -255,6 +255,7 @@ export class Daemon {
 
   async #handle(request: ControlRequest): Promise<unknown> {
     const pool = this.#pool;
+    if (request.verb === 'stop-progress') return this.#stopProgress();
     if (pool === undefined || this.#closing !== undefined) throw new OperatingError('ECONNRESET', 'the daemon is about to end');
     switch (request.verb) {
       case 'status':
@@ -285,6 +286,18 @@ export class Daemon {
         await this.stop(request.lazy);
         return { pid: process.pid };
     }
+  }
+
+  #stopProgress(): StopProgress {
+    const step = this.#closing !== undefined ? 'closing' : this.#stopping !== undefined ? 'unmounting' : 'serving';
+    const pool = this.#pool;
+    return {
+      step,
+      dirty_bytes: pool?.namespace.status().dirtyBytes ?? 0,
+      unsynced_bytes: pool?.storage.unsyncedBytes ?? 0,
+      changes: pool === undefined ? 0 : Math.max(0, pool.log.head.position - pool.log.durablePosition),
+      late_disks: (pool?.diskSet.members() ?? []).filter(({ state }) => state === 'suspect').map(({ member }) => member.directory),
+    };
   }
 
   #needMount(): string {
