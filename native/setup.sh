@@ -34,6 +34,11 @@ if [ "${1:-}" = long ]; then
   command -v mkfs.xfs >/dev/null 2>&1 || need xfsprogs 'makes the file systems of disks that tests use beside ext4'
   command -v bindfs >/dev/null 2>&1 || need bindfs 'makes a disk slow for the long tests'
   command -v debootstrap >/dev/null 2>&1 || need debootstrap 'makes the Debian whose systemd the long tests boot'
+  [ -d /usr/lib/postgresql ] || need postgresql 'a database that the long tests run on a mount'
+  command -v restic >/dev/null 2>&1 || need restic 'backs up to a mount, and from it'
+  command -v borg >/dev/null 2>&1 || need borgbackup 'backs up to a mount, and from it'
+  { command -v smbd && [ -f "$(echo /usr/lib/*/samba/vfs/streams_xattr.so)" ]; } >/dev/null 2>&1 || need 'samba samba-vfs-modules' 'exports a mount'
+  command -v smbclient >/dev/null 2>&1 || need smbclient 'uses what it exports'
   command -v systemd-nspawn >/dev/null 2>&1 || need systemd-container 'boots it'
 fi
 if [ "${1:-}" = bench ]; then

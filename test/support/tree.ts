@@ -44,7 +44,7 @@ export function differences(want: ReadonlyMap<string, string>, got: ReadonlyMap<
   return out.slice(0, 20);
 }
 
-export function sha256(path: string): Promise<string> {
+export function sha256(path: string | Buffer): Promise<string> {
   return new Promise((resolve, reject) => {
     const hash = createHash('sha256');
     createReadStream(path, { highWaterMark: 1 << 20 })
