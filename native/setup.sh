@@ -1,7 +1,7 @@
 #!/bin/sh
 # Sets up a checkout on Debian with Node 20 or newer: Debian packages, npm packages, native and TypeScript build. Does only what is missing
-# and says what and why; when nothing is, it takes a moment. setup.sh [test|long|bench] adds the programs that tests, long tests and
-# benchmarks run.
+# and says what and why; when nothing is, it takes a moment. setup.sh [test|service|long|bench] adds the programs that tests, the test of
+# the service, all long tests and benchmarks run.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -23,23 +23,27 @@ command -v python3 >/dev/null 2>&1 || need python3 'runs node-gyp, which builds 
 [ -f /usr/include/isa-l.h ] || need libisal-dev 'erasure code and checksums (Intel ISA-L)'
 command -v fusermount3 >/dev/null 2>&1 || need fuse3 'mounts without being root'
 case "${1:-}" in
-  test | long | bench)
+  test | service | long | bench)
     command -v git >/dev/null 2>&1 || need git 'a program that the tests run on a mount'
     command -v rsync >/dev/null 2>&1 || need rsync 'a program that the tests run on a mount'
     command -v setfacl >/dev/null 2>&1 || need acl 'a program that the tests run on a mount'
     command -v setfattr >/dev/null 2>&1 || need attr 'a program that the tests run on a mount'
     ;;
 esac
+case "${1:-}" in
+  long | service)
+    command -v debootstrap >/dev/null 2>&1 || need debootstrap 'makes the Debian whose systemd the long tests boot'
+    command -v systemd-nspawn >/dev/null 2>&1 || need systemd-container 'boots it'
+    ;;
+esac
 if [ "${1:-}" = long ]; then
   command -v mkfs.xfs >/dev/null 2>&1 || need xfsprogs 'makes the file systems of disks that tests use beside ext4'
   command -v bindfs >/dev/null 2>&1 || need bindfs 'makes a disk slow for the long tests'
-  command -v debootstrap >/dev/null 2>&1 || need debootstrap 'makes the Debian whose systemd the long tests boot'
   [ -d /usr/lib/postgresql ] || need postgresql 'a database that the long tests run on a mount'
   command -v restic >/dev/null 2>&1 || need restic 'backs up to a mount, and from it'
   command -v borg >/dev/null 2>&1 || need borgbackup 'backs up to a mount, and from it'
   { command -v smbd && [ -f "$(echo /usr/lib/*/samba/vfs/streams_xattr.so)" ]; } >/dev/null 2>&1 || need 'samba samba-vfs-modules' 'exports a mount'
   command -v smbclient >/dev/null 2>&1 || need smbclient 'uses what it exports'
-  command -v systemd-nspawn >/dev/null 2>&1 || need systemd-container 'boots it'
 fi
 if [ "${1:-}" = bench ]; then
   command -v bindfs >/dev/null 2>&1 || need bindfs 'what the benchmark compares with'

@@ -33,7 +33,7 @@ export async function cannotBoot(): Promise<string | undefined> {
   if (!(await isFile('/dev/fuse'))) return 'there is no /dev/fuse';
   for (const program of PROGRAMS)
     if ((await run('sh', ['-c', `command -v ${program}`], { mayFail: true })).code !== 0)
-      return `there is no ${program}: run "sh native/setup.sh long" (Debian packages debootstrap, systemd-container)`;
+      return `there is no ${program}: run "sh native/setup.sh service" (Debian packages debootstrap, systemd-container)`;
   let tree: string;
   try {
     tree = await debianTree();
