@@ -1,5 +1,5 @@
 /**
- * `npm run bench:durability [-- --quick]`: what users notice of a scrub (99th percentile of 4 KiB reads that reach the daemon, and of creating a file of
+ * `npm run bench:durability [-- --quick] [--heal-only]`: what users notice of a scrub (99th percentile of 4 KiB reads that reach the daemon, and of creating a file of
  * 4 KiB, with a scrub and without, in turns), and how quickly a lost disk is rebuilt beside what one disk can write (heal.ts). Six folders of one real disk.
  * Prints figures and writes bench-results/durability.json.
  */
@@ -13,10 +13,10 @@ import { TestPool } from '../support/pool.js';
 import { run } from '../support/run.js';
 import { healRounds, medianOf } from './heal.js';
 
-const { values } = parseArgs({ options: { quick: { type: 'boolean', default: false } } });
+const { values } = parseArgs({ options: { quick: { type: 'boolean', default: false }, 'heal-only': { type: 'boolean', default: false } } });
 const MiB = 1024 ** 2;
 const bigMiB = values.quick ? 512 : 2048;
-const turns = values.quick ? 3 : 6;
+const turns = values['heal-only'] ? 0 : values.quick ? 3 : 6;
 const TURN_MS = 5000;
 /** linux: asm-generic/fcntl.h, x86. */
 const O_DIRECT = 0o40000;
