@@ -71,8 +71,8 @@ function showProgress(observer: ControlClient, output: Output): () => void {
   };
 }
 
-/** @internal for its test */
-export function progressText({ step, dirty_bytes, unsynced_bytes, changes, late_disks }: StopProgress): string {
+/** One line of it. */
+function progressText({ step, dirty_bytes, unsynced_bytes, changes, late_disks }: StopProgress): string {
   const doing = step === 'closing' ? 'Making everything durable' : 'Writing back what programs have written';
   const left = [
     ...(dirty_bytes > 0 ? [`${formatBytes(dirty_bytes)} to store`] : []),

@@ -14,9 +14,8 @@ import { inspectDisk } from '../../src/daemon/inspect.js';
 import { nextVoterStep } from '../../src/daemon/voter-placement.js';
 import type { Member, Membership } from '../../src/disk/membership.js';
 import { until, type Teardown } from '../support/pool.js';
+import { readFile, writeFile } from './pool-rig.js';
 
-const caller = { uid: 0, gid: 0, pid: 1 };
-const O_RDWR = 2;
 const content = Buffer.alloc(2 << 20, 'ostraka ');
 
 class Rig {
@@ -67,21 +66,11 @@ class Rig {
 }
 
 async function write(pool: Pool, name: string): Promise<void> {
-  const { attributes, handle } = await pool.namespace.create(1, name, 0o644, O_RDWR, caller);
-  for (let at = 0; at < content.length; at += 1 << 20)
-    await pool.namespace.write(attributes.ino, handle, at, content.subarray(at, at + (1 << 20)), caller);
-  await pool.namespace.flush(attributes.ino, handle);
-  await pool.namespace.release(attributes.ino, handle);
+  await writeFile(pool, name, content);
 }
 
 async function reads(pool: Pool, name: string): Promise<boolean> {
-  const { ino, size } = await pool.namespace.lookup(1, name);
-  const handle = await pool.namespace.open(ino, 0, caller);
-  const result = await pool.namespace.read(ino, handle, 0, size);
-  const found = Buffer.concat(result.pieces);
-  result.release();
-  await pool.namespace.release(ino, handle);
-  return found.equals(content);
+  return (await readFile(pool, name)).equals(content);
 }
 
 const voters = (pool: Pool): number[] => pool.log.voters().map(({ number }) => number);
