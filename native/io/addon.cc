@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <cstring>
+#include <ctime>
 #include <iterator>
 #include <new>
 #include <set>
@@ -364,6 +365,14 @@ napi_value unmapSharedMemory(const Arguments& args, Environment& environment) {
   return undefined(args.env);
 }
 
+napi_value kernelTime(const Arguments& args, Environment&) {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME_COARSE, &now);
+  napi_value result;
+  check(napi_create_bigint_int64(args.env, int64_t{now.tv_sec} * 1000000000 + now.tv_nsec, &result));
+  return result;
+}
+
 napi_value isTmpfsDirectory(const Arguments& args, Environment&) { return boolean(args.env, isTmpfs(args.text(0))); }
 
 napi_value becomeIoFlusher(const Arguments& args, Environment&) { return boolean(args.env, setIoFlusher()); }
@@ -442,6 +451,7 @@ void define(napi_env env, napi_value exports) {
       method<verify>("verify"),
       method<mapSharedMemory>("mapShared"),
       method<unmapSharedMemory>("unmapShared"),
+      method<kernelTime>("kernelTime"),
       method<isTmpfsDirectory>("isTmpfs"),
       method<becomeIoFlusher>("setIoFlusher"),
       method<sendDatagramTo>("sendDatagram"),

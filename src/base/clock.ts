@@ -2,6 +2,9 @@
  * Clock, timers and randomness. Everything above takes them from here, so that a pool can run in simulation from one seed.
  */
 import { randomBytes } from 'node:crypto';
+import { nativeIo } from './native-io.js';
+
+const NANOSECONDS = 1_000_000_000n;
 
 /** Cancels a timer; calling it twice, or after the timer fired, does nothing. */
 export type Cancel = () => void;
@@ -9,7 +12,7 @@ export type Cancel = () => void;
 export interface Clock {
   /** Milliseconds that only grow; for intervals. */
   monotonicMs(): number;
-  /** Wall-clock nanoseconds since 1970 as seconds and nanoseconds; for file times. */
+  /** Time since 1970, by the tick (1–10 ms) with which the kernel dates files, so that its dates and ours are in order; for file times. */
   now(): Time;
   /** Runs `action` once after `delayMs`. The timer alone does not keep the process alive. */
   after(delayMs: number, action: () => void): Cancel;
@@ -36,12 +39,8 @@ export interface Random {
 export const systemClock: Clock = {
   monotonicMs: () => performance.now(),
   now() {
-    const ms = Date.now();
-    const seconds = Math.floor(ms / 1000);
-    // Date.now() has milliseconds only; the monotonic clock's fraction keeps successive stamps apart and in order.
-    const precise = performance.timeOrigin + performance.now();
-    const nanoseconds = Math.floor((Math.max(precise, ms) - seconds * 1000) * 1e6);
-    return nanoseconds < 1e9 && nanoseconds >= 0 ? { seconds, nanoseconds } : { seconds, nanoseconds: (ms - seconds * 1000) * 1e6 };
+    const nanoseconds = nativeIo().kernelTime();
+    return { seconds: Number(nanoseconds / NANOSECONDS), nanoseconds: Number(nanoseconds % NANOSECONDS) };
   },
   after(delayMs, action) {
     const timer = setTimeout(action, delayMs);

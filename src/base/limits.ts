@@ -192,6 +192,8 @@ export const WINDOW_PIECES_MAX = 64;
 export const COMMITS_IN_FLIGHT_MAX = 4;
 /** Length of a file: offsets and lengths stay exact in a double, with room for sums. */
 export const FILE_BYTES_MAX = 2 ** 52;
+/** The kernel's clock for files is at most a tick ahead of ours; what is further ahead is no clock. */
+export const FILE_CLOCK_AHEAD_SECONDS = 1;
 /** Blobs fetched ahead of a sequential reader. Two keep the disks busy while one is being consumed. */
 export const READ_AHEAD_BLOBS = 2;
 /** A pack is read in pieces of this when several files of it are wanted: one disk's part of it. */

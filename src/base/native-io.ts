@@ -154,6 +154,8 @@ export interface NativeIo {
   mapShared(path: string, bytes: number): ArrayBuffer | Status;
   /** Unmaps; the array is detached (length 0). */
   unmapShared(memory: ArrayBuffer): void;
+  /** CLOCK_REALTIME_COARSE: nanoseconds since 1970, by the tick with which the kernel dates files. */
+  kernelTime(): bigint;
   /** Does the directory lie in memory (tmpfs, ramfs)? False where it cannot be asked. */
   isTmpfs(directory: string): boolean;
   /** PR_SET_IO_FLUSHER for the calling thread and those it starts. False where not permitted. */

@@ -1,9 +1,10 @@
 /** setattr: length to the upload, times to the upload while there is one, everything else to the row. */
-import type { Clock, Time } from '../base/clock.js';
+import type { Time } from '../base/clock.js';
 import { FILE_BYTES_MAX } from '../base/limits.js';
 import { decodeBytes, encodeBytes } from '../index/schema/dirent-row.js';
 import { INODE_HAS_XATTRS, type InodeRow } from '../index/schema/inode-row.js';
 import { xattrKey } from '../index/schema/tables.js';
+import type { FileClock } from './file-clock.js';
 import { ACCESS_ACL, aclWithMode, decodeAcl, encodeAcl } from './acl.js';
 import type { Change } from './change.js';
 import { refuse } from './directories.js';
@@ -19,9 +20,9 @@ export class AttributeChanges {
   readonly #nodes: Nodes;
   readonly #files: Files;
   readonly #uploads: Uploads;
-  readonly #clock: Clock;
+  readonly #clock: FileClock;
 
-  constructor(ledger: Ledger, nodes: Nodes, files: Files, uploads: Uploads, clock: Clock) {
+  constructor(ledger: Ledger, nodes: Nodes, files: Files, uploads: Uploads, clock: FileClock) {
     this.#ledger = ledger;
     this.#nodes = nodes;
     this.#files = files;
@@ -40,8 +41,9 @@ export class AttributeChanges {
     const atime = wanted.atime === 'now' ? now : wanted.atime;
     const mtime = wanted.mtime === 'now' ? now : wanted.mtime;
     const { ctime } = wanted;
+    if (ctime !== undefined) this.#clock.told(ctime);
     const times = atime !== undefined || mtime !== undefined || ctime !== undefined;
-    const folded = times && this.#fold(ino, atime, mtime, ctime ?? now);
+    const folded = times && this.#fold(ino, { atime, mtime, ctime: ctime ?? now }, ctime !== undefined);
     const owned = mode !== undefined || uid !== undefined || gid !== undefined;
     if (owned || (times && !folded)) {
       const rowTimes = folded ? {} : { ...(atime && { atime }), ...(mtime && { mtime }) };
@@ -67,7 +69,7 @@ export class AttributeChanges {
   }
 
   /** Lets the upload carry the times, where there is one: the kernel sends them between the last write and the flush. */
-  #fold(ino: Ino, atime: Time | undefined, mtime: Time | undefined, ctime: Time): boolean {
+  #fold(ino: Ino, { atime, mtime, ctime }: { atime?: Time; mtime?: Time; ctime: Time }, told: boolean): boolean {
     const node = this.#nodes.get(ino);
     if (node?.top === undefined) return false;
     const layer = this.#uploads.open(node);
@@ -77,6 +79,7 @@ export class AttributeChanges {
       layer.mtimeGiven = true;
     }
     layer.times.ctime = ctime;
+    layer.toldOver = told ? node.row.ctime : undefined;
     return true;
   }
 }

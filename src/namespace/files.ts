@@ -70,7 +70,7 @@ export class Files {
       if (!isRegular(node.row.mode)) refuse('EINVAL', `inode ${ino} is not a regular file`);
       const file = this.#add(node, flags);
       // Belongs to the upload that begins here: until it commits, the index keeps the whole old file.
-      if (truncatesOnOpen(flags)) this.#truncate(node, 0, caller);
+      if (truncatesOnOpen(flags)) this.#truncate(node, 0, caller, true);
       return file.handle;
     });
   }
@@ -99,14 +99,12 @@ export class Files {
     return this.#options.uploads.write(this.#file(ino, handle).node, offset, data, caller);
   }
 
-  #truncate(node: Node, size: number, caller: Caller): void {
+  #truncate(node: Node, size: number, caller: Caller, moves: boolean): void {
     const { uploads } = this.#options;
     const layer = uploads.open(node);
     layer.truncate(size);
     uploads.lostEnds.truncated(node, size);
-    const now = this.#options.now();
-    layer.times.mtime = now;
-    layer.times.ctime = now;
+    if (moves) layer.times.mtime = layer.times.ctime = this.#options.now();
     if (caller.uid !== 0 && withoutPrivileges(node.row.mode) !== node.row.mode) layer.killPrivileges = true;
   }
 
@@ -119,7 +117,8 @@ export class Files {
     const node = await nodes.attach(ino, (found) => {
       if (isDirectory(found.row.mode)) refuse('EISDIR', `inode ${ino} is a directory`);
       if (!isRegular(found.row.mode)) refuse('EINVAL', `inode ${ino} is not a regular file`);
-      this.#truncate(found, size, caller);
+      // To the length that it has, the kernel moves no times.
+      this.#truncate(found, size, caller, size !== found.size);
       return found;
     });
     if (node.openForWriting) return;

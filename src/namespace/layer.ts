@@ -33,6 +33,8 @@ export class Layer {
   readonly times: LayerTimes = {};
   /** The modification time was set by the caller: later writes of this layer do not touch it. */
   mtimeGiven = false;
+  /** The change time was told by who dates changes: it replaces this one of the row, even if that is later. */
+  toldOver: Time | undefined;
   /** Length of the file with this layer. */
   size: number;
   /** What lies below is hidden from here on. */

@@ -17,6 +17,11 @@ export interface Caller {
   readonly pid: number;
   /** Of the process, for what it makes; 0 where it was applied already. */
   readonly umask?: number;
+  /**
+   * The caller dates changes of content itself and tells the times by setattr, before it flushes, as the kernel does with its write-back cache: writes, `allocate` and
+   * `copyRange` leave them as they are.
+   */
+  readonly datesContent?: boolean;
   /** Labels of security modules for what is made; they come with it, in one step. */
   readonly contexts?: readonly SecurityContext[];
 }

@@ -5,6 +5,7 @@
 import type { Time } from '../base/clock.js';
 import type { OperatingError } from '../base/errors.js';
 import type { InodeRow } from '../index/schema/inode-row.js';
+import { later } from './file-clock.js';
 import type { Layer } from './layer.js';
 import { isRegular, withoutPrivileges } from './modes.js';
 import type { Attributes, Handle } from './namespace.js';
@@ -70,21 +71,21 @@ export class Node {
   }
 }
 
-function later(a: Time, b: Time | undefined): Time {
-  if (b === undefined) return a;
-  return b.seconds > a.seconds || (b.seconds === a.seconds && b.nanoseconds > a.nanoseconds) ? b : a;
+function sameTime(a: Time, b: Time): boolean {
+  return a.seconds === b.seconds && a.nanoseconds === b.nanoseconds;
 }
 
 /** A row with what a layer over it says about it (its size and extents apart). */
 export function withLayer(row: InodeRow, layer: Layer): InodeRow {
-  const { times } = layer;
+  const { times, toldOver } = layer;
+  const replaced = toldOver !== undefined && sameTime(toldOver, row.ctime);
   return {
     ...row,
     mode: layer.killPrivileges ? withoutPrivileges(row.mode) : row.mode,
     atime: times.atime ?? row.atime,
     mtime: times.mtime ?? row.mtime,
     // A change of the row that came after the layer's last one must not be dated back.
-    ctime: later(row.ctime, times.ctime),
+    ctime: times.ctime === undefined ? row.ctime : replaced ? times.ctime : later(row.ctime, times.ctime),
   };
 }
 

@@ -18,6 +18,7 @@ import { BufferPool } from './buffers.js';
 import { Committer } from './commits.js';
 import { Directories, refuse } from './directories.js';
 import { Fetcher } from './fetcher.js';
+import { FileClock } from './file-clock.js';
 import { Files } from './files.js';
 import { Ledger } from './ledger.js';
 import { Manifests } from './manifest.js';
@@ -104,7 +105,8 @@ export class PoolNamespace implements Namespace {
     const memory = new ChunkMemory(this.#budget, windows);
     const writer = new BlobWriter(storage, ledger, this.#space, windows);
     const onInvalidate = options.onInvalidate ?? ((): void => undefined);
-    const common = { ledger, writer, clock, epoch, background: this.#background };
+    const fileClock = new FileClock(clock);
+    const common = { ledger, writer, clock: fileClock, epoch, background: this.#background };
     this.#uploads = new Uploads({ ...common, memory, space: this.#space, log, onInvalidate });
     this.packer = new Packer({ ...common, storage, nodes: this.#nodes, pins, newUpload: () => this.#uploads.newUpload() });
     this.#committer = new Committer({
@@ -127,7 +129,7 @@ export class PoolNamespace implements Namespace {
       uploads: this.#uploads,
       committer: this.#committer,
       reader: new Reader(ledger, new Manifests(index), fetcher, pins),
-      now: () => clock.now(),
+      now: () => fileClock.now(),
       get durableClose() {
         return settings.durability === 'close';
       },
@@ -136,15 +138,15 @@ export class PoolNamespace implements Namespace {
       ledger,
       uploads: this.#uploads,
       committer: this.#committer,
-      clock,
+      clock: fileClock,
       onPackable: (bytes) => {
         this.packer.note(bytes);
       },
     });
-    this.#directories = new Directories(ledger, this.#nodes, clock);
-    this.#renames = new Renames(ledger, this.#nodes, this.#directories, clock);
-    this.#attributes = new AttributeChanges(ledger, this.#nodes, this.#files, this.#uploads, clock);
-    this.#xattrs = new Xattrs(ledger, this.#nodes, clock);
+    this.#directories = new Directories(ledger, this.#nodes, fileClock);
+    this.#renames = new Renames(ledger, this.#nodes, this.#directories, fileClock);
+    this.#attributes = new AttributeChanges(ledger, this.#nodes, this.#files, this.#uploads, fileClock);
+    this.#xattrs = new Xattrs(ledger, this.#nodes, fileClock);
   }
 
   /**

@@ -174,12 +174,10 @@ export class Ranges {
     return (await change.inode(node.ino)) ?? refuse('ESTALE', `inode ${node.ino} is gone`);
   }
 
-  /** The content is about to change: times, and set-id bits for all but root. */
+  /** The content is about to change: times, unless the caller tells them, and set-id bits for all but root. */
   #changed(node: Node, caller: Caller): void {
     const layer = this.#options.uploads.open(node);
-    const now = this.#options.clock.now();
-    layer.times.mtime = now;
-    layer.times.ctime = now;
+    if (caller.datesContent !== true) layer.times.mtime = layer.times.ctime = this.#options.clock.now();
     if (caller.uid !== 0 && withoutPrivileges(node.row.mode) !== node.row.mode) layer.killPrivileges = true;
   }
 

@@ -93,12 +93,7 @@ export class Uploads {
     }
     const layer = this.open(node);
     const full = layer.write(offset, data);
-    const now = this.#options.clock.now();
-    // Behind times that were set, this is a cached write that comes late.
-    if (!layer.mtimeGiven) {
-      layer.times.mtime = now;
-      layer.times.ctime = now;
-    }
+    if (caller.datesContent !== true && !layer.mtimeGiven) layer.times.mtime = layer.times.ctime = this.#options.clock.now();
     if (caller.uid !== 0 && withoutPrivileges(node.row.mode) !== node.row.mode) layer.killPrivileges = true;
     for (const chunk of full) this.#storePart(node, layer, chunk);
     if (layer.ranges.size > UPLOAD_RANGES_MAX) this.onDirty(node, true);

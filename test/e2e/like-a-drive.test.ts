@@ -53,6 +53,15 @@ t.test('file handles outlive caches and mounts', async (t) => {
   t.same(await python('handles.py', 'use', pool.mountpoint, state), want, 'in another mount');
 });
 
+t.test('times: the kernel makes some of them, we others, and they are in order and stay', async (t) => {
+  for (const place of [local, pool.mountpoint])
+    t.same(await python('times.py', 'order', join(place, 'order')), ['older than an earlier one: none'], place);
+  const state = join(local, 'times.json');
+  t.same(await python('times.py', 'take', pool.at('times'), state), ['29 changes']);
+  await pool.remount();
+  t.same(await python('times.py', 'same', pool.at('times'), state), ['compared 97'], 'nothing looks changed in another mount');
+});
+
 t.test('the time of birth stays what it was', async (t) => {
   const birth = async (name: string): Promise<number> => Number((await run('stat', ['-c', '%W', pool.at(name)])).stdout);
   const before = Math.floor(Date.now() / 1000);

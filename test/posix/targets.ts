@@ -21,11 +21,11 @@ async function folder(t: Teardown, name: string): Promise<string> {
   return path;
 }
 
-/** Compiles agent.cc. */
-export async function buildAgent(t: Teardown): Promise<string> {
-  const program = join(await folder(t, 'agent'), 'agent');
+/** Compiles agent.cc, or another program of this folder. */
+export async function buildAgent(t: Teardown, name = 'agent'): Promise<string> {
+  const program = join(await folder(t, name), name);
   const flags = ['-std=c++17', '-O1', '-Wall', '-Wextra', '-Werror'];
-  await run('g++', [...flags, '-o', program, join(packageRoot, 'test/posix/agent.cc')]);
+  await run('g++', [...flags, '-o', program, join(packageRoot, `test/posix/${name}.cc`)]);
   return program;
 }
 

@@ -21,9 +21,9 @@ function paragraphs(text: string): Map<string, string> {
 
 /**
  * One line for each path below a folder, in bytes as latin1: type and mode, owner, mtime (ns), device, size, link target or SHA-256, the first of its names, number of
- * links, extended attributes, ACL.
+ * links, extended attributes, ACL. With `allTimes` ctime and atime, too.
  */
-export async function describeFully(root: string): Promise<Map<string, string>> {
+export async function describeFully(root: string, allTimes = false): Promise<Map<string, string>> {
   const limits = { cwd: root, limitMs: 120_000 };
   const attributes = paragraphs((await run('getfattr', ['-RPhd', '-m', '-', '-e', 'hex', '.'], limits)).stdout);
   const acls = paragraphs((await run('getfacl', ['-RPn', '.'], limits)).stdout);
@@ -36,6 +36,7 @@ export async function describeFully(root: string): Promise<Map<string, string>> 
       const path = name === '.' || folder === '.' ? name : `${folder}/${name}`;
       const s = await lstat(bytesOf(root, path), { bigint: true });
       const parts = [s.mode.toString(8), `${s.uid}:${s.gid}`, `mtime ${s.mtimeNs}`, `links ${s.nlink}`, `device ${s.rdev}`];
+      if (allTimes) parts.push(`ctime ${s.ctimeNs} atime ${s.atimeNs}`);
       if (s.isSymbolicLink()) parts.push(`-> ${await readlink(bytesOf(root, path), { encoding: 'latin1' })}`);
       if (s.isFile()) parts.push(`size ${s.size}`, await sha256(bytesOf(root, path)));
       if (!s.isDirectory()) parts.push(`first ${firstNames.get(s.ino) ?? path}`);

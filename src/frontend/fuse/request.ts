@@ -25,6 +25,8 @@ export class Request implements Caller {
   abandoned = false;
   /** Of the process, where the operation makes something. */
   umask = 0;
+  /** With the write-back cache the kernel does, direct writes included. */
+  readonly datesContent = true;
   /** What a security module wants on the thing made. */
   contexts: readonly SecurityContext[] = NONE;
   /** Bytes of extensions behind the body. */
