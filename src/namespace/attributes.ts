@@ -49,6 +49,8 @@ export class AttributeChanges {
       const rowTimes = folded ? {} : { ...(atime && { atime }), ...(mtime && { mtime }) };
       await this.#ledger.change(async (change) => {
         const row = await change.inode(ino);
+        // The kernel sends the times of a file that was unlinked; a refusal would be an error of the next syncfs(2).
+        if (row === undefined && !owned && this.#nodes.lingers(ino)) return;
         if (row === undefined) refuse('ESTALE', `inode ${ino} is gone`);
         let newMode = mode === undefined ? row.mode : (row.mode & ~PERMISSION_BITS) | (mode & PERMISSION_BITS);
         if (mode === undefined && (uid !== undefined || gid !== undefined)) newMode = withoutPrivileges(newMode);

@@ -62,6 +62,11 @@ export class Nodes {
     return left <= 0;
   }
 
+  /** The inode is gone, and the kernel still knows it. */
+  lingers(ino: Ino): boolean {
+    return this.#ghosts.has(ino);
+  }
+
   /** The row of an inode, or what is left of it. @throws OperatingError ESTALE */
   async row(ino: Ino): Promise<InodeRow> {
     const row = this.#nodes.get(ino)?.row ?? this.#ledger.cachedInode(ino) ?? (await this.#ledger.inode(ino)) ?? this.#ghosts.get(ino);

@@ -106,6 +106,14 @@ t.test('status --verbose shows what was agreed, and requests by operation', asyn
   t.notMatch((await pool.ostraka(['status', pool.name])).stdout, /protocol/, 'only where it is asked for');
 });
 
+t.test('syncfs(2) after deleting has no error to report', async (t) => {
+  for (let round = 0; round < 3; round++) {
+    await writeFile(pool.at('short-lived'), 'x');
+    await rm(pool.at('short-lived'));
+    t.equal((await run('sync', ['-f', pool.mountpoint], { mayFail: true })).stderr, '');
+  }
+});
+
 t.test('tools of local file systems get answers', async (t) => {
   await writeFile(pool.at('f'), 'x');
   const failure = async (command: string, ...args: string[]): Promise<string> => {

@@ -86,6 +86,17 @@ t.test('a removed directory that is still somebody’s working directory', async
   test.equal(await codeOf(() => namespace.getattr(dir.ino)), 'ESTALE');
 });
 
+t.test('the kernel sends the times of a file that was unlinked', async (test) => {
+  const { namespace } = await openPool(test);
+  const ino = await writeFile(namespace, ROOT, 'a', Buffer.from('x'));
+  await namespace.unlink(ROOT, 'a', root);
+  const times = { mtime: { seconds: 5, nanoseconds: 0 }, ctime: { seconds: 5, nanoseconds: 0 } };
+  test.equal((await namespace.setattr(ino, times, root)).links, 0);
+  test.equal(await codeOf(() => namespace.setattr(ino, { mode: 0o600 }, root)), 'ESTALE', 'nothing but times');
+  namespace.forget(ino, 1);
+  test.equal(await codeOf(() => namespace.setattr(ino, times, root)), 'ESTALE', 'forgotten');
+});
+
 t.test('ten thousand entries, listed while they are deleted', async (test) => {
   const { namespace, index } = await openPool(test);
   const count = 10_000;
