@@ -47,6 +47,8 @@ if [ "${1:-}" = long ]; then
 fi
 if [ "${1:-}" = bench ]; then
   command -v bindfs >/dev/null 2>&1 || need bindfs 'what the benchmark compares with'
+  command -v mergerfs >/dev/null 2>&1 || need mergerfs 'what the benchmark compares with'
+  command -v mkfs.btrfs >/dev/null 2>&1 || need btrfs-progs 'what the benchmark compares with'
 fi
 
 if [ -n "$packages" ]; then

@@ -1,117 +1,212 @@
 /**
- * `npm run bench [-- --quick] [--rounds N]`: Ostraka (4+2 on six folders) beside bindfs over one folder of the same disk, alternating in one
- * run. Prints medians and ratios, and writes bench-results/bench.json. No target stops it: it reports what it measured.
+ * `npm run bench`: Ostraka beside other file systems, on the same work in the same run (README.md). Brings each subject up, measures group by group and round by
+ * round, each subject in turn, and takes them down. Prints tables; writes JSON, and a picture where asked. Ends with 1 when a step failed.
  */
-import { mkdir, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { spawn } from 'node:child_process';
+import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
+import { cpus, release, tmpdir, totalmem } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { packageRoot } from '../../src/base/package-root.js';
-import { TestPool, until } from '../support/pool.js';
-import { run } from '../support/run.js';
-import { realTrees } from '../support/tree.js';
+import { buildClient } from './client.js';
+import { Janitor } from './janitor.js';
+import { measureGroup, peakBytes, type Sample } from './measure-group.js';
+import { picture } from './picture.js';
+import { figuresTable, processorTable, REPORT_FORMAT, type Report } from './report.js';
+import { makeSubject, subjectNames } from './subjects/all.js';
+import type { Subject } from './subjects/subject.js';
+import { makeTree } from './tree-input.js';
+import { groups, sizes, type Group } from './workloads.js';
 
-const { values } = parseArgs({ options: { quick: { type: 'boolean', default: false }, rounds: { type: 'string' } } });
-const quick = values.quick;
-const rounds = Number(values.rounds ?? (quick ? 1 : 3));
-const bigMiB = quick ? 128 : 1024;
-const files = quick ? 500 : 5000;
-const workload = fileURLToPath(new URL('./workload.js', import.meta.url));
+const HELP = `npm run bench -- [options]
+  --quick              about a minute a subject and round, one round
+  --subjects A,B       of ${subjectNames.join(', ')},
+                       ostraka@CHECKOUT (another one, built), NAME=/FOLDER; or "all". Default: ostraka,null,bindfs,ext4. The first one is compared
+  --only A,B           groups (${groups.map(({ name }) => name).join(', ')}) or figures
+  --degraded           also what two missing disks make of it
+  --rounds N           default 3, with --quick 1
+  --limit SECONDS      a step may take, default 120, with --quick 30
+  --targets            a column: what is asked of Ostraka, and whether it was met
+  --json FILE          default bench-results/bench.json
+  --picture FILE       ratios as an SVG
+  --folders            disks are folders, not loop devices
+  --images FOLDER      where disks' images are made, default /var/tmp
+`;
 
-type Figures = Map<string, number[]>;
+const { values: options } = parseArgs({
+  options: {
+    quick: { type: 'boolean', default: false },
+    /** Like --quick, with next to nothing to do; for the test. */
+    tiny: { type: 'boolean', default: false },
+    subjects: { type: 'string', default: 'ostraka,null,bindfs,ext4' },
+    only: { type: 'string' },
+    degraded: { type: 'boolean', default: false },
+    rounds: { type: 'string' },
+    limit: { type: 'string' },
+    targets: { type: 'boolean', default: false },
+    json: { type: 'string', default: join(packageRoot, 'bench-results', 'bench.json') },
+    picture: { type: 'string' },
+    folders: { type: 'boolean', default: false },
+    images: { type: 'string', default: '/var/tmp' },
+    help: { type: 'boolean', default: false },
+  },
+});
 
-async function step(name: string, folder: string, amount: number): Promise<number> {
-  const result = await run(process.execPath, [workload, name, folder, String(amount)], { limitMs: 600_000 });
-  return (JSON.parse(result.stdout) as { seconds: number }).seconds;
+const size = options.tiny ? 'tiny' : options.quick ? 'quick' : 'full';
+const rounds = Number(options.rounds ?? (size === 'full' ? 3 : 1));
+const limitSeconds = Number(options.limit ?? (size === 'full' ? 120 : 30));
+const DISK_BYTES = { full: 4 * 1024 ** 3, quick: 2 * 1024 ** 3, tiny: 256 * 1024 ** 2 }[size];
+
+function say(line: string): void {
+  process.stderr.write(`${line}\n`);
 }
 
-async function cold(): Promise<void> {
-  await run('sync', []);
-  await writeFile('/proc/sys/vm/drop_caches', '3');
-}
-
-/** One round of everything in `folder`, below a mount. Rates are per second, `_s` are seconds. */
-async function round(folder: string, archive: string, figures: Figures): Promise<void> {
-  const add = (name: string, value: number): void => {
-    figures.set(name, [...(figures.get(name) ?? []), value]);
-  };
-  const place = join(folder, 'bench');
-  await mkdir(place);
-  add('write_MBps', (bigMiB * 1.048576) / (await step('write', place, bigMiB)));
-  await cold();
-  add('read_cold_MBps', (bigMiB * 1.048576) / (await step('read', place, bigMiB)));
-  await rm(join(place, 'big'));
-  const start = performance.now();
-  await run('tar', ['-C', place, '-xf', archive], { limitMs: 600_000 });
-  add('untar_s', (performance.now() - start) / 1000);
-  add('create_4K_per_s', files / (await step('create', place, files)));
-  await cold();
-  add('stat_cold_per_s', files / (await step('stat', place, files)));
-  add('unlink_per_s', files / (await step('unlink', place, files)));
-  await run('rm', ['-rf', place], { limitMs: 600_000 });
-}
-
-function median(numbers: readonly number[]): number {
-  const sorted = [...numbers].sort((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  return sorted.length % 2 === 1 ? (sorted[middle] ?? NaN) : ((sorted[middle - 1] ?? NaN) + (sorted[middle] ?? NaN)) / 2;
-}
-
-async function withBindfs(root: string, work: (mountpoint: string) => Promise<void>): Promise<boolean> {
-  const from = join(root, 'bindfs-disk');
-  const to = join(root, 'bindfs');
-  await mkdir(from, { recursive: true });
-  await mkdir(to, { recursive: true });
-  const daemon = spawn('bindfs', ['-f', from, to], { stdio: 'ignore' });
-  let failed = false;
-  daemon.on('error', () => (failed = true));
-  try {
-    await until('bindfs is mounted', async () => failed || (await run('mountpoint', ['-q', to], { mayFail: true })).code === 0);
-    if (!failed) await work(to);
-    return !failed;
-  } finally {
-    await run('umount', ['-l', to], { mayFail: true });
-    daemon.kill();
-  }
-}
-
-async function main(teardowns: (() => Promise<void> | void)[]): Promise<void> {
-  const pool = await TestPool.create({ teardown: (action) => void teardowns.push(action) });
-  await pool.mount();
-  const archive = join(pool.root, 'tree.tar');
-  const trees = quick ? realTrees.slice(1) : realTrees;
-  await run('tar', ['-cf', archive, ...trees.flatMap((tree) => ['-C', join(tree, '..'), tree.slice(tree.lastIndexOf('/') + 1)])]);
-  const ostraka: Figures = new Map();
-  const bindfs: Figures = new Map();
-  let peer = true;
-  for (let i = 0; i < rounds; i++) {
-    process.stderr.write(`round ${i + 1} of ${rounds}\n`);
-    await round(pool.mountpoint, archive, ostraka);
-    peer = peer && (await withBindfs(pool.root, (mountpoint) => round(mountpoint, archive, bindfs)));
-  }
-  const memory = await pool.memory();
-  await pool.unmount();
-  const rows = [...ostraka.keys()].map((name) => {
-    const ours = median(ostraka.get(name) ?? []);
-    const theirs = peer ? median(bindfs.get(name) ?? []) : null;
-    const ratio = theirs === null ? null : name.endsWith('_s') && !name.endsWith('per_s') ? theirs / ours : ours / theirs;
-    return { name, ostraka: ours, bindfs: theirs, ratio, all: { ostraka: ostraka.get(name), bindfs: bindfs.get(name) } };
+/** Groups with the steps that were asked for, and those that these need. */
+function chosenGroups(): Group[] {
+  if (options.only === undefined) return groups.filter(({ losesDisks }) => losesDisks !== true || options.degraded);
+  const asked = new Set(options.only.split(','));
+  if (options.degraded) asked.add('degraded');
+  const known = new Set(groups.flatMap(({ name, steps }) => [name, ...steps.map(({ figure }) => figure)]));
+  for (const word of asked) if (!known.has(word)) throw new Error(`no such group or figure: ${word} (there are ${[...known].join(', ')})`);
+  return groups.flatMap((group) => {
+    const wanted = new Set(group.steps.map(({ figure }) => figure).filter((figure) => asked.has(group.name) || asked.has(figure)));
+    for (const { figure, needs } of [...group.steps].reverse()) if (wanted.has(figure) && needs !== undefined) wanted.add(needs);
+    return wanted.size === 0 ? [] : [{ ...group, steps: group.steps.filter(({ figure }) => wanted.has(figure)) }];
   });
-  const show = (value: number | null): string => (value === null ? '–' : value.toPrecision(4)).padStart(12);
-  process.stdout.write(`${'figure'.padEnd(20)}${'ostraka 4+2'.padStart(12)}${'bindfs'.padStart(12)}${'better by'.padStart(12)}\n`);
-  for (const row of rows) process.stdout.write(`${row.name.padEnd(20)}${show(row.ostraka)}${show(row.bindfs)}${show(row.ratio)}\n`);
-  process.stdout.write(`peak resident memory of the daemon: ${Math.round(memory.peakBytes / 1024 ** 2)} MiB\n`);
-  if (!peer) process.stdout.write('bindfs is not installed: no figures beside ours (apt-get install bindfs)\n');
-  const results = join(packageRoot, 'bench-results');
-  await mkdir(results, { recursive: true });
-  const report = { when: new Date().toISOString(), quick, rounds, bigMiB, files, rows, peakBytes: memory.peakBytes };
-  await writeFile(join(results, 'bench.json'), JSON.stringify(report, null, 1) + '\n');
 }
 
-const teardowns: (() => Promise<void> | void)[] = [];
-try {
-  await main(teardowns);
-} finally {
-  for (const teardown of teardowns) await teardown();
+interface Run {
+  readonly report: Report;
+  /** What went wrong beside steps. */
+  readonly failures: string[];
 }
+
+class Runner {
+  readonly #root: string;
+  readonly #images: string;
+  readonly #leftOut: { name: string; why: string }[] = [];
+  readonly #failures: string[] = [];
+  readonly #samples: Sample[] = [];
+  readonly #peaks = new Map<string, number>();
+  #subjects: Subject[] = [];
+
+  constructor(root: string, images: string) {
+    this.#root = root;
+    this.#images = images;
+  }
+
+  async run(chosen: readonly Group[]): Promise<Run> {
+    const client = await buildClient(this.#root);
+    const tree = await makeTree(this.#root, sizes[size].treeFiles);
+    await this.#bringUp();
+    for (let round = 1; round <= rounds; round++)
+      for (const [g, group] of chosen.entries()) {
+        say(`${new Date().toISOString().slice(11, 19)} round ${round} of ${rounds}: ${group.name}`);
+        for (const subject of rotated(this.#subjects, round + g)) {
+          if (group.losesDisks === true && subject.loseTwoDisks === undefined) continue;
+          const conditions = { client, tree, sizes: sizes[size], limitSeconds, round, say };
+          this.#samples.push(...(await measureGroup(subject, group, conditions)));
+          const peak = await peakBytes(await subject.pids());
+          this.#peaks.set(subject.name, Math.max(peak, this.#peaks.get(subject.name) ?? 0));
+          if (group.losesDisks === true) await this.#renew(subject);
+        }
+      }
+    for (const subject of this.#subjects) await this.#attempt(`${subject.name} down`, () => subject.down());
+    const report: Report = {
+      format: REPORT_FORMAT,
+      when: new Date().toISOString(),
+      command: ['npm run bench', ...(process.argv.length > 2 ? ['--', ...process.argv.slice(2)] : [])].join(' '),
+      machine: { kernel: release(), processors: cpus().length, memoryBytes: totalmem(), node: process.version },
+      size,
+      rounds,
+      tree: { files: tree.files, bytes: tree.bytes },
+      subjects: this.#subjects.map(({ name, about }) => ({ name, about, peakBytes: this.#peaks.get(name) ?? 0 })),
+      leftOut: this.#leftOut,
+      samples: this.#samples,
+    };
+    return { report, failures: this.#failures };
+  }
+
+  async #bringUp(): Promise<void> {
+    const all = options.subjects === 'all';
+    const words = all ? subjectNames.filter((name) => name !== 'ostraka-degraded') : options.subjects.split(',');
+    for (const [i, word] of words.entries()) {
+      const site = {
+        root: join(this.#root, `s${i}`),
+        images: join(this.#images, `s${i}`),
+        diskBytes: DISK_BYTES,
+        folders: options.folders,
+      };
+      await mkdir(site.root);
+      const subject = makeSubject(word, site);
+      const why = await subject.missing();
+      if (why !== undefined) {
+        say(`${subject.name} is left out: ${why}`);
+        this.#leftOut.push({ name: subject.name, why });
+        continue;
+      }
+      say(`bringing up ${subject.name}: ${subject.about}`);
+      if (await this.#attempt(`${subject.name} up`, () => subject.up())) this.#subjects.push(subject);
+      else this.#leftOut.push({ name: subject.name, why: this.#failures.at(-1) ?? '' });
+    }
+  }
+
+  /** What lost its disks begins anew. */
+  async #renew(subject: Subject): Promise<void> {
+    const up = await this.#attempt(`${subject.name} anew`, async () => {
+      await subject.down();
+      await subject.up();
+    });
+    if (!up) this.#subjects = this.#subjects.filter((each) => each !== subject);
+  }
+
+  async #attempt(what: string, action: () => Promise<void>): Promise<boolean> {
+    try {
+      await action();
+      return true;
+    } catch (thrown) {
+      const failure = `${what}: ${thrown instanceof Error ? thrown.message : String(thrown)}`;
+      say(failure);
+      this.#failures.push(failure);
+      return false;
+    }
+  }
+}
+
+function rotated<T>(items: readonly T[], by: number): T[] {
+  const first = by % Math.max(1, items.length);
+  return [...items.slice(first), ...items.slice(0, first)];
+}
+
+async function save(path: string, text: string): Promise<void> {
+  await mkdir(dirname(resolve(path)), { recursive: true });
+  await writeFile(path, text);
+}
+
+async function main(): Promise<void> {
+  if (options.help) return void process.stdout.write(HELP);
+  if (process.geteuid?.() !== 0) throw new Error('the benchmark drops caches, mounts and uses loop devices: it needs root');
+  const chosen = chosenGroups();
+  const images = await mkdtemp(join(options.images, 'ostraka-bench-images-'));
+  const root = await mkdtemp(join(tmpdir(), 'ostraka-bench-'));
+  const janitor = new Janitor({ root, images });
+  for (const signal of ['SIGINT', 'SIGTERM'] as const)
+    process.once(signal, () => {
+      say(`${signal}: cleaning up`);
+      void janitor.finish().then(() => process.exit(130));
+    });
+  try {
+    const { report, failures } = await new Runner(root, images).run(chosen);
+    await save(options.json, JSON.stringify(report, undefined, 1) + '\n');
+    if (options.picture !== undefined) await save(options.picture, picture(report));
+    process.stdout.write(`${figuresTable(report, options.targets)}\n${processorTable(report)}`);
+    for (const { name, why } of report.leftOut) process.stdout.write(`left out: ${name}: ${why}\n`);
+    const broken = report.samples.filter(({ error }) => error !== undefined);
+    for (const { subject, figure, round, error } of broken)
+      process.stdout.write(`failed: ${subject}, ${figure}, round ${round}: ${error ?? ''}\n`);
+    if (broken.length + failures.length > 0) process.exitCode = 1;
+  } finally {
+    await janitor.finish();
+  }
+}
+
+await main();

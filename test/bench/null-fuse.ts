@@ -1,6 +1,6 @@
 /**
- * What the FUSE channel alone can do: a namespace that keeps names and sizes but no content, mounted by a child, used by this process.
- * Prints figures and writes bench-results/null-fuse.json. Not a test.
+ * What the FUSE channel alone can do: a namespace in memory (null-namespace.ts), mounted by a child, used by this process. Prints figures and writes
+ * bench-results/null-fuse.json. With --serve it only mounts it, for the benchmark.
  *
  *   node null-fuse.js [MiB of the large file, default 512] [small files, default 5000]
  */
@@ -24,34 +24,9 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { packageRoot } from '../../src/base/package-root.js';
 import { mountFuse } from '../../src/frontend/fuse/mount.js';
-import { MemoryNamespace } from '../frontend/memory-namespace.js';
+import { NullNamespace } from './null-namespace.js';
 
 const MiB = 1024 * 1024;
-
-/** Names and attributes as in memory; content is zeros. */
-class NullNamespace extends MemoryNamespace {
-  readonly #zeros = Buffer.alloc(MiB);
-  readonly #sizes = new Map<number, number>();
-
-  override async write(ino: number, _handle: number, offset: number, data: Uint8Array): Promise<number> {
-    const end = offset + data.length;
-    if (end > (this.#sizes.get(ino) ?? 0)) {
-      this.#sizes.set(ino, end);
-      await this.setattr(ino, { size: end });
-    }
-    return data.length;
-  }
-
-  override async read(
-    ino: number,
-    _handle: number,
-    offset: number,
-    bytes: number,
-  ): Promise<{ pieces: readonly Uint8Array[]; release(): void }> {
-    const length = Math.max(0, Math.min(bytes, (this.#sizes.get(ino) ?? 0) - offset));
-    return { pieces: [this.#zeros.subarray(0, length)], release: () => undefined };
-  }
-}
 
 interface Variant {
   readonly name: string;
