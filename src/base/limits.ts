@@ -176,6 +176,10 @@ export const REPLICA_PATIENCE_MS = 2_000;
 /** A replica's thread that showed no progress for so long hangs in its disk. A sync of one large batch on a slow disk stays below it. */
 export const REPLICA_STALL_MS = 120_000;
 
+/** Quotas of a pool: their rows are all in memory, some 200 bytes each, and looked through when one is set or taken away. */
+export const QUOTAS_MAX = 10_000;
+/** Inodes that a rename takes from one quota to another: about as many rows as other transactions have. */
+export const QUOTA_MOVE_INODES_MAX = 256;
 /** A transaction of the namespace is cut into steps past this: far below LOG_ENTRY_BYTES_MAX, and applied within a few milliseconds. */
 export const CHANGE_STEP_BYTES = 256 * KiB;
 /** Extents that one transaction drops, and parts or rows that one background step handles: a millisecond or two of the event loop. */

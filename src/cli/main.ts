@@ -25,6 +25,7 @@ const verbs = new Map<string, () => Promise<Add>>([
   ['heal', async () => (await import('./heal.js')).addHeal],
   ['scrub', async () => (await import('./scrub.js')).addScrub],
   ['rebalance', async () => (await import('./rebalance.js')).addRebalance],
+  ['quota', async () => (await import('./quota.js')).addQuota],
   ['settings', async () => (await import('./settings.js')).addSettings],
   ['check', async () => (await import('./check.js')).addCheck],
   ['recover', async () => (await import('./recover.js')).addRecover],

@@ -1,14 +1,10 @@
 /** `ostraka where FILE`: which blobs a file consists of, and which disk has which of their shards. */
-import { stat } from 'node:fs/promises';
 import type { Command } from 'commander';
-import { asOperatingError, OperatingError } from '../base/errors.js';
-import { ControlClient } from '../daemon/control-client.js';
-import { poolPaths } from '../daemon/folders.js';
+import type { ControlClient } from '../daemon/control-client.js';
 import type { BlobPlace, WhereAnswer } from '../daemon/where.js';
-import { sourceOfDevice } from '../frontend/fuse/mount-table.js';
-import { MOUNT_TYPE } from '../frontend/fuse/stale-mount.js';
 import type { Context } from './context.js';
 import { formatBytes, type Output } from './output.js';
+import { withPath } from './path-on-pool.js';
 
 /** Blobs shown to people; --json has them all. */
 const SHOWN_MAX = 40;
@@ -26,25 +22,9 @@ export function addWhere(program: Command, { folders, output }: Context): void {
     .option('--json', 'as JSON with stable names, all of it')
     .addHelpText('after', '\nExample:\n  ostraka where /mnt/photos/film.mkv\n')
     .action(async (file: string, options: { json?: boolean }) => {
-      const { dev, ino } = await stat(file).catch((error: unknown) => {
-        throw asOperatingError(error, { path: file });
-      });
-      const pool = await sourceOfDevice(MOUNT_TYPE, dev);
-      if (pool === undefined)
-        throw new OperatingError('EINVAL', `${file} is not on a pool of Ostraka`, {
-          path: file,
-          hint: '"ostraka list" shows what is mounted where.',
-        });
-      const client = await ControlClient.connect(poolPaths(folders, pool).socket);
-      if (client === undefined)
-        throw new OperatingError('ENOTCONN', `the daemon of pool "${pool}" cannot be asked`, { hint: 'Are you the user who mounted it?' });
-      try {
-        const found = { file, pool, ...(await ask(client, ino)) };
-        if (options.json === true) output.json(found);
-        else print(output, found);
-      } finally {
-        client.close();
-      }
+      const found = await withPath(folders, file, async (client, { pool, ino }) => ({ file, pool, ...(await ask(client, ino)) }));
+      if (options.json === true) output.json(found);
+      else print(output, found);
     });
 }
 

@@ -53,6 +53,7 @@ const PHASES: Readonly<Record<CheckPhase, string>> = {
   names: 'names, directories and links',
   contents: "files' contents",
   blobs: 'blobs and their references',
+  quotas: 'quotas',
   records: 'records on the disks',
 };
 

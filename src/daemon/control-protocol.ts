@@ -11,6 +11,15 @@ export const CONTROL_LINE_BYTES_MAX = 1024 * 1024;
 /** Connections that one daemon serves at a time: commands by hand and a monitor or two. */
 export const CONTROL_CONNECTIONS_MAX = 32;
 
+const inoSchema = z.number().int().min(1);
+const limitSchema = z
+  .number()
+  .int()
+  .min(0)
+  .max(Number.MAX_SAFE_INTEGER - 1)
+  .nullable()
+  .optional();
+
 export const requestSchema = z.discriminatedUnion('verb', [
   /** → StatusReport */
   z.strictObject({ verb: z.literal('status') }),
@@ -41,6 +50,14 @@ export const requestSchema = z.discriminatedUnion('verb', [
   z.strictObject({ verb: z.literal('disk-replace'), disk: z.string(), directory: z.string(), force: z.boolean() }),
   /** Takes a disk out for good. → DiskAnswer */
   z.strictObject({ verb: z.literal('disk-remove'), disk: z.string(), force: z.boolean() }),
+  /** Limits what is below a directory; null: no limit, not given: as it is. → QuotaAnswer: as quota-show */
+  z.strictObject({ verb: z.literal('quota-set'), ino: inoSchema, bytes: limitSchema, inodes: limitSchema }),
+  /** Takes a directory's own quota away. → QuotaAnswer: empty */
+  z.strictObject({ verb: z.literal('quota-clear'), ino: inoSchema }),
+  /** The quotas that something counts in, the innermost first. → QuotaAnswer */
+  z.strictObject({ verb: z.literal('quota-show'), ino: inoSchema }),
+  /** All quotas, a page of them from there on. → QuotaAnswer */
+  z.strictObject({ verb: z.literal('quota-list'), from: z.number().int().min(0) }),
   /** How far a stop is, while it goes on, over a connection that was there before. → StopProgress */
   z.strictObject({ verb: z.literal('stop-progress') }),
   /** Unmounts (`lazy`: also when busy), makes everything durable, ends. → {} just before the process exits. */

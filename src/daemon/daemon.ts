@@ -31,6 +31,7 @@ import type { MountOptions } from './mount-options.js';
 import { openPool, type Pool } from './pool.js';
 import { followMembership, readDefinition, writeDefinition, type PoolDefinition } from './pool-definition.js';
 import { reportPool } from './pool-report.js';
+import { handleQuotaRequest } from './quota-requests.js';
 import type { StatusReport } from './status-report.js';
 import { describeInode, whereIs } from './where.js';
 
@@ -281,6 +282,11 @@ export class Daemon {
       case 'disk-replace':
       case 'disk-remove':
         return handleDiskRequest(pool, request);
+      case 'quota-set':
+      case 'quota-clear':
+      case 'quota-show':
+      case 'quota-list':
+        return handleQuotaRequest(pool, this.#mount?.mountpoint, request);
       case 'stop':
         this.#needMount();
         await this.stop(request.lazy);

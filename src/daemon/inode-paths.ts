@@ -67,6 +67,35 @@ async function directoryPath(index: Readable, clock: Pick<Clock, 'yield'>, ino: 
   return names.join('/');
 }
 
+/** The same of several. Each directory above them is read once, whatever it has of them. */
+export async function directoryPaths(
+  index: Readable,
+  clock: Pick<Clock, 'yield'>,
+  inos: readonly number[],
+): Promise<Map<number, string | undefined>> {
+  const names = new Map<number, Name>();
+  for (let unknown = new Set(inos); unknown.size > 0;) {
+    const parents = new Map<number, Set<number>>();
+    for (const ino of unknown) {
+      const parent = ino === ROOT_INO ? undefined : await parentOf(index, ino);
+      if (parent !== undefined) parents.set(parent, (parents.get(parent) ?? new Set()).add(ino));
+    }
+    unknown = new Set();
+    for (const [parent, wanted] of parents) {
+      for (const [ino, name] of await findNames(index, clock, direntRange(parent, PAGE_ROWS), wanted)) names.set(ino, name);
+      if (!names.has(parent)) unknown.add(parent);
+    }
+  }
+  const pathOf = (ino: number, depth: number): string | undefined => {
+    if (ino === ROOT_INO) return '';
+    const name = names.get(ino);
+    const above = name === undefined || depth === DEPTH_MAX ? undefined : pathOf(name.parent, depth + 1);
+    if (name === undefined || above === undefined) return undefined;
+    return above === '' ? name.name : `${above}/${name.name}`;
+  };
+  return new Map(inos.map((ino) => [ino, pathOf(ino, 0)]));
+}
+
 /**
  * One path below the mount point for each of the files, one character a byte. Files without a name (any more) have none.
  * @param inos at most a few thousand

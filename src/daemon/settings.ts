@@ -64,10 +64,12 @@ const durationMs = (text: string): number | undefined => {
   );
 };
 
-const sizeBytes = (text: string): number | undefined => {
-  const match = /^(\d+(?:\.\d+)?)\s*(?:([kmg])(?:i?b)?|b)?$/i.exec(text);
+/** A size as people give it: 512, 64K, 1.5GiB, 2tb. undefined: it is none. */
+export const sizeBytes = (text: string): number | undefined => {
+  const match = /^(\d+(?:\.\d+)?)\s*(?:([kmgtp])(?:i?b)?|b)?$/i.exec(text);
   if (match === null) return undefined;
-  const unit = { k: KiB, m: MiB, g: GiB, '': 1 }[(match[2] ?? '').toLowerCase() as 'k' | 'm' | 'g' | ''];
+  const units = { k: KiB, m: MiB, g: GiB, t: 1024 * GiB, p: 1024 * 1024 * GiB, '': 1 };
+  const unit = units[(match[2] ?? '').toLowerCase() as keyof typeof units];
   return Math.round(Number(match[1]) * unit);
 };
 

@@ -14,13 +14,25 @@ import type { DirentRow } from '../index/schema/dirent-row.js';
 import { decodeDirent, encodeDirent, encodeOrder } from '../index/schema/dirent-row.js';
 import type { InodeRow } from '../index/schema/inode-row.js';
 import { decodeInode, encodeInode } from '../index/schema/inode-row.js';
-import { blobKey, countersKey, direntKey, endangeredKey, freeKey, inodeKey, orderKey, referencesKey } from '../index/schema/tables.js';
+import { encodeQuota } from '../index/schema/quota-row.js';
+import {
+  blobKey,
+  countersKey,
+  direntKey,
+  endangeredKey,
+  freeKey,
+  inodeKey,
+  orderKey,
+  quotaKey,
+  referencesKey,
+} from '../index/schema/tables.js';
 import type { Counters } from '../index/schema/work-rows.js';
 import { encodeCounters } from '../index/schema/work-rows.js';
 import { encodeLocation } from '../storage/location-codec.js';
 import type { StoredBlob } from '../storage/storage.js';
 import type { Ledger } from './ledger.js';
 import { direntName } from './ledger.js';
+import { QuotaChange } from './quotas.js';
 
 /** Bytes that one pending inode and one pending blob take in the entry, at most about. */
 const INODE_ENTRY_BYTES = 96;
@@ -32,6 +44,8 @@ export class Change {
   readonly inodes = new Map<number, InodeRow | undefined>();
   readonly dirents = new Map<string, DirentRow | undefined>();
   counters: Counters;
+  /** Inodes that the change makes, moves, fills or removes are charged to them at its end. */
+  readonly quotas: QuotaChange;
   readonly #ledger: Ledger;
   readonly #references = new Map<BlobId, number>();
   readonly #born = new Map<BlobId, StoredBlob>();
@@ -41,6 +55,7 @@ export class Change {
     this.#ledger = ledger;
     this.tx = tx;
     this.counters = ledger.counters;
+    this.quotas = new QuotaChange(ledger.quotas);
   }
 
   /** What the log entry will take, about. */
@@ -49,7 +64,10 @@ export class Change {
   }
 
   async inode(ino: number): Promise<InodeRow | undefined> {
-    if (this.inodes.has(ino)) return this.inodes.get(ino);
+    return this.inodes.has(ino) ? this.inodes.get(ino) : this.#committed(ino);
+  }
+
+  async #committed(ino: number): Promise<InodeRow | undefined> {
     const cached = this.#ledger.cachedInode(ino);
     if (cached !== undefined) return cached;
     const value = await this.tx.get(inodeKey(ino));
@@ -116,14 +134,32 @@ export class Change {
     this.#effects.push(effect);
   }
 
-  /** Writes what was collected. */
+  /** Writes what was collected. @throws OperatingError EDQUOT */
   async finish(): Promise<void> {
+    if (this.#ledger.quotas.size > 0 || this.quotas.rows.size > 0) await this.#chargeQuotas();
     for (const [ino, row] of this.inodes) {
       if (row === undefined) this.tx.delete(inodeKey(ino));
       else this.tx.put(inodeKey(ino), encodeInode(row));
     }
     for (const [blob, count] of this.#references) await this.#settle(blob, count);
     if (this.counters !== this.#ledger.counters) this.tx.put(countersKey(), encodeCounters(this.counters));
+  }
+
+  /** Every change of an inode's row counts, whoever made it. */
+  async #chargeQuotas(): Promise<void> {
+    const { quotas, tx } = this;
+    for (const [ino, row] of this.inodes) {
+      const before = ino < this.#ledger.counters.nextIno ? await this.#committed(ino) : undefined;
+      if (before?.quota === row?.quota && before?.allocatedBytes === row?.allocatedBytes) continue;
+      if (before !== undefined) quotas.charge(before.quota, -1, -before.allocatedBytes);
+      if (row !== undefined) quotas.charge(row.quota, 1, row.allocatedBytes);
+      else if (before?.quota === ino) quotas.clear(ino);
+    }
+    quotas.finish();
+    for (const [quota, row] of quotas.rows) {
+      if (row === undefined) tx.delete(quotaKey(quota));
+      else tx.put(quotaKey(quota), encodeQuota(row));
+    }
   }
 
   async #settle(blob: BlobId, delta: number): Promise<void> {

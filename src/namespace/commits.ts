@@ -210,7 +210,9 @@ export class Committer {
 
   /** The swap. */
   async #apply(node: Node, layer: Layer, prepared: Prepared): Promise<void> {
-    const { ledger } = this.#options;
+    const { ledger, uploads } = this.#options;
+    // Not counted twice; that it fits, the transaction itself sees to.
+    uploads.unreserve(layer);
     await this.#cutLong(node, layer);
     let cursor: Cursor | undefined = { index: 0, offset: prepared.extents[0]?.offset ?? 0 };
     let partsLeft = false;

@@ -8,7 +8,7 @@ import { LINKS_MAX, NAME_BYTES_MAX, SYMLINK_BYTES_MAX } from '../base/limits.js'
 import type { Committed } from '../index/index-store.js';
 import type { DirentRow } from '../index/schema/dirent-row.js';
 import { decodeBytes, decodeOrder, encodeBytes } from '../index/schema/dirent-row.js';
-import { INODE_HAS_XATTRS, type InodeRow } from '../index/schema/inode-row.js';
+import { INODE_HAD_NAMES, INODE_HAS_XATTRS, type InodeRow } from '../index/schema/inode-row.js';
 import { direntRange, orderRange, orphanKey, parseOrderKey, symlinkKey, xattrKey } from '../index/schema/tables.js';
 import { encodeNumber } from '../index/schema/work-rows.js';
 import { ACCESS_ACL, DEFAULT_ACL, decodeAcl, encodeAcl, inheritedAcl, isPlain } from './acl.js';
@@ -177,7 +177,11 @@ export class Directories {
       if (isDirectory(row.mode)) refuse('EPERM', 'directories have one name only');
       if (row.links >= LINKS_MAX) refuse('EMLINK', `${row.links} links`);
       if ((await change.dirent(parent, name)) !== undefined) refuse('EEXIST', 'the name exists');
-      const linked = { ...row, links: row.links + 1, ctime: now };
+      const quota = change.quotas.effective(above.quota);
+      // In which of both would it count? Programs such as mv copy then. One that has no name yet goes where its first one is.
+      if (row.links > 0 && change.quotas.effective(row.quota) !== quota) refuse('EXDEV', 'a file has all its names in one quota');
+      const flags = row.links > 0 ? row.flags | INODE_HAD_NAMES : row.flags;
+      const linked = { ...row, links: row.links + 1, ctime: now, quota, flags };
       change.putInode(linked);
       if (row.links === 0) change.tx.delete(orphanKey(ino));
       change.putDirent(parent, name, { ino, type: fileType(row.mode), cookie: above.nextCookie });
@@ -215,7 +219,7 @@ export class Directories {
   /** One name of a file that is no directory goes. */
   async dropLink(change: Change, row: InodeRow, now: Time): Promise<void> {
     const left = { ...row, links: row.links - 1, ctime: now };
-    if (left.links > 0) change.putInode(left);
+    if (left.links > 0) change.putInode({ ...left, flags: left.flags | INODE_HAD_NAMES });
     else await this.#nodes.unlinked(change, left);
   }
 
@@ -279,6 +283,7 @@ async function fresh(change: Change, above: InodeRow, mode: number, caller: Call
     mtime: now,
     ctime: now,
     btime: now,
+    quota: change.quotas.effective(above.quota),
   };
 }
 

@@ -134,6 +134,12 @@ export class Files {
     if (error !== undefined) throw error;
   }
 
+  /** As a flush would, where a quota is the reason: whoever writes on and on is to hear of it before the file is closed. @throws OperatingError EDQUOT */
+  reportQuota(ino: Ino, handle: Handle): void {
+    const file = this.#files.get(handle);
+    if (file?.node.ino === ino && file.error?.code === 'EDQUOT') this.#report(file);
+  }
+
   /** A descriptor was closed. One that could not write has nothing to commit. */
   async flush(ino: Ino, handle: Handle): Promise<void> {
     const file = this.#file(ino, handle);

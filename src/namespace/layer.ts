@@ -42,6 +42,8 @@ export class Layer {
   killPrivileges = false;
   frozen = false;
   dead = false;
+  /** While it is reserved in a quota: what was written behind all that is stored, and what of that is surely added to what the file takes. */
+  reserved: { readonly quota: number; written: number; bytes: number } = { quota: 0, written: 0, bytes: 0 };
   /** Parts in the index; undefined: none yet. */
   upload: number | undefined;
   /** Chunks that are or were being stored as parts. */
@@ -80,6 +82,13 @@ export class Layer {
   liveBytes(): number {
     let bytes = 0;
     for (const range of this.ranges.ranges) bytes += range.end - range.start;
+    return bytes;
+  }
+
+  /** Of the bytes from `start` to `end`, how many are in this layer. */
+  coveredBytes(start: number, end: number): number {
+    let bytes = 0;
+    for (const range of this.ranges.within(start, end)) bytes += range.end - range.start;
     return bytes;
   }
 

@@ -10,14 +10,15 @@ import { LRUCache } from 'lru-cache';
 import { must } from '../base/assert.js';
 import { DecodeError } from '../base/bytes.js';
 import { asOperatingError } from '../base/errors.js';
-import { INODE_CACHE_MAX } from '../base/limits.js';
+import { INODE_CACHE_MAX, QUOTAS_MAX } from '../base/limits.js';
 import type { Location } from '../base/location.js';
 import type { Committed, IndexStore } from '../index/index-store.js';
 import type { DirentRow } from '../index/schema/dirent-row.js';
 import { decodeDirent } from '../index/schema/dirent-row.js';
 import type { InodeRow } from '../index/schema/inode-row.js';
 import { decodeInode } from '../index/schema/inode-row.js';
-import { countersKey, direntKey, inodeKey, tableRange, TABLES } from '../index/schema/tables.js';
+import { decodeQuota } from '../index/schema/quota-row.js';
+import { countersKey, direntKey, inodeKey, parseNumberKey, tableRange, TABLES } from '../index/schema/tables.js';
 import type { Counters } from '../index/schema/work-rows.js';
 import { decodeCounters } from '../index/schema/work-rows.js';
 import { Turns } from '../index/turns.js';
@@ -25,12 +26,14 @@ import type { Storage } from '../storage/storage.js';
 import { Change } from './change.js';
 import { Locations } from './locations.js';
 import type { Log } from './options.js';
+import { Quotas } from './quotas.js';
 
 const NO_COUNTERS: Counters = { inodes: 0, usedBytes: 0, nextIno: 1 };
 
 export class Ledger {
   readonly index: IndexStore;
   readonly locations: Locations;
+  readonly quotas = new Quotas();
   /** Told of every inode row that a commit wrote (undefined: deleted), before anybody else sees the commit. */
   onInode: (ino: number, row: InodeRow | undefined) => void = () => undefined;
   /** References that went from blobs that others still refer to: what packs may have lost. Whoever looks for sparse packs sets it back. */
@@ -52,7 +55,7 @@ export class Ledger {
 
   /**
    * Before anything else.
-   * @returns why the counters cannot be believed: then nothing may be changed, or inode numbers would be given twice
+   * @returns why the counters or quotas cannot be believed: then nothing may be changed, or inode numbers would be given twice, and quotas count wrong
    */
   async load(): Promise<string | undefined> {
     const row = await this.index.get(countersKey());
@@ -63,7 +66,19 @@ export class Ledger {
       if (!(error instanceof DecodeError)) throw error;
       return `the counters cannot be read: ${error.message}`;
     }
-    return undefined;
+    return this.#loadQuotas();
+  }
+
+  async #loadQuotas(): Promise<string | undefined> {
+    let damage: string | undefined;
+    for (const { key, value } of await this.index.scan(tableRange(TABLES.quota, QUOTAS_MAX + 1)))
+      try {
+        this.quotas.set(parseNumberKey(key), decodeQuota(value));
+      } catch (error) {
+        if (!(error instanceof DecodeError)) throw error;
+        damage = `a quota cannot be read: ${error.message}`;
+      }
+    return damage;
   }
 
   get counters(): Counters {
@@ -110,6 +125,7 @@ export class Ledger {
       if (row === undefined) this.#dirents.delete(key);
       else this.#dirents.set(key, row);
     }
+    for (const [quota, row] of change.quotas.rows) this.quotas.set(quota, row);
     this.#counters = change.counters;
     change.runEffects();
   }

@@ -77,6 +77,8 @@ export interface FileSystemStatus {
   readonly blockBytes: number;
   readonly blocks: number;
   readonly blocksFree: number;
+  /** Of those that are free, for whom asks: no more than the pool has, whatever a quota would allow. */
+  readonly blocksAvailable: number;
   readonly files: number;
   readonly filesFree: number;
 }
@@ -106,7 +108,11 @@ export interface OpenPlace {
 
 export interface Namespace {
   lookup(parent: Ino, name: string, caller: Caller): Promise<Attributes>;
-  getattr(ino: Ino): Promise<Attributes>;
+  /**
+   * @param handle the kernel asks for who is about to write by it: an upload that a quota refused is told now already
+   * @throws OperatingError ESTALE, EDQUOT
+   */
+  getattr(ino: Ino, handle?: Handle): Promise<Attributes>;
   setattr(ino: Ino, change: AttributeChange, caller: Caller, handle?: Handle): Promise<Attributes>;
   /**
    * The kernel dropped `count` lookups of this inode; an unlinked one nobody knows is collected. Counted as one lookup each: every result of lookup, symlink,
@@ -162,7 +168,8 @@ export interface Namespace {
   listxattr(ino: Ino): Promise<string[]>;
   removexattr(ino: Ino, name: string, caller: Caller): Promise<void>;
 
-  statfs(): Promise<FileSystemStatus>;
+  /** Of the quota that an inode is below, if there is one; else of the pool. */
+  statfs(ino?: Ino): Promise<FileSystemStatus>;
   /** Commits every upload and waits until all is durable. */
   syncAll(): Promise<void>;
   /** Commits every upload, stops the background work. */

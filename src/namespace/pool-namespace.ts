@@ -7,6 +7,7 @@ import { OperatingError } from '../base/errors.js';
 import type { Location } from '../base/location.js';
 import type { Committed } from '../index/index-store.js';
 import type { InodeRow } from '../index/schema/inode-row.js';
+import type { QuotaRow } from '../index/schema/quota-row.js';
 import type { Counters } from '../index/schema/work-rows.js';
 import type { StoredBlob } from '../storage/storage.js';
 import { Activity } from './activity.js';
@@ -45,7 +46,8 @@ import { Pins } from './pins.js';
 import { placementOf, type Placement } from './placement.js';
 import { Ranges } from './ranges.js';
 import { Reader } from './reader.js';
-import { clearDeadSessions, finishCuts, initialiseNamespace } from './recovery.js';
+import { QuotaKeeper, type QuotaLimits } from './quota-keeper.js';
+import { clearDeadSessions, finishCuts, initialiseNamespace, ROOT_INO } from './recovery.js';
 import { Renames } from './rename.js';
 import { CommitScheduler } from './scheduler.js';
 import { Space } from './space.js';
@@ -73,6 +75,8 @@ export class PoolNamespace implements Namespace {
   readonly ledger: Ledger;
   readonly pins = new Pins();
   readonly packer: Packer;
+  /** For `setQuota` and `clearQuota`, and for who waits until all is counted. */
+  readonly quotas: QuotaKeeper;
   /** For the durability services: who uses the pool just now. */
   readonly activity: Activity;
   readonly #options: NamespaceOptions;
@@ -98,6 +102,7 @@ export class PoolNamespace implements Namespace {
     this.ledger = new Ledger(index, storage, log);
     const { ledger, pins } = this;
     this.#background = new Background(log);
+    this.quotas = new QuotaKeeper({ ledger, clock, background: this.#background, stopped: () => this.#closing });
     this.#space = new Space(storage, clock);
     this.#budget = new Budget(settings.uploadBytesMax);
     this.#nodes = new Nodes(ledger, epoch);
@@ -168,6 +173,7 @@ export class PoolNamespace implements Namespace {
     );
     this.#background.run('clearing of dead sessions', cleared);
     this.packer.start();
+    if (this.ledger.quotas.size > 0) this.quotas.resume();
   }
 
   #checkWritable(): void {
@@ -207,6 +213,24 @@ export class PoolNamespace implements Namespace {
     return open.map(({ ino }) => ino);
   }
 
+  /** Limits what is below a directory. @throws OperatingError ENOENT, ENOTDIR, ENOSPC, EROFS */
+  async setQuota(ino: Ino, limits: QuotaLimits): Promise<void> {
+    this.#checkWritable();
+    await this.quotas.set(ino, limits);
+  }
+
+  /** @throws OperatingError ENODATA, EROFS */
+  async clearQuota(ino: Ino): Promise<void> {
+    this.#checkWritable();
+    await this.quotas.clear(ino);
+  }
+
+  /** The quota that an inode counts in, and those around it, the innermost first. @throws OperatingError ESTALE */
+  async quotasAround(ino: Ino): Promise<[number, QuotaRow][]> {
+    const { quotas } = this.ledger;
+    return quotas.chain((await this.#nodes.row(ino)).quota).filter(([, { state }]) => state !== 'clearing');
+  }
+
   /** Storage moved shards of a blob (after a failed sync, or a rebuild). False: nothing refers to it. */
   moved(old: Location, now: StoredBlob): Promise<boolean> {
     return this.ledger.locations.swap(old, now.location);
@@ -221,7 +245,8 @@ export class PoolNamespace implements Namespace {
     return placementOf(this.ledger, this.#nodes, ino, from);
   }
 
-  async getattr(ino: Ino): Promise<Attributes> {
+  async getattr(ino: Ino, handle?: Handle): Promise<Attributes> {
+    if (handle !== undefined) this.#files.reportQuota(ino, handle);
     return this.#files.attributes(ino);
   }
 
@@ -415,15 +440,19 @@ export class PoolNamespace implements Namespace {
     return this.#xattrs.remove(ino, name);
   }
 
-  async statfs(): Promise<FileSystemStatus> {
+  async statfs(ino: Ino = ROOT_INO): Promise<FileSystemStatus> {
     const { usableBytes, usableFreeBytes } = await this.#space.capacity();
-    return {
+    const blocksFree = Math.max(0, Math.floor((usableFreeBytes - this.#budget.usedBytes) / BLOCK_BYTES));
+    const pool: FileSystemStatus = {
       blockBytes: BLOCK_BYTES,
       blocks: Math.floor(usableBytes / BLOCK_BYTES),
-      blocksFree: Math.max(0, Math.floor((usableFreeBytes - this.#budget.usedBytes) / BLOCK_BYTES)),
+      blocksFree,
+      blocksAvailable: blocksFree,
       files: this.ledger.counters.inodes + FILES_FREE,
       filesFree: FILES_FREE,
     };
+    const { quotas } = this.ledger;
+    return quotas.size === 0 ? pool : quotas.statusBelow((await this.#nodes.row(ino)).quota, pool);
   }
 
   async syncAll(): Promise<void> {

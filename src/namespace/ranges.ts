@@ -84,13 +84,17 @@ export class Ranges {
 
   /**
    * fallocate(2). Without `punch` or `zero` nothing is set aside: it says ENOSPC when there is no room now, and makes the file longer.
-   * @throws OperatingError EFBIG, ENOSPC; what kept written data from being committed.
+   * @throws OperatingError EFBIG, ENOSPC, EDQUOT; what kept written data from being committed.
    */
   async allocate(node: Node, offset: number, bytes: number, mode: AllocateMode, caller: Caller): Promise<void> {
     const end = offset + bytes;
     if (end > FILE_BYTES_MAX) refuse('EFBIG', `a file has at most ${FILE_BYTES_MAX} bytes`);
     const { uploads } = this.#options;
-    if (!mode.punch && !mode.zero) uploads.checkSpace(Math.max(1, end - Math.max(offset, node.size)));
+    if (!mode.punch && !mode.zero) {
+      const more = end - Math.max(offset, node.size);
+      if (more > 0) uploads.checkRoom(node, more);
+      else uploads.checkSpace();
+    }
     this.#changed(node, caller);
     const layer = uploads.open(node);
     if (!mode.keepSize && end > layer.size) layer.truncate(end);
@@ -123,7 +127,7 @@ export class Ranges {
   /**
    * copy_file_range(2): the target refers to the source's blobs from then on; no byte of them moves. One transaction, so it may copy less than asked.
    * @returns bytes copied; 0 at the end of the source
-   * @throws OperatingError EFBIG; what kept written data of either file from being committed.
+   * @throws OperatingError EFBIG, EDQUOT; what kept written data of either file from being committed.
    */
   async copy(source: FilePlace, target: FilePlace, bytes: number, caller: Caller): Promise<number> {
     if (target.offset + bytes > FILE_BYTES_MAX) refuse('EFBIG', `a file has at most ${FILE_BYTES_MAX} bytes`);

@@ -43,6 +43,7 @@ export async function initialiseNamespace(ledger: Ledger, clock: Clock): Promise
       mtime: now,
       ctime: now,
       btime: now,
+      quota: 0,
     };
     change.putInode(root);
     change.count(1, 0);

@@ -10,6 +10,7 @@ import type { Ledger } from './ledger.js';
 import { isDirectory } from './modes.js';
 import type { Ino, RenameFlags } from './namespace.js';
 import type { Nodes } from './nodes.js';
+import { moveToQuota } from './quota-moves.js';
 
 /** One side of a rename. */
 interface Side {
@@ -33,7 +34,7 @@ export class Renames {
     this.#clock = clock;
   }
 
-  /** @throws OperatingError ENOENT, EEXIST, EINVAL, ENOTDIR, EISDIR, ENOTEMPTY. */
+  /** @throws OperatingError ENOENT, EEXIST, EINVAL, ENOTDIR, EISDIR, ENOTEMPTY, EXDEV, EDQUOT. */
   async rename(from: Side, to: Side, flags: RenameFlags): Promise<Committed<void>> {
     checkName(from.name);
     checkName(to.name);
@@ -110,10 +111,11 @@ export class Renames {
     await this.#arrived(change, back.ino, from.parent, now);
   }
 
-  /** An inode is in another directory now. Its row may be one of those directories itself. */
+  /** An inode is in another directory now. Its row may be one of those directories itself. @throws OperatingError EXDEV */
   async #arrived(change: Change, ino: Ino, parent: Ino, now: Time): Promise<void> {
     const row: InodeRow | undefined = await change.inode(ino);
     if (row === undefined) return;
     change.putInode({ ...row, parent: isDirectory(row.mode) ? parent : 0, ctime: now });
+    if (change.quotas.any) await moveToQuota(change, ino, change.quotas.effective((await change.inode(parent))?.quota ?? 0));
   }
 }

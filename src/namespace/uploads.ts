@@ -22,6 +22,7 @@ import type { Caller, Ino } from './namespace.js';
 import type { Node } from './node.js';
 import type { Log } from './options.js';
 import { abortUpload, putPart } from './parts.js';
+import { overQuota } from './quotas.js';
 import type { Space } from './space.js';
 
 export interface UploadsOptions {
@@ -79,13 +80,15 @@ export class Uploads {
 
   /**
    * Takes a copy of `data` at once. The promise waits for memory.
-   * @throws OperatingError EFBIG, ENOSPC; and what poisoned the upload while it waited.
+   * @throws OperatingError EFBIG, ENOSPC, EDQUOT; and what poisoned the upload while it waited.
    */
   async write(node: Node, offset: number, data: Uint8Array, caller: Caller): Promise<number> {
     if (data.length === 0) return 0;
     if (offset + data.length > FILE_BYTES_MAX) throw new OperatingError('EFBIG', `file would be longer than ${FILE_BYTES_MAX} bytes`);
-    if (!this.#fits(data.length)) {
-      const error = new OperatingError('ENOSPC', 'the pool is full', { hint: 'delete something or add a disk' });
+    const error = this.#fits(data.length)
+      ? this.#reserve(node, offset, offset + data.length)
+      : new OperatingError('ENOSPC', 'the pool is full', { hint: 'delete something or add a disk' });
+    if (error !== undefined) {
       if (node.current !== undefined) this.poison(node, node.current, error);
       else this.#tell(node, error);
       this.lostEnds.add(node, [], offset + data.length);
@@ -104,6 +107,46 @@ export class Uploads {
       if (node.poisons !== poisons) throw must(node.lastError, 'a poisoned upload has its reason');
     }
     return data.length;
+  }
+
+  /**
+   * Takes room in the file's quota for what a write is sure to add to it: what lies behind all that is stored. Whether more is added (holes that are filled), and
+   * whether all of it fits, the commit finds out; this is only the earlier answer.
+   */
+  #reserve(node: Node, start: number, end: number): OperatingError | undefined {
+    const { quota } = node.row;
+    if (quota === 0) return undefined;
+    const { quotas } = this.#options.ledger;
+    const layers = [node.committing, node.current];
+    const from = Math.max(start, Math.min(node.row.size, ...layers.map((layer) => layer?.cutOffset ?? Infinity)));
+    if (from >= end) return undefined;
+    let bytes = end - from;
+    for (const layer of layers) bytes -= layer?.coveredBytes(from, end) ?? 0;
+    if (bytes <= 0) return undefined;
+    const written = (node.current?.reserved.written ?? 0) + bytes;
+    const more = Math.max(0, written - cutBytes(node)) - (node.current?.reserved.bytes ?? 0);
+    if (more > 0 && more > quotas.room(quota).bytes) return overQuota(quota, 'no more bytes');
+    const layer = this.open(node);
+    // The file may have come to another quota since the layer began: it stays as it was reserved.
+    if (layer.reserved.quota === 0) layer.reserved = { quota, written: 0, bytes: 0 };
+    layer.reserved.written = written;
+    layer.reserved.bytes += more;
+    quotas.reserve(layer.reserved.quota, more);
+    return undefined;
+  }
+
+  /** A layer is about to be counted, or never will be. */
+  unreserve({ reserved }: Layer): void {
+    if (reserved.bytes > 0) this.#options.ledger.quotas.reserve(reserved.quota, -reserved.bytes);
+    reserved.bytes = 0;
+    reserved.written = 0;
+  }
+
+  /** Is there room for so much more, in the pool and in the file's quota? @throws OperatingError ENOSPC, EDQUOT */
+  checkRoom(node: Node, bytes: number): void {
+    this.checkSpace(bytes);
+    const { quota } = node.row;
+    if (quota !== 0 && bytes > this.#options.ledger.quotas.room(quota).bytes) throw overQuota(quota, 'no more bytes');
   }
 
   /** Is there room for so much more user data, beside what is on its way? */
@@ -197,9 +240,17 @@ export class Uploads {
 
   #kill(layer: Layer): void {
     layer.dead = true;
+    this.unreserve(layer);
     // A frozen layer's memory may be in use by the committer, which closes it.
     if (!layer.frozen) layer.close();
     if (layer.upload !== undefined)
       this.#options.background.run(`abort of upload ${layer.upload}`, abortUpload(this.#options.ledger, layer.upload));
   }
+}
+
+/** What the file's layer cuts off and makes room for, at most. */
+function cutBytes({ row, committing, current }: Node): number {
+  if (current === undefined || current.cutOffset === Infinity) return 0;
+  const storedBytes = Math.min(row.allocatedBytes, Math.max(0, row.size - current.cutOffset));
+  return storedBytes + (committing?.coveredBytes(current.cutOffset, Infinity) ?? 0);
 }

@@ -23,7 +23,7 @@ t.test('help', async (t) => {
   t.equal(help.code, 0);
   t.match(help.stdout, /Exit codes:/);
   for (const { code, meaning } of Object.values(exitCodes)) t.match(help.stdout, `${code}  ${meaning}`);
-  for (const verb of ['init', 'mount', 'unmount', 'status', 'list', 'import', 'sync', 'settings']) {
+  for (const verb of ['init', 'mount', 'unmount', 'status', 'list', 'import', 'sync', 'quota', 'settings']) {
     const { code, stdout } = await place.ostraka([verb, '--help']);
     t.equal(code, 0, verb);
     t.match(stdout, /Example:\n {2}ostraka /, verb);

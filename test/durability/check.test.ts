@@ -7,7 +7,6 @@ import { must } from '../../src/base/assert.js';
 import { systemClock } from '../../src/base/clock.js';
 import { check, repair } from '../../src/durability/check/check.js';
 import { RULES, type FindingCode } from '../../src/durability/check/finding.js';
-import type { IndexStore } from '../../src/index/index-store.js';
 import { decodeEndangered, encodeEndangered, encodeLocationRow, encodeReferences } from '../../src/index/schema/blob-rows.js';
 import { encodeDirent } from '../../src/index/schema/dirent-row.js';
 import { decodeExtent, encodeExtent } from '../../src/index/schema/extent-row.js';
@@ -17,21 +16,9 @@ import { decodeCounters, encodeCounters, encodeNumber } from '../../src/index/sc
 import { Ledger } from '../../src/namespace/ledger.js';
 import { encodeLocation, MISSING } from '../../src/storage/location-codec.js';
 import type { ShardDamage } from '../../src/storage/storage.js';
-import { big, blob, direntOf, extentOf, inodeOf, inos, locationOf, pathless, putInode, small, sound, type Break } from './check-pool.js';
+import { big, blob, direntOf, extentOf, inodeOf, inos, locationOf, pathless, putInode, small, sound, type Case } from './check-pool.js';
+import { quotaCases } from './check-quota-cases.js';
 import { contentOf, indexAfter, openPool, root, ROOT } from '../namespace/fixture.js';
-
-interface Case {
-  readonly code: FindingCode;
-  readonly name: string;
-  readonly break: Break;
-  /** Codes that come with it. */
-  readonly also?: readonly FindingCode[];
-  /** It cannot be repaired. */
-  readonly stays?: true;
-  /** What must hold after the repair. */
-  readonly then?: (index: IndexStore) => Promise<void>;
-  readonly damage?: readonly ShardDamage[];
-}
 
 const cases: readonly Case[] = [
   {
@@ -394,6 +381,7 @@ const cases: readonly Case[] = [
     damage: [0, 1, 2].map((shard) => ({ shard, code: 'EBADMSG' as const })),
     also: ['record'],
   },
+  ...quotaCases,
 ];
 
 const disks = new Set(Array.from({ length: 100 }, (_, index) => index + 1));

@@ -178,7 +178,7 @@ t.test('notifications and statfs, byte by byte', async (t) => {
   );
   t.equal(encodeInvalidateEntry(1, 'ab').toString('hex'), '230000000300000000000000000000000100000000000000020000000000000061' + '6200');
   const out = Buffer.alloc(80, 0xee);
-  encodeStatfs(out, 0, { blockBytes: 4096, blocks: 10, blocksFree: 5, files: 7, filesFree: 6 });
+  encodeStatfs(out, 0, { blockBytes: 4096, blocks: 10, blocksFree: 5, blocksAvailable: 5, files: 7, filesFree: 6 });
   t.equal(
     out.toString('hex'),
     '0a000000000000000500000000000000050000000000000007000000000000000600000000000000' + '00100000ff00000000100000' + '00'.repeat(28),

@@ -460,7 +460,15 @@ export class MemoryNamespace implements Namespace {
 
   async statfs(): Promise<FileSystemStatus> {
     if (this.bug !== undefined) throw this.bug;
-    return { blockBytes: 4096, blocks: 1 << 20, blocksFree: 1 << 19, files: 1 << 20, filesFree: (1 << 20) - this.#nodes.size };
+    const blocksFree = 1 << 19;
+    return {
+      blockBytes: 4096,
+      blocks: 1 << 20,
+      blocksFree,
+      blocksAvailable: blocksFree,
+      files: 1 << 20,
+      filesFree: (1 << 20) - this.#nodes.size,
+    };
   }
 
   async syncAll(): Promise<void> {}

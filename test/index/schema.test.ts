@@ -12,6 +12,7 @@ import { decodeInode, encodeInode, type InodeRow } from '../../src/index/schema/
 import * as job from '../../src/index/schema/job-rows.js';
 import * as pool from '../../src/index/schema/pool-rows.js';
 import * as keys from '../../src/index/schema/tables.js';
+import { decodeQuota, encodeQuota, type QuotaRow } from '../../src/index/schema/quota-row.js';
 import * as work from '../../src/index/schema/work-rows.js';
 
 const file: InodeRow = {
@@ -31,6 +32,7 @@ const file: InodeRow = {
   mtime: { seconds: -1, nanoseconds: 1 },
   ctime: { seconds: 0, nanoseconds: 0 },
   btime: { seconds: 1_600_000_000, nanoseconds: 5 },
+  quota: 0,
 };
 const directory: InodeRow = {
   ...file,
@@ -45,6 +47,9 @@ const directory: InodeRow = {
 };
 /** As pools made before have them. */
 const old: InodeRow = { ...file, btime: undefined };
+const inQuota: InodeRow = { ...file, quota: 70_000 };
+const oldInQuota: InodeRow = { ...old, quota: 70_000 };
+const quota: QuotaRow = { state: 'active', parent: 1, usedInodes: 301, usedBytes: 2 ** 41, inodesMax: undefined, bytesMax: 2 ** 42 };
 const inline: Extent = { kind: 'inline', offset: 4096, bytes: 5, data: Buffer.from('hello') };
 const inBlob: Extent = { kind: 'blob', offset: 8192, bytes: 1_000_000, blob: 2 ** 32 + 17, blobOffset: 65_536 };
 const location = Buffer.from('0123456789abcdef', 'hex');
@@ -73,6 +78,10 @@ const rows: Record<string, [Buffer, Buffer]> = {
   inodeOfFile: [keys.inodeKey(300), encodeInode(file)],
   inodeOfDirectory: [keys.inodeKey(1), encodeInode(directory)],
   inodeWithoutBirth: [keys.inodeKey(300), encodeInode(old)],
+  inodeInQuota: [keys.inodeKey(300), encodeInode(inQuota)],
+  inodeInQuotaWithoutBirth: [keys.inodeKey(300), encodeInode(oldInQuota)],
+  quota: [keys.quotaKey(70_000), encodeQuota(quota)],
+  quotaWalk: [keys.quotaWalkKey(70_000, 70_001), work.encodeNumber(256)],
   dirent: [keys.direntKey(1, 'n\xe4me'), dirent.encodeDirent({ ino: 300, type: 0o100000, cookie: 5 })],
   order: [keys.orderKey(1, 5), dirent.encodeOrder({ ino: 300, type: 0o100000, name: 'n\xe4me' })],
   symlink: [keys.symlinkKey(9), dirent.encodeBytes(Buffer.from('/target'))],
@@ -103,6 +112,11 @@ t.test('every row reads back', async (test) => {
   test.same(decodeInode(300, value('inodeOfFile')), file);
   test.same(decodeInode(1, value('inodeOfDirectory')), directory);
   test.same(decodeInode(300, value('inodeWithoutBirth')), old);
+  test.same(decodeInode(300, value('inodeInQuota')), inQuota);
+  test.same(decodeInode(300, value('inodeInQuotaWithoutBirth')), oldInQuota);
+  test.same(decodeQuota(value('quota')), quota);
+  const unlimited: QuotaRow = { ...quota, state: 'clearing', inodesMax: 0, bytesMax: undefined };
+  test.same(decodeQuota(encodeQuota(unlimited)), unlimited, 'no room is another limit than none');
   test.same(dirent.decodeDirent(value('dirent')), { ino: 300, type: 0o100000, cookie: 5 });
   test.same(dirent.decodeOrder(value('order')), { ino: 300, type: 0o100000, name: 'n\xe4me' });
   test.equal(dirent.decodeBytes(value('symlink'), 'symlink').toString(), '/target');
@@ -124,6 +138,8 @@ t.test('every key reads back, and lies in its ranges', async (test) => {
   test.same(keys.parseXattrKey(keys.xattrKey(300, 'user.\xff')), { ino: 300, name: 'user.\xff' });
   test.same(keys.parsePartKey(keys.partKey(2 ** 33, 5)), { upload: 2 ** 33, blob: 5 });
   test.same(keys.parseFreeKey(keys.freeKey(5, 6)), { blob: 5, serial: 6 });
+  test.same(keys.parseQuotaWalkKey(keys.quotaWalkKey(5, 6)), { quota: 5, ino: 6 });
+  test.equal(keys.parseNumberKey(keys.quotaKey(70_000)), 70_000);
   test.same(keys.parseGarbageKey(keys.garbageKey(5, 6)), { ino: 5, generation: 6 });
   test.same(job.parseJobKey(job.jobKey('scrub', 7)), { kind: 'scrub', run: 7 });
   test.equal(keys.parseNumberKey(keys.inodeKey(2 ** 50)), 2 ** 50);
@@ -159,6 +175,7 @@ t.test('decoders throw DecodeError on bytes that are not theirs', async (test) =
   const random = seededRandom(42);
   const decoders: ((value: Buffer) => unknown)[] = [
     (value) => decodeInode(1, value),
+    decodeQuota,
     dirent.decodeDirent,
     dirent.decodeOrder,
     (value) => dirent.decodeBytes(value, 'x'),
@@ -176,6 +193,7 @@ t.test('decoders throw DecodeError on bytes that are not theirs', async (test) =
     (value) => keys.parseExtentKey(value),
     (value) => keys.parsePartKey(value),
     (value) => keys.parseXattrKey(value),
+    (value) => keys.parseQuotaWalkKey(value),
     (value) => keys.parseNumberKey(value),
   ];
   const samples = Object.values(rows).flat();

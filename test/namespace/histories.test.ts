@@ -26,12 +26,15 @@ function moreSeeds(): number[] {
   return from === undefined || to === undefined ? [] : Array.from({ length: to - from }, (_, at) => from + at);
 }
 
-for (const seed of [1, 2, 3, 4, 5, 6, ...moreSeeds()]) {
+/** Histories in which quotas are set and cleared. */
+const withQuotas = (seed: number): boolean => seed > 1000 || seed % 10 === 7;
+
+for (const seed of [1, 2, 3, 4, 5, 6, 7, 1002, ...moreSeeds()]) {
   t.test(`history ${seed} agrees with the model and leaves nothing behind`, async (test) => {
     // Every other one short of memory, and with commits of its own accord.
     const settings = seed % 2 === 0 ? { commitIntervalMs: 3, uploadBytesMax: 64 * 1024 } : {};
     const pool = await openPool(test, { storage: smallStorage(), settings });
-    const history = new History(pool, seed);
+    const history = new History(pool, seed, withQuotas(seed));
     for (let step = 0; step < STEPS; step++) {
       await history.step();
       if (step % 50 === 0) {
@@ -59,10 +62,10 @@ for (const seed of [1, 2, 3, 4, 5, 6, ...moreSeeds()]) {
   });
 }
 
-for (const seed of [11, 12, 13]) {
+for (const seed of [11, 12, 13, 17]) {
   t.test(`history ${seed} may crash at any commit`, async (test) => {
     const pool = await openPool(test, { storage: smallStorage() });
-    const history = new History(pool, seed);
+    const history = new History(pool, seed, withQuotas(seed));
     const versions = new Map<number, Set<string>>();
     for (let step = 0; step < STEPS; step++) {
       await history.step();

@@ -49,11 +49,14 @@ export class History {
   readonly promises: Promise_[] = [];
   readonly #pool: Pool;
   readonly #random: Random;
+  readonly #quotas: boolean;
   #seed = 0;
 
-  constructor(pool: Pool, seed: number) {
+  /** @param quotas directories get quotas and lose them, too: none refuses anything, all must count right. */
+  constructor(pool: Pool, seed: number, quotas = false) {
     this.#pool = pool;
     this.#random = seededRandom(seed);
+    this.#quotas = quotas;
   }
 
   get #position(): number {
@@ -122,6 +125,7 @@ export class History {
       [4, () => this.#list()],
       [2, () => this.#pool.namespace.syncAll()],
       [2, () => this.#pool.namespace.packer.packAll()],
+      [this.#quotas ? 10 : 0, () => this.#changeQuota()],
     ];
     let dice = this.#random.below(steps.reduce((sum, [weight]) => sum + weight, 0));
     for (const [weight, step] of steps) {
@@ -247,9 +251,27 @@ export class History {
     return source === undefined ? 'none' : 'ENOTDIR';
   }
 
+  /** Not waited for: what comes next happens while it is counted. */
+  async #changeQuota(): Promise<void> {
+    const { quotas, ledger } = this.#pool.namespace;
+    const { ino } = must(this.#pick([...this.directories.values()]), 'there is the root');
+    const state = ledger.quotas.get(ino)?.state;
+    if (state === undefined || state === 'clearing') await quotas.set(ino, { inodesMax: 1e6, bytesMax: 1e9 });
+    else await quotas.clear(ino);
+  }
+
+  /** Has a file, or one below a directory, more names than one? It stays in its quota then. */
+  #hasSeveralNames(ino: Ino | undefined): boolean {
+    if (ino === undefined) return false;
+    const entries = this.directories.get(ino)?.entries;
+    if (entries === undefined) return (this.files.get(ino)?.links ?? 0) > 1;
+    return [...entries.values()].some((each) => this.#hasSeveralNames(each));
+  }
+
   async #rename(): Promise<void> {
     const from = this.#place();
     const to = this.#place();
+    if (this.#quotas && (this.#hasSeveralNames(from.ino) || this.#hasSeveralNames(to.ino))) return;
     const dice = this.#random.below(4);
     const flags = { exchange: dice === 0, noReplace: dice === 1 };
     const expected = this.#expectedRename(from, to, flags.exchange, flags.noReplace);
@@ -270,7 +292,9 @@ export class History {
     const { directory, name, ino } = this.#place();
     if (file === undefined) return;
     const expected = file.links === 0 ? 'ENOENT' : ino !== undefined ? 'EEXIST' : 'none';
-    assert.equal(await codeOf(() => this.#pool.namespace.link(file.ino, directory.ino, name, root)), expected);
+    const result = await codeOf(() => this.#pool.namespace.link(file.ino, directory.ino, name, root));
+    if (this.#quotas && expected === 'none' && result === 'EXDEV') return;
+    assert.equal(result, expected);
     if (expected !== 'none') return;
     file.links++;
     directory.entries.set(name, file.ino);
@@ -336,6 +360,8 @@ export class History {
       }
     };
     await remove(must(this.directories.get(ROOT), 'there is the root'));
+    if (namespace.ledger.quotas.get(ROOT) !== undefined) await namespace.quotas.clear(ROOT);
+    await namespace.quotas.settled();
     for (let ino = ROOT + 1; ino < namespace.status().nextIno; ino++) namespace.forget(ino, 1e6);
   }
 }

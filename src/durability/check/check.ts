@@ -2,7 +2,7 @@
  * The check of a whole pool (fsck): every rule of src/index/schema/README.md and that the records are there which the index points to. It reads a view of the
  * index at one position, so a pool in use gives no false alarms; what it says of records it asks once more of the index as it is then.
  *
- *   encoding (census) ─▶ names ─▶ contents ─▶ blobs ─▶ counters ─▶ records
+ *   encoding (census) ─▶ names ─▶ contents ─▶ blobs ─▶ quotas ─▶ counters ─▶ records
  *
  * `repair` does what the findings say, one transaction for each, stage by stage, and checks again until nothing can be done any more. Nothing is dropped that
  * holds data: what lost its name goes to /lost+found. It is called on a pool that nobody uses. Fails closed: an error of reading ends it.
@@ -18,6 +18,7 @@ import { checkContents } from './contents.js';
 import { checkCounters, checkEncoding, type Census } from './encoding.js';
 import { Findings, RULES, type Finding, type FindingCode, type Mendable } from './finding.js';
 import { checkNames } from './names.js';
+import { checkQuotas } from './quotas.js';
 import { checkRecords, type RecordDepth, type RecordsReport } from './records.js';
 import type { Reading } from './rows.js';
 
@@ -34,7 +35,7 @@ export interface CheckOptions {
   readonly checkpoint?: () => Promise<void> | void;
 }
 
-export type CheckPhase = 'rows' | 'names' | 'contents' | 'blobs' | 'records';
+export type CheckPhase = 'rows' | 'names' | 'contents' | 'blobs' | 'quotas' | 'records';
 
 export interface CheckReport {
   readonly position: number;
@@ -83,6 +84,8 @@ async function look(options: CheckOptions): Promise<Checked> {
     await checkContents(reading, findings);
     begin('blobs', census.rows);
     await checkBlobs(reading, findings, { disks, doubtful: refersDoubtfully(census) });
+    begin('quotas', census.rows);
+    await checkQuotas(reading, findings, census);
     await checkCounters(reading, findings, census);
     begin('records', 0);
     const found = records === undefined ? undefined : await checkRecords({ ...records, index, view, pause, findings });
@@ -150,7 +153,10 @@ export async function repair(
       const { mend } = finding;
       if (mend === undefined) continue;
       await options.checkpoint?.();
-      const { value } = await ledger.change((change) => mend(change));
+      const { value } = await ledger.change((change) => {
+        change.quotas.enforced = false;
+        return mend(change);
+      });
       if (!value) continue;
       done++;
       if (repaired.length < CHECK_FINDINGS_MAX) repaired.push(shown(finding));

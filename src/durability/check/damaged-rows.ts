@@ -41,6 +41,10 @@ export function remedyOf(table: number, key: Buffer): Remedy | undefined {
       return garbage(key);
     case TABLES.setting:
       return setting(key);
+    case TABLES.quota:
+      return dropped(key, 'the quota is dropped, and has to be set again');
+    case TABLES.quotaWalk:
+      return dropped(key, 'the row is dropped; what was still to be counted is looked at next');
     default:
       return undefined;
   }

@@ -23,6 +23,8 @@ const BY_INODE: ReadonlySet<number> = new Set([
   TABLES.symlink,
   TABLES.xattr,
   TABLES.orphan,
+  TABLES.quota,
+  TABLES.quotaWalk,
 ]);
 /** No pool has given out so many; a larger one is a damaged key. */
 const INO_MAX = 2 ** 48;

@@ -59,6 +59,10 @@ export const RULES = {
   'endangered-stray': rule('warning', 2),
   'free-in-use': rule('error', 0),
   counters: rule('warning', 3),
+  'quota-stray': rule('warning', 1),
+  'quota-mark': rule('warning', 2),
+  'quota-parent': rule('warning', 2),
+  'quota-count': rule('warning', 3),
   record: rule('error', 2),
   'blob-lost': rule('error', 2),
 } as const satisfies Record<string, Rule>;

@@ -101,7 +101,8 @@ export function adopt(ino: number, resurrected?: InodeRow): Mend {
     const isDir = isDirectory(row.mode);
     const links = isDir ? folder.links + 1 : folder.links;
     change.putInode({ ...folder, size: folder.size + 1, nextCookie: folder.nextCookie + 1, links });
-    change.putInode(isDir ? { ...row, parent: folder.ino } : { ...row, links: 1 });
+    const quota = change.quotas.isSet(ino) && isDir ? ino : change.quotas.effective(folder.quota);
+    change.putInode(isDir ? { ...row, parent: folder.ino, quota } : { ...row, links: 1, quota });
     return true;
   };
 }

@@ -12,6 +12,7 @@ import { decodeEndangered, decodeLocationRow, decodeReferences } from '../../ind
 import { decodeBytes, decodeDirent, decodeOrder, type DirentRow, type OrderRow } from '../../index/schema/dirent-row.js';
 import { decodeExtent, type Extent } from '../../index/schema/extent-row.js';
 import { decodeInode, type InodeRow } from '../../index/schema/inode-row.js';
+import { decodeQuota } from '../../index/schema/quota-row.js';
 import { decodeDiskOut, decodeSetting } from '../../index/schema/pool-rows.js';
 import {
   inodeKey,
@@ -22,6 +23,7 @@ import {
   parseNumberKey,
   parseOrderKey,
   parsePartKey,
+  parseQuotaWalkKey,
   parseXattrKey,
   tableRange,
   TABLES,
@@ -135,6 +137,9 @@ export const blobs = (reading: Reading, range = all(TABLES.blob)): AsyncGenerato
     location: attempt(() => decodeLocation(decodeLocationRow(value))),
   }));
 
+export const rowsOf = <T>(reading: Reading, table: Table, decode: (row: Row) => T): AsyncGenerator<T> =>
+  decoded(reading, all(table), decode);
+
 /** Rows of which only the key counts. */
 export const keysOf = <T>(reading: Reading, table: Table, parse: (key: Uint8Array) => T): AsyncGenerator<T> =>
   decoded(reading, all(table), ({ key }) => parse(key));
@@ -183,6 +188,8 @@ export const DECODERS: ReadonlyMap<number, Decode> = new Map<number, Decode>([
   [TABLES.order, ({ key, value }) => [parseOrderKey(key), decodeOrder(value)]],
   [TABLES.part, ({ key, value }) => [parsePartKey(key), decodeNumber(value)]],
   [TABLES.references, ({ key, value }) => [parseBlobKey(key), decodeReferences(value)]],
+  [TABLES.quota, ({ key, value }) => [parseNumberKey(key), decodeQuota(value)]],
+  [TABLES.quotaWalk, ({ key, value }) => [parseQuotaWalkKey(key), decodeNumber(value)]],
   [TABLES.setting, ({ value }) => decodeSetting(value)],
   [TABLES.upload, ({ key, value }) => [parseNumberKey(key), decodeUpload(value)]],
   [TABLES.diskOut, ({ key, value }) => [parseNumberKey(key), decodeDiskOut(value)]],

@@ -4,7 +4,7 @@ import type { Ino, Namespace } from '../../namespace/namespace.js';
 import type { Context, Operation } from './context.js';
 import { decodeGetattr, decodeGetxattr, decodeListxattr, decodeSetattr, decodeSetxattr, decodeStatx, decodeXattrName } from './decode.js';
 import { encodeAttrOut, encodeSize, encodeStatfs, encodeStatx } from './encode.js';
-import { ATTR_OUT_BYTES, GETXATTR_OUT_BYTES, Opcode, STATFS_OUT_BYTES, STATX_OUT_BYTES } from './protocol.js';
+import { ATTR_OUT_BYTES, GetattrFlag, GETXATTR_OUT_BYTES, Opcode, STATFS_OUT_BYTES, STATX_OUT_BYTES } from './protocol.js';
 import type { Request } from './request.js';
 import { isVirtual, refuseVirtual, virtualValue } from './virtual-attributes.js';
 
@@ -29,8 +29,8 @@ export function attributeOperations(context: Context): Map<number, Operation> {
   const { namespace, outbox, validity } = context;
 
   async function getattr(request: Request): Promise<void> {
-    decodeGetattr(request);
-    const attributes = await namespace.getattr(request.ino);
+    const { flags, handle } = decodeGetattr(request);
+    const attributes = await namespace.getattr(request.ino, (flags & GetattrFlag.HANDLE) === 0 ? undefined : handle);
     encodeAttrOut(outbox.memory, outbox.reserve(request, ATTR_OUT_BYTES), attributes, validity);
   }
 
@@ -58,7 +58,7 @@ export function attributeOperations(context: Context): Map<number, Operation> {
 
   async function statfs(request: Request): Promise<void> {
     request.exactly(0);
-    const status = await namespace.statfs();
+    const status = await namespace.statfs(request.ino);
     encodeStatfs(outbox.memory, outbox.reserve(request, STATFS_OUT_BYTES), status);
   }
 

@@ -156,7 +156,7 @@ export function encodeStatfs(out: Buffer, at: number, status: FileSystemStatus):
   out.fill(0, at, at + STATFS_OUT_BYTES);
   put64(out, at, status.blocks);
   put64(out, at + 8, status.blocksFree);
-  put64(out, at + 16, status.blocksFree);
+  put64(out, at + 16, status.blocksAvailable);
   put64(out, at + 24, status.files);
   put64(out, at + 32, status.filesFree);
   put32(out, at + 40, status.blockBytes);

@@ -6,6 +6,7 @@ import { modeWithoutPrivileges } from './attribute-operations.js';
 import type { Context, Operation } from './context.js';
 import { decodeClose, decodeCreate, decodeFsync, decodeOpen, decodeRead, decodeTmpfile, decodeWrite } from './decode.js';
 import { encodeEntry, encodeOpen, encodeSize } from './encode.js';
+import { isErrno } from './errors.js';
 import {
   ENTRY_OUT_BYTES,
   FSYNC_DATA_ONLY,
@@ -98,8 +99,11 @@ export function fileOperations(context: Context): Map<number, Operation> {
       const written = await namespace.write(request.ino, handle, offset, bytes, request);
       encodeSize(outbox.memory, outbox.reserve(request, WRITE_OUT_BYTES), written);
     } catch (thrown) {
-      if ((flags & WriteFlag.CACHE) !== 0) context.writebackFailed(request.ino);
-      throw thrown;
+      const cached = (flags & WriteFlag.CACHE) !== 0;
+      if (cached) context.writebackFailed(request.ino);
+      // The kernel makes EIO of every failure of write-back but ENOSPC. Who has the file open hears of this one from GETATTR, FSYNC or FLUSH.
+      if (!cached || !isErrno(thrown, 'EDQUOT')) throw thrown;
+      encodeSize(outbox.memory, outbox.reserve(request, WRITE_OUT_BYTES), length);
     } finally {
       context.writing(-length);
     }

@@ -134,6 +134,8 @@ export const OpenReplyFlag = { KEEP_CACHE: 1 << 1 } as const;
 /** `open_flags` of OPEN and CREATE: clear set-id bits, the open truncates. */
 export const OPEN_KILL_SUIDGID = 1 << 0;
 
+/** Flags of a GETATTR. HANDLE: for this open file; of a regular file, since its program is about to write. */
+export const GetattrFlag = { HANDLE: 1 << 0 } as const;
 /** Flags of a WRITE. CACHE: written back by the kernel; the handle is any open one's. */
 export const WriteFlag = { CACHE: 1 << 0, KILL_SUIDGID: 1 << 2 } as const;
 /** `setxattr_flags`: the ACL takes the set-group-id bit away. */

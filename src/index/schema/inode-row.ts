@@ -2,13 +2,19 @@
 import { ByteReader, ByteWriter, DecodeError } from '../../base/bytes.js';
 import type { Time } from '../../base/clock.js';
 
-/** 1: without the time of birth. */
-const VERSION = 2;
-const VERSION_WITHOUT_BIRTH = 1;
+/** What a row has at its end, by its version: old rows, and those of files below no quota, stay as they were. */
+const VERSIONS: ReadonlyMap<number, { readonly birth: boolean; readonly quota: boolean }> = new Map([
+  [1, { birth: false, quota: false }],
+  [2, { birth: true, quota: false }],
+  [3, { birth: true, quota: true }],
+  [4, { birth: false, quota: true }],
+]);
 const writer = new ByteWriter(128);
 
 /** The inode has rows in the table xattr. */
 export const INODE_HAS_XATTRS = 1;
+/** It had several names at one time: it may count in the quota of one that is gone. */
+export const INODE_HAD_NAMES = 2;
 
 export interface InodeRow {
   readonly ino: number;
@@ -34,6 +40,8 @@ export interface InodeRow {
   readonly ctime: Time;
   /** When it was made; undefined: before rows knew. */
   readonly btime: Time | undefined;
+  /** The quota that it counts in, by the inode of that quota's directory (a directory with a quota of its own: itself); 0: none. */
+  readonly quota: number;
 }
 
 function putTime(time: Time): void {
@@ -49,19 +57,15 @@ function getTime(reader: ByteReader): Time {
 }
 
 export function encodeInode(row: InodeRow): Buffer {
-  writer
-    .reset()
-    .u8(row.btime === undefined ? VERSION_WITHOUT_BIRTH : VERSION)
-    .varint(row.mode)
-    .varint(row.links)
-    .varint(row.uid)
-    .varint(row.gid)
-    .varint(row.rdev);
+  const { btime, quota } = row;
+  const version = btime === undefined ? (quota === 0 ? 1 : 4) : quota === 0 ? 2 : 3;
+  writer.reset().u8(version).varint(row.mode).varint(row.links).varint(row.uid).varint(row.gid).varint(row.rdev);
   writer.varint(row.size).varint(row.allocatedBytes).varint(row.generation).varint(row.flags).varint(row.parent).varint(row.nextCookie);
   putTime(row.atime);
   putTime(row.mtime);
   putTime(row.ctime);
-  if (row.btime !== undefined) putTime(row.btime);
+  if (btime !== undefined) putTime(btime);
+  if (quota !== 0) writer.varint(quota);
   return writer.copy();
 }
 
@@ -69,7 +73,8 @@ export function encodeInode(row: InodeRow): Buffer {
 export function decodeInode(ino: number, value: Uint8Array): InodeRow {
   const reader = new ByteReader(value);
   const version = reader.u8();
-  if (version !== VERSION && version !== VERSION_WITHOUT_BIRTH) throw new DecodeError(`inode row of unknown version ${version}`);
+  const parts = VERSIONS.get(version);
+  if (parts === undefined) throw new DecodeError(`inode row of unknown version ${version}`);
   const row: InodeRow = {
     ino,
     mode: reader.varint(),
@@ -86,7 +91,8 @@ export function decodeInode(ino: number, value: Uint8Array): InodeRow {
     atime: getTime(reader),
     mtime: getTime(reader),
     ctime: getTime(reader),
-    btime: version === VERSION ? getTime(reader) : undefined,
+    btime: parts.birth ? getTime(reader) : undefined,
+    quota: parts.quota ? reader.varint() : 0,
   };
   reader.end();
   return row;

@@ -23,8 +23,10 @@ export const TABLES = {
   endangered: tag('m'),
   order: tag('o'),
   part: tag('p'),
+  quota: tag('q'),
   references: tag('r'),
   setting: tag('s'),
+  quotaWalk: tag('t'),
   upload: tag('u'),
   diskOut: tag('v'),
   xattr: tag('x'),
@@ -117,7 +119,18 @@ export const parseGarbageKey = (key: Uint8Array): { ino: number; generation: num
   return parsed;
 };
 
-/** The one number of a key of the tables inode, symlink, upload, orphan or packable. */
+export const quotaKey = (quota: number): Buffer => keyOf(TABLES.quota).number(quota).end();
+/** A directory whose entries are still to be counted in a quota. */
+export const quotaWalkKey = (quota: number, ino: number): Buffer => keyOf(TABLES.quotaWalk).number(quota).number(ino).end();
+export const quotaWalkRange = (quota: number, limit: number): Range => keyOf(TABLES.quotaWalk).number(quota).range(limit);
+export const parseQuotaWalkKey = (key: Uint8Array): { quota: number; ino: number } => {
+  const reader = new KeyReader(key);
+  const parsed = { quota: reader.number(), ino: reader.number() };
+  reader.end();
+  return parsed;
+};
+
+/** The one number of a key of the tables inode, symlink, upload, orphan, packable or quota. */
 export function parseNumberKey(key: Uint8Array): number {
   const reader = new KeyReader(key);
   const value = reader.number();
