@@ -38,6 +38,7 @@ export function parseMountOptions(lists: readonly string[]): MountOptions {
     allowOther: either('allow_other', 'noallow_other'),
     nonEmpty: names.includes('nonempty'),
     noExec: either('noexec', 'exec') ?? false,
-    noAtime: either('noatime', 'atime') ?? false,
+    // Reading moves no access time: the mount says what is so.
+    noAtime: either('noatime', 'atime') ?? true,
   };
 }

@@ -3,9 +3,9 @@ import t from 'tap';
 import { parseMountOptions } from '../../src/daemon/mount-options.js';
 
 t.test('mount options', async (t) => {
-  t.same(parseMountOptions([]), { readOnly: false, nonEmpty: false, noExec: false, noAtime: false, allowOther: undefined });
+  t.same(parseMountOptions([]), { readOnly: false, nonEmpty: false, noExec: false, noAtime: true, allowOther: undefined });
   t.match(parseMountOptions(['ro,allow_other', 'nonempty']), { readOnly: true, allowOther: true, nonEmpty: true });
-  t.match(parseMountOptions(['noexec,noatime']), { noExec: true, noAtime: true });
+  t.match(parseMountOptions(['noexec,atime']), { noExec: true, noAtime: false });
   t.equal(parseMountOptions(['noallow_other']).allowOther, false);
   t.equal(parseMountOptions(['ro,rw']).readOnly, false, 'the last one counts');
   t.same(

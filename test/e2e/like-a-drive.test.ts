@@ -1,4 +1,6 @@
 /** What programs expect of a local file system beyond reading and writing: locks, direct I/O, handles for NFS, listings of folders that change, tools. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -142,4 +144,59 @@ for command, data in [(0x401c5820, b'\\x08' + bytes(27)), (0x5411, bytes(4))]:
   t.match(await failure('cp', '--reflink=always', pool.at('f'), pool.at('g')), /Operation not supported/, 'FICLONE never reaches us');
   t.equal(await failure('cp', '--reflink=auto', '--sparse=always', pool.at('f'), pool.at('g')), 'done');
   t.equal(await readFile(pool.at('f'), 'utf8'), 'x');
+});
+
+t.test('what something is mounted on cannot be renamed, removed or replaced', async (t) => {
+  const attempts = `
+import errno, os, sys
+root = sys.argv[1]
+def says(call, *arguments):
+    try:
+        call(*[os.path.join(root, path) for path in arguments])
+        return 'done'
+    except OSError as error:
+        return errno.errorcode[error.errno]
+print(says(os.rename, 'folder', 'other'), says(os.rmdir, 'folder'), says(os.rename, 'empty', 'folder'), says(os.unlink, 'file'), says(os.rename, 'spare', 'file'))
+print(says(os.rename, 'above', 'moved'), says(os.rename, 'moved', 'above'), says(os.rmdir, 'above/below'))
+`;
+  const results: string[] = [];
+  for (const parent of [local, pool.mountpoint]) {
+    const root = join(parent, 'mounted-on');
+    await run('mkdir', ['-p', ...['folder', 'empty', 'above/below'].map((name) => join(root, name))]);
+    for (const name of ['file', 'spare']) await writeFile(join(root, name), name);
+    const targets = ['folder', 'above/below', 'file'].map((name) => join(root, name));
+    try {
+      for (const target of targets.slice(0, 2)) await run('mount', ['-t', 'tmpfs', 'tmpfs', target]);
+      await run('mount', ['--bind', join(root, 'spare'), targets[2] ?? '']);
+      results.push((await run('/usr/bin/python3', ['-I', '-c', attempts, root])).stdout);
+    } finally {
+      for (const target of targets) await run('umount', [target], { mayFail: true });
+    }
+    t.equal(await readFile(join(root, 'file'), 'utf8'), 'file', 'what lies below is as it was');
+  }
+  t.equal(results[1], 'EBUSY EBUSY EBUSY EBUSY EBUSY\ndone done EBUSY\n');
+  t.equal(results[0], results[1], 'as on a local file system');
+});
+
+t.test('reading moves no access time, and the mount says so', async (t) => {
+  t.match((await run('findmnt', ['-no', 'OPTIONS', pool.mountpoint])).stdout, /(^|,)noatime(,|$)/m);
+  await run('touch', ['-ad', '2001-01-01', pool.at('f')]);
+  await pool.remount();
+  await readFile(pool.at('f'));
+  t.equal((await stat(pool.at('f'))).atime.getUTCFullYear(), 2001);
+});
+
+t.test('who holds a lock keeps the mount and the lock', async (t) => {
+  const holder = spawn('flock', [pool.at('f'), 'cat'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  t.teardown(() => void holder.kill('SIGKILL'));
+  holder.stdin.write('held\n');
+  await once(holder.stdout, 'data');
+  const { code, stderr } = await pool.ostraka(['unmount', pool.name], { mayFail: true });
+  t.equal(code, 4, stderr);
+  t.match(stderr, /busy|in use/i);
+  t.equal((await run('flock', ['-n', pool.at('f'), 'true'], { mayFail: true })).code, 1, 'it is still locked');
+  holder.stdin.end();
+  await once(holder, 'close');
+  await pool.remount();
+  t.equal((await run('flock', ['-n', pool.at('f'), 'true'], { mayFail: true })).code, 0);
 });

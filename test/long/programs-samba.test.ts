@@ -139,7 +139,10 @@ t.test('a share on the mount', { skip }, async (t) => {
     t.match((await share.client('rmdir d')).stdout, /NT_STATUS_DIRECTORY_NOT_EMPTY/);
     went(t, await share.client('put a d\\four', 'rename d\\four d\\three -f', 'del d\\three', 'del d\\e\\two', 'rmdir d\\e', 'rmdir d'));
     await t.rejects(lstat(share.at('d')), { code: 'ENOENT' });
-    went(t, await share.client('deltree tree'));
+    // smbd takes the other name for the file that it has just opened, and refuses; on an ext4 just so.
+    went(t, await share.client('put a five', 'hardlink five six'));
+    t.match((await share.client('rename five six -f')).stdout, /NT_STATUS_ACCESS_DENIED/, 'one link over another of the same file');
+    went(t, await share.client('del five', 'del six', 'deltree tree'));
     await t.rejects(lstat(share.at('tree')), { code: 'ENOENT' });
   });
 

@@ -26,8 +26,9 @@ export const ostrakaExceptions: readonly Exception[] = [
     cases: /^access times \(relatime\): (read moves|mmap moves|execve moves|reading a directory|readlink moves|atime that is newer)/,
     says: /: atime moved$|^atime moved$/,
     operation: 'reading: atime',
-    does: 'stays until it is set, as with `noatime`',
-    reason: 'what the kernel has cached is read without our knowing, and a read should cost no transaction',
+    does: 'stays until it is set: the mount is `noatime`, and says so in /proc/mounts',
+    reason:
+      'what the kernel has cached, such as mail that was just delivered, is read without our knowing: times that move only sometimes would mislead who relies on them (mutt with mbox, tmpreaper) more than none',
   },
   {
     cases: /^times that a call moves: truncate to the same/,
@@ -55,7 +56,8 @@ export const ostrakaExceptions: readonly Exception[] = [
     says: /got \["ok","EFBIG"\]/,
     operation: 'write beyond the longest file (4 PiB)',
     does: 'EFBIG from `fsync` or `close`; from `truncate`, `fallocate` and O_DIRECT at once',
-    reason: 'the kernel takes cached writes without asking, and cannot be told of a limit',
+    reason:
+      'lengths are numbers that are exact up to 8 PiB, with room for sums (ext4 ends at 16 TiB); the kernel takes cached writes without asking, and cannot be told of a limit',
   },
   {
     cases: /^ETXTBSY: nor cut by O_RDONLY \| O_TRUNC/,
