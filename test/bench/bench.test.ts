@@ -1,27 +1,18 @@
 /** The benchmark's parts, on next to nothing: what it reports, that a broken step is told, and that nothing of it stays behind, also when it is killed. */
 import { spawn } from 'node:child_process';
-import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { until, type Teardown } from '../support/pool.js';
+import { until } from '../support/pool.js';
 import { run, type RunResult } from '../support/run.js';
+import { leftovers, noRoot, place } from './leftovers.js';
 import { picture } from './picture.js';
 import { figuresTable, medianOf, processorTable, ratioOf, REPORT_FORMAT, type Report } from './report.js';
-import { markedPids } from './subjects/subject.js';
 import { verdictsOf } from './targets.js';
 import { groups } from './workloads.js';
 
 const program = fileURLToPath(new URL('./bench.js', import.meta.url));
-const noRoot = process.platform === 'linux' && process.geteuid?.() === 0 ? false : 'mounting loop devices needs root on Linux';
-
-/** A folder in which a run has all that it makes: in memory, so that no sync waits for this machine's disk. */
-async function place(t: Teardown): Promise<string> {
-  const folder = await mkdtemp('/dev/shm/ostraka-bench-test-');
-  t.teardown(() => rm(folder, { recursive: true, force: true }));
-  await mkdir(join(folder, 'tmp'));
-  return folder;
-}
 
 function command(folder: string): string[] {
   return [program, '--tiny', '--images', join(folder, 'tmp'), '--json', join(folder, 'report.json')];
@@ -37,14 +28,6 @@ function bench(folder: string, ...args: readonly string[]): Promise<RunResult> {
 
 async function reportOf(folder: string): Promise<Report> {
   return JSON.parse(await readFile(join(folder, 'report.json'), 'utf8')) as Report;
-}
-
-/** Whatever a run left of what it made. */
-async function leftovers(folder: string): Promise<string[]> {
-  const mounts = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').filter((line) => line.includes(join(folder, 'tmp')));
-  const loops = (await run('losetup', ['-l', '-n', '-O', 'BACK-FILE'])).stdout.split('\n').filter((file) => file.includes(folder));
-  const processes = await markedPids(join(folder, 'tmp'));
-  return [...mounts, ...loops, ...processes.map((pid) => `process ${pid}`), ...(await readdir(join(folder, 'tmp')))];
 }
 
 /** Two rounds of two figures. */

@@ -1,10 +1,10 @@
 // The program that the benchmark measures with: plain system calls, one loop for each workload, so that the loop costs next to nothing beside them.
 //
-//   client [-l SECONDS] [-p PID,PID…] WORKLOAD ARGUMENT…
+//   client [-l SECONDS] [-p PID,PID…] [-b BYTES] WORKLOAD ARGUMENT…
 //
 // Prints one JSON object: operations done and asked for, seconds, processor seconds of this process with its children (clientSeconds) and of the
 // processes PID (daemonSeconds; to the nanosecond, threads that ended included). A loop that runs into the limit stops and reports what it did.
-// Contents are pseudo-random and checked when read. Any failed call ends it with exit 1 and a message.
+// Small files have BYTES bytes, 4096 at most. Contents are pseudo-random and checked when read. Any failed call ends it with exit 1 and a message.
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -30,6 +30,7 @@ namespace {
 constexpr size_t kKiB4 = 4096, kMiB = 1 << 20, kBaseBytes = 64 * kMiB;
 
 double limit = 1e9;
+size_t fileBytes = kKiB4;
 std::vector<clockid_t> daemons;
 double start, deadline, startClient, startDaemon;
 long asked, bytesDone;
@@ -185,10 +186,10 @@ void createFiles(const Files &files) {
   for (size_t i = 0; i < files.paths.size() && !late(); i++, done++) {
     block.number(files.from + long(i));
     int fd = openOrFail(files.paths[i], O_WRONLY | O_CREAT | O_TRUNC);
-    writeAll(fd, block.data, kKiB4);
+    writeAll(fd, block.data, fileBytes);
     closeOrFail(fd);
   }
-  bytesDone = done * long(kKiB4);
+  bytesDone = done * long(fileBytes);
 }
 
 /** Again and again for so long; 0: once. */
@@ -198,7 +199,7 @@ void statFiles(const Files &files, double least) {
     for (size_t i = 0; i < files.paths.size() && !late(); i++, done++) {
       struct stat s;
       if (stat(files.paths[i].c_str(), &s) != 0) fail("stat " + files.paths[i]);
-      if (s.st_size != long(kKiB4)) wrong("wrong size of " + files.paths[i]);
+      if (s.st_size != long(fileBytes)) wrong("wrong size of " + files.paths[i]);
     }
   } while (now() - start < least && !late());
   asked = std::max(asked, done.load());
@@ -213,10 +214,10 @@ void readFiles(const Files &files, bool check) {
     want.number(files.from + long(i));
     ssize_t n = read(fd, got.data, kKiB4);
     if (n < 0) fail("read " + files.paths[i]);
-    if (n != ssize_t(kKiB4) || (check && memcmp(want.data, got.data, kKiB4) != 0)) wrong("wrong content of " + files.paths[i]);
+    if (n != ssize_t(fileBytes) || (check && memcmp(want.data, got.data, fileBytes) != 0)) wrong("wrong content of " + files.paths[i]);
     closeOrFail(fd);
   }
-  bytesDone = done * long(kKiB4);
+  bytesDone = done * long(fileBytes);
 }
 
 void unlinkFiles(const Files &files) {
@@ -420,6 +421,7 @@ int main(int, char **argv) {
   while (*a.next != nullptr && (*a.next)[0] == '-') {
     std::string option = a.text(), value = a.text();
     if (option == "-l") limit = atof(value.c_str());
+    if (option == "-b") fileBytes = std::min(kKiB4, size_t(atol(value.c_str())));
     char *at = &value[0];
     while (option == "-p" && *at != '\0') {
       clockid_t clock;

@@ -55,7 +55,26 @@ export class Ostraka extends MountedSubject {
     await this.#disks.attachExt4(6);
     await this.#ostraka('init', 'bench', ...this.#disks.folders.flatMap((disk) => ['--disk', disk]));
     if (this.#degraded) await this.#removeTwo();
+    await this.mountPool();
+  }
+
+  async mountPool(): Promise<void> {
     await this.#ostraka('mount', 'bench', this.folder);
+  }
+
+  async unmountPool(): Promise<void> {
+    await this.#ostraka('unmount', 'bench');
+  }
+
+  /** kill -9 of the daemon; its mount goes too. */
+  async crash(): Promise<void> {
+    await this.end('SIGKILL');
+    await unmount(this.folder);
+  }
+
+  /** Where the disks are. */
+  get diskFolders(): readonly string[] {
+    return this.#disks.folders;
   }
 
   async #removeTwo(): Promise<void> {
@@ -65,11 +84,7 @@ export class Ostraka extends MountedSubject {
   async loseTwoDisks(): Promise<void> {
     await this.unmountPool();
     await this.#removeTwo();
-    await this.#ostraka('mount', 'bench', this.folder);
-  }
-
-  async unmountPool(): Promise<void> {
-    await this.#ostraka('unmount', 'bench');
+    await this.mountPool();
   }
 
   async down(): Promise<void> {
