@@ -24,7 +24,7 @@ const HELP = `npm run bench -- [options]
   --only A,B           groups (${groups.map(({ name }) => name).join(', ')}) or figures
   --degraded           also what two missing disks make of it
   --rounds N           default 3, with --quick 1
-  --limit SECONDS      a step may take, default 120, with --quick 30
+  --limit SECONDS      a step may take, default 120, with --quick 60
   --targets            a column: what is asked of Ostraka, and whether it was met
   --json FILE          default bench-results/bench.json
   --picture FILE       ratios as an SVG
@@ -53,7 +53,7 @@ const { values: options } = parseArgs({
 
 const size = options.tiny ? 'tiny' : options.quick ? 'quick' : 'full';
 const rounds = Number(options.rounds ?? (size === 'full' ? 3 : 1));
-const limitSeconds = Number(options.limit ?? (size === 'full' ? 120 : 30));
+const limitSeconds = Number(options.limit ?? (size === 'full' ? 120 : 60));
 const DISK_BYTES = { full: 4 * 1024 ** 3, quick: 2 * 1024 ** 3, tiny: 256 * 1024 ** 2 }[size];
 
 function say(line: string): void {
