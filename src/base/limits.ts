@@ -176,6 +176,8 @@ export const REPLICA_PATIENCE_MS = 2_000;
 /** A replica's thread that showed no progress for so long hangs in its disk. A sync of one large batch on a slow disk stays below it. */
 export const REPLICA_STALL_MS = 120_000;
 
+/** Files of `/.ostraka` that are open at one time; each keeps its text. */
+export const CONTROL_HANDLES_MAX = 256;
 /** Quotas of a pool: their rows are all in memory, some 200 bytes each, and looked through when one is set or taken away. */
 export const QUOTAS_MAX = 10_000;
 /** Inodes that a rename takes from one quota to another: about as many rows as other transactions have. */

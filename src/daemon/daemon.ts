@@ -18,6 +18,7 @@ import { probePath } from '../base/native-fuse.js';
 import { nativeIo } from '../base/native-io.js';
 import { mountFuse, type FuseMount } from '../frontend/fuse/mount.js';
 import { cleanStaleMount } from '../frontend/fuse/stale-mount.js';
+import { controlFiles } from './control-files.js';
 import type { ControlRequest, StopProgress } from './control-protocol.js';
 import { ControlServer } from './control-server.js';
 import { nativeEnvironment } from './environment.js';
@@ -137,6 +138,7 @@ export class Daemon {
       ...(allowOther !== undefined && { allowOther }),
       busyWord: nativeIo().busyWord,
       describe: (ino, attribute) => describeInode(pool, ino, attribute),
+      controlFiles: controlFiles({ status: () => this.status(), settings: () => pool.settings }),
       clock: systemClock,
       log,
     });

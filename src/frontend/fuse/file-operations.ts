@@ -4,6 +4,7 @@ import { FUSE_IO_BYTES_MAX, NAME_BYTES_MAX } from '../../base/limits.js';
 import type { Attributes, Handle } from '../../namespace/namespace.js';
 import { modeWithoutPrivileges } from './attribute-operations.js';
 import type { Context, Operation } from './context.js';
+import { isControlInode } from './control-directory.js';
 import { decodeClose, decodeCreate, decodeFsync, decodeOpen, decodeRead, decodeTmpfile, decodeWrite } from './decode.js';
 import { encodeEntry, encodeOpen, encodeSize } from './encode.js';
 import { isErrno } from './errors.js';
@@ -34,7 +35,8 @@ export function openOperations(context: Context): Map<number, Operation> {
     const handle = await namespace.open(request.ino, flags, request);
     files.set(handle, request.ino);
     // Nobody writes behind the kernel's back: what it has cached stays good.
-    encodeOpen(outbox.memory, outbox.reserve(request, OPEN_OUT_BYTES), handle, OpenReplyFlag.KEEP_CACHE);
+    const caching = isControlInode(request.ino) ? OpenReplyFlag.DIRECT_IO : OpenReplyFlag.KEEP_CACHE;
+    encodeOpen(outbox.memory, outbox.reserve(request, OPEN_OUT_BYTES), handle, caching);
   }
 
   async function create(request: Request): Promise<void> {

@@ -19,6 +19,8 @@ import {
 import { FuseChannel, fuseMount, fuseUnmount, type FuseChannelCounters } from '../../base/native-fuse.js';
 import type { Ino, Namespace } from '../../namespace/namespace.js';
 import type { Log } from './context.js';
+import { ControlDirectory, isControlInode, type ControlFile } from './control-directory.js';
+import { ControlNamespace } from './control-namespace.js';
 import { encodeInvalidateEntry, encodeInvalidateInode, encodePrune } from './encode.js';
 import { FuseFrontEnd, type FrontEndStats } from './front-end.js';
 import { Invalidations } from './invalidations.js';
@@ -45,6 +47,8 @@ export interface MountOptions {
   readonly busyWord?: Int32Array;
   /** Where files are, for attributes `user.ostraka.…`. */
   readonly describe?: Describe;
+  /** What `/.ostraka` shows; without it, there is no such directory. */
+  readonly controlFiles?: readonly ControlFile[];
   readonly clock?: Clock;
   readonly log?: Log;
   /** How long to look for the next request before sleeping; for measurements. */
@@ -109,13 +113,15 @@ export class FuseMount {
       },
       onGone: gone,
     });
+    const clock = options.clock ?? systemClock;
+    const { namespace, controlFiles } = options;
     this.#frontEnd = new FuseFrontEnd({
-      namespace: options.namespace,
+      namespace: controlFiles === undefined ? namespace : new ControlNamespace(namespace, new ControlDirectory(controlFiles, clock.now())),
       channel: this.#channel,
       validity: { entrySeconds: FUSE_VALIDITY_SECONDS, attributeSeconds: FUSE_VALIDITY_SECONDS },
-      clock: options.clock ?? systemClock,
+      clock,
       log: options.log ?? (() => undefined),
-      describe: options.describe,
+      describe: async (ino, name) => (isControlInode(ino) ? undefined : options.describe?.(ino, name)),
       invalidate: (ino) => {
         this.forget(ino);
       },

@@ -130,7 +130,7 @@ export const SetattrBit = {
 } as const;
 
 /** Flags of an OPEN reply. */
-export const OpenReplyFlag = { KEEP_CACHE: 1 << 1 } as const;
+export const OpenReplyFlag = { DIRECT_IO: 1 << 0, KEEP_CACHE: 1 << 1 } as const;
 /** `open_flags` of OPEN and CREATE: clear set-id bits, the open truncates. */
 export const OPEN_KILL_SUIDGID = 1 << 0;
 

@@ -1,0 +1,264 @@
+/**
+ * A namespace with `/.ostraka` in it: found by name, never listed, so that find, rsync, tar and du do not see it. What a pool has by that name already comes
+ * first, and can be moved away; nothing new gets the name. All else goes to the namespace below, without another promise on the way.
+ */
+import { OperatingError } from '../../base/errors.js';
+import type {
+  AllocateMode,
+  AttributeChange,
+  Attributes,
+  Caller,
+  DirectoryEntry,
+  FileSystemStatus,
+  Handle,
+  Ino,
+  Namespace,
+  OpenPlace,
+  RenameFlags,
+} from '../../namespace/namespace.js';
+import { CONTROL_INO, isControlInode, refuseChange, type ControlDirectory } from './control-directory.js';
+import { isErrno } from './errors.js';
+
+export const CONTROL_NAME = '.ostraka';
+const ROOT_INO = 1;
+
+function isControlName(parent: Ino, name: string): boolean {
+  return parent === ROOT_INO && name === CONTROL_NAME;
+}
+
+export class ControlNamespace implements Namespace {
+  readonly #below: Namespace;
+  readonly #control: ControlDirectory;
+
+  constructor(below: Namespace, control: ControlDirectory) {
+    this.#below = below;
+    this.#control = control;
+  }
+
+  /** Before something that is named changes. undefined: go on at once, while what the request points to is still there. @throws OperatingError EPERM */
+  #guard(parent: Ino, name: string, caller: Caller): Promise<void> | undefined {
+    if (isControlInode(parent)) refuseChange();
+    return isControlName(parent, name) ? this.#checkTaken(caller) : undefined;
+  }
+
+  async #checkTaken(caller: Caller): Promise<void> {
+    if (!(await this.#isTaken(caller))) refuseChange();
+  }
+
+  /** Does the pool have something of that name? */
+  async #isTaken(caller: Caller): Promise<boolean> {
+    try {
+      const { ino } = await this.#below.lookup(ROOT_INO, CONTROL_NAME, caller);
+      this.#below.forget(ino, 1);
+      return true;
+    } catch (error) {
+      if (!isErrno(error, 'ENOENT')) throw error;
+      return false;
+    }
+  }
+
+  lookup(parent: Ino, name: string, caller: Caller): Promise<Attributes> {
+    if (isControlInode(parent)) return this.#lookupInside(parent, name, caller);
+    return isControlName(parent, name) ? this.#lookupControl(caller) : this.#below.lookup(parent, name, caller);
+  }
+
+  async #lookupInside(parent: Ino, name: string, caller: Caller): Promise<Attributes> {
+    return name === '..' ? this.#below.lookup(ROOT_INO, '.', caller) : this.#control.lookup(parent, name);
+  }
+
+  async #lookupControl(caller: Caller): Promise<Attributes> {
+    try {
+      return await this.#below.lookup(ROOT_INO, CONTROL_NAME, caller);
+    } catch (error) {
+      if (!isErrno(error, 'ENOENT')) throw error;
+      return this.#control.attributes(CONTROL_INO);
+    }
+  }
+
+  getattr(ino: Ino, handle?: Handle): Promise<Attributes> {
+    return isControlInode(ino) ? this.#attributes(ino) : this.#below.getattr(ino, handle);
+  }
+
+  async #attributes(ino: Ino): Promise<Attributes> {
+    return this.#control.attributes(ino);
+  }
+
+  async setattr(ino: Ino, change: AttributeChange, caller: Caller, handle?: Handle): Promise<Attributes> {
+    if (isControlInode(ino)) refuseChange();
+    return this.#below.setattr(ino, change, caller, handle);
+  }
+
+  forget(ino: Ino, count: number): void {
+    if (!isControlInode(ino)) this.#below.forget(ino, count);
+  }
+
+  async readlink(ino: Ino): Promise<Buffer> {
+    if (isControlInode(ino)) throw new OperatingError('EINVAL', 'not a symbolic link');
+    return this.#below.readlink(ino);
+  }
+
+  async symlink(parent: Ino, name: string, target: Uint8Array, caller: Caller): Promise<Attributes> {
+    const copy = isControlName(parent, name) ? Buffer.from(target) : target;
+    const guard = this.#guard(parent, name, caller);
+    if (guard !== undefined) await guard;
+    return this.#below.symlink(parent, name, copy, caller);
+  }
+
+  async mknod(parent: Ino, name: string, mode: number, rdev: number, caller: Caller): Promise<Attributes> {
+    const guard = this.#guard(parent, name, caller);
+    if (guard !== undefined) await guard;
+    return this.#below.mknod(parent, name, mode, rdev, caller);
+  }
+
+  async mkdir(parent: Ino, name: string, mode: number, caller: Caller): Promise<Attributes> {
+    const guard = this.#guard(parent, name, caller);
+    if (guard !== undefined) await guard;
+    return this.#below.mkdir(parent, name, mode, caller);
+  }
+
+  async unlink(parent: Ino, name: string, caller: Caller): Promise<void> {
+    const guard = this.#guard(parent, name, caller);
+    if (guard !== undefined) await guard;
+    return this.#below.unlink(parent, name, caller);
+  }
+
+  async rmdir(parent: Ino, name: string, caller: Caller): Promise<void> {
+    const guard = this.#guard(parent, name, caller);
+    if (guard !== undefined) await guard;
+    return this.#below.rmdir(parent, name, caller);
+  }
+
+  async rename(parent: Ino, name: string, newParent: Ino, newName: string, flags: RenameFlags, caller: Caller): Promise<void> {
+    const guard = this.#guard(parent, name, caller);
+    if (guard !== undefined) await guard;
+    const guardNew = this.#guard(newParent, newName, caller);
+    if (guardNew !== undefined) await guardNew;
+    return this.#below.rename(parent, name, newParent, newName, flags, caller);
+  }
+
+  async link(ino: Ino, newParent: Ino, newName: string, caller: Caller): Promise<Attributes> {
+    if (isControlInode(ino)) refuseChange();
+    const guardNew = this.#guard(newParent, newName, caller);
+    if (guardNew !== undefined) await guardNew;
+    return this.#below.link(ino, newParent, newName, caller);
+  }
+
+  open(ino: Ino, flags: number, caller: Caller): Promise<Handle> {
+    return isControlInode(ino) ? this.#control.open(ino, flags) : this.#below.open(ino, flags, caller);
+  }
+
+  async create(
+    parent: Ino,
+    name: string,
+    mode: number,
+    flags: number,
+    caller: Caller,
+  ): Promise<{ attributes: Attributes; handle: Handle }> {
+    const guard = this.#guard(parent, name, caller);
+    if (guard !== undefined) await guard;
+    return this.#below.create(parent, name, mode, flags, caller);
+  }
+
+  async createUnnamed(parent: Ino, mode: number, flags: number, caller: Caller): Promise<{ attributes: Attributes; handle: Handle }> {
+    if (isControlInode(parent)) refuseChange();
+    return this.#below.createUnnamed(parent, mode, flags, caller);
+  }
+
+  read(ino: Ino, handle: Handle, offset: number, bytes: number): Promise<{ pieces: readonly Uint8Array[]; release(): void }> {
+    return isControlInode(ino) ? this.#read(handle, offset, bytes) : this.#below.read(ino, handle, offset, bytes);
+  }
+
+  async #read(handle: Handle, offset: number, bytes: number): Promise<{ pieces: readonly Uint8Array[]; release(): void }> {
+    const piece = this.#control.content(handle).subarray(offset, offset + bytes);
+    return { pieces: piece.length === 0 ? [] : [piece], release: () => undefined };
+  }
+
+  write(ino: Ino, handle: Handle, offset: number, data: Uint8Array, caller: Caller): Promise<number> {
+    return isControlInode(ino) ? this.#write() : this.#below.write(ino, handle, offset, data, caller);
+  }
+
+  async #write(): Promise<number> {
+    return refuseChange();
+  }
+
+  async flush(ino: Ino, handle: Handle): Promise<void> {
+    if (!isControlInode(ino)) await this.#below.flush(ino, handle);
+  }
+
+  async fsync(ino: Ino, handle: Handle, dataOnly: boolean): Promise<void> {
+    if (!isControlInode(ino)) await this.#below.fsync(ino, handle, dataOnly);
+  }
+
+  async release(ino: Ino, handle: Handle): Promise<void> {
+    if (isControlInode(ino)) this.#control.close(handle);
+    else await this.#below.release(ino, handle);
+  }
+
+  openForWriting(ino: Ino): boolean {
+    return !isControlInode(ino) && this.#below.openForWriting(ino);
+  }
+
+  async seek(ino: Ino, handle: Handle, offset: number, whence: 'data' | 'hole'): Promise<number> {
+    return isControlInode(ino) ? this.#control.seek(handle, offset, whence) : this.#below.seek(ino, handle, offset, whence);
+  }
+
+  async allocate(ino: Ino, handle: Handle, offset: number, bytes: number, mode: AllocateMode, caller: Caller): Promise<void> {
+    if (isControlInode(ino)) refuseChange();
+    return this.#below.allocate(ino, handle, offset, bytes, mode, caller);
+  }
+
+  async copyRange(source: OpenPlace, target: OpenPlace, bytes: number, caller: Caller): Promise<number> {
+    // The kernel copies by reading and writing then.
+    if (isControlInode(source.ino) || isControlInode(target.ino)) throw new OperatingError('EXDEV', 'its bytes are in no blob');
+    return this.#below.copyRange(source, target, bytes, caller);
+  }
+
+  async opendir(ino: Ino, caller: Caller): Promise<Handle> {
+    return isControlInode(ino) ? this.#control.opendir(ino) : this.#below.opendir(ino, caller);
+  }
+
+  async readdir(ino: Ino, handle: Handle, offset: number, plus: boolean, room: (entry: DirectoryEntry) => boolean): Promise<void> {
+    if (isControlInode(ino)) this.#control.list(offset, plus, room);
+    else await this.#below.readdir(ino, handle, offset, plus, room);
+  }
+
+  async releasedir(ino: Ino, handle: Handle): Promise<void> {
+    if (isControlInode(ino)) this.#control.close(handle);
+    else await this.#below.releasedir(ino, handle);
+  }
+
+  async fsyncdir(ino: Ino, handle: Handle): Promise<void> {
+    if (!isControlInode(ino)) await this.#below.fsyncdir(ino, handle);
+  }
+
+  async setxattr(ino: Ino, name: string, value: Uint8Array, flags: number, caller: Caller): Promise<void> {
+    if (isControlInode(ino)) refuseChange();
+    return this.#below.setxattr(ino, name, value, flags, caller);
+  }
+
+  async getxattr(ino: Ino, name: string): Promise<Buffer> {
+    if (isControlInode(ino)) throw new OperatingError('ENODATA', 'no such attribute');
+    return this.#below.getxattr(ino, name);
+  }
+
+  async listxattr(ino: Ino): Promise<string[]> {
+    return isControlInode(ino) ? [] : this.#below.listxattr(ino);
+  }
+
+  async removexattr(ino: Ino, name: string, caller: Caller): Promise<void> {
+    if (isControlInode(ino)) refuseChange();
+    return this.#below.removexattr(ino, name, caller);
+  }
+
+  statfs(ino = ROOT_INO): Promise<FileSystemStatus> {
+    return this.#below.statfs(isControlInode(ino) ? ROOT_INO : ino);
+  }
+
+  syncAll(): Promise<void> {
+    return this.#below.syncAll();
+  }
+
+  close(): Promise<void> {
+    return this.#below.close();
+  }
+}
