@@ -107,7 +107,12 @@ t.test('a run of everything', { skip: noRoot }, async (t) => {
   t.ok((create?.daemonSeconds ?? 0) > 0, 'a create costs the daemon something');
   t.match(stdout, /^\| big write, fsync, MB\/s .*\n/m);
   t.match(stdout, /^\| create \+ 4K \+ close: each .*\n/m);
-  t.match(await readFile(svg, 'utf8'), /<\/svg>\n$/);
+  const drawn = await readFile(svg, 'utf8');
+  t.match(drawn, /<\/svg>\n$/);
+  t.equal(report.command, 'npm run bench -- --tiny --images ' + join(folder, 'tmp') + ' --degraded --targets --subjects ostraka,null,ext4');
+  const again = await bench(folder, '--from', join(folder, 'report.json'), '--targets', '--picture', svg);
+  t.equal(again.stdout, stdout, 'the same again from the JSON');
+  t.equal(await readFile(svg, 'utf8'), drawn);
   t.same(await leftovers(folder), []);
 });
 

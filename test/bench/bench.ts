@@ -2,7 +2,7 @@
  * `npm run bench`: Ostraka beside other file systems, on the same work in the same run (README.md). Brings each subject up, measures group by group and round by
  * round, each subject in turn, and takes them down. Prints tables; writes JSON, and a picture where asked. Ends with 1 when a step failed.
  */
-import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { cpus, release, tmpdir, totalmem } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -28,6 +28,7 @@ const HELP = `npm run bench -- [options]
   --targets            a column: what is asked of Ostraka, and whether it was met
   --json FILE          default bench-results/bench.json
   --picture FILE       ratios as an SVG
+  --from FILE          measure nothing: tables and picture of an earlier run's JSON
   --folders            disks are folders, not loop devices
   --images FOLDER      where disks' images are made, default /var/tmp
 `;
@@ -45,6 +46,7 @@ const { values: options } = parseArgs({
     targets: { type: 'boolean', default: false },
     json: { type: 'string', default: join(packageRoot, 'bench-results', 'bench.json') },
     picture: { type: 'string' },
+    from: { type: 'string' },
     folders: { type: 'boolean', default: false },
     images: { type: 'string', default: '/var/tmp' },
     help: { type: 'boolean', default: false },
@@ -114,7 +116,7 @@ class Runner {
     const report: Report = {
       format: REPORT_FORMAT,
       when: new Date().toISOString(),
-      command: ['npm run bench', ...(process.argv.length > 2 ? ['--', ...process.argv.slice(2)] : [])].join(' '),
+      command: commandLine(),
       machine: { kernel: release(), processors: cpus().length, memoryBytes: totalmem(), node: process.version },
       size,
       rounds,
@@ -172,6 +174,13 @@ class Runner {
   }
 }
 
+/** How to do the same again; without where results went. */
+function commandLine(): string {
+  const words = process.argv.slice(2);
+  const kept = words.filter((word, i) => !/^--(json|picture)$/.test(word) && !/^--(json|picture)$/.test(words[i - 1] ?? ''));
+  return ['npm run bench', ...(kept.length > 0 ? ['--', ...kept] : [])].join(' ');
+}
+
 function rotated<T>(items: readonly T[], by: number): T[] {
   const first = by % Math.max(1, items.length);
   return [...items.slice(first), ...items.slice(0, first)];
@@ -182,8 +191,15 @@ async function save(path: string, text: string): Promise<void> {
   await writeFile(path, text);
 }
 
+async function show(report: Report): Promise<void> {
+  if (options.picture !== undefined) await save(options.picture, picture(report));
+  process.stdout.write(`${figuresTable(report, options.targets)}\n${processorTable(report)}`);
+  for (const { name, why } of report.leftOut) process.stdout.write(`left out: ${name}: ${why}\n`);
+}
+
 async function main(): Promise<void> {
   if (options.help) return void process.stdout.write(HELP);
+  if (options.from !== undefined) return show(JSON.parse(await readFile(options.from, 'utf8')) as Report);
   if (process.geteuid?.() !== 0) throw new Error('the benchmark drops caches, mounts and uses loop devices: it needs root');
   const chosen = chosenGroups();
   const images = await mkdtemp(join(options.images, 'ostraka-bench-images-'));
@@ -197,9 +213,7 @@ async function main(): Promise<void> {
   try {
     const { report, failures } = await new Runner(root, images).run(chosen);
     await save(options.json, JSON.stringify(report, undefined, 1) + '\n');
-    if (options.picture !== undefined) await save(options.picture, picture(report));
-    process.stdout.write(`${figuresTable(report, options.targets)}\n${processorTable(report)}`);
-    for (const { name, why } of report.leftOut) process.stdout.write(`left out: ${name}: ${why}\n`);
+    await show(report);
     const broken = report.samples.filter(({ error }) => error !== undefined);
     for (const { subject, figure, round, error } of broken)
       process.stdout.write(`failed: ${subject}, ${figure}, round ${round}: ${error ?? ''}\n`);

@@ -11,7 +11,7 @@ const RIGHT = 70;
 const TOP = 84;
 const ROW = 22;
 const BAR = 12;
-const BOTTOM = 56;
+const BOTTOM = 72;
 /** The axis: from, to. What lies beyond is drawn at its end. */
 const LEAST = 1 / 16;
 const MOST = 64;
@@ -85,9 +85,11 @@ export function picture(report: Report): string {
   const legend = others.map((name, i) => {
     const mark = marks[i % marks.length];
     const x = LEFT + i * 90;
-    return `<path class="mark" fill="${mark?.colour ?? ''}" transform="translate(${x} ${height - 34})" d="${mark?.path ?? ''}"/><text x="${x + 10}" y="${height - 30}">${escape(name)}</text>`;
+    return `<path class="mark" fill="${mark?.colour ?? ''}" transform="translate(${x} ${height - 50})" d="${mark?.path ?? ''}"/><text x="${x + 10}" y="${height - 46}">${escape(name)}</text>`;
   });
-  const source = `${report.when.slice(0, 10)}, ${report.machine.processors} processors, Linux ${report.machine.kernel}, median of ${report.rounds}: ${report.command}`;
+  const linux = /^\d+\.\d+/.exec(report.machine.kernel)?.[0] ?? '';
+  const runs = report.rounds === 1 ? 'one round' : `median of ${report.rounds} rounds`;
+  const source = `${report.when.slice(0, 10)}, ${report.machine.processors} processors, Linux ${linux}, ${runs}`;
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" role="img" aria-label="Speed against ${escape(base)}">
 <style>${STYLE}</style>
 <text class="title" x="12" y="26">Speed, as a multiple of ${escape(base)}</text>
@@ -95,7 +97,8 @@ export function picture(report: Report): string {
 ${axis(height)}
 ${figures.map((figure, i) => row(report, figure, i, ours, base, others)).join('\n')}
 ${legend.join('\n')}
-<text class="quiet" x="12" y="${height - 10}">${escape(source)}</text>
+<text class="quiet" x="12" y="${height - 24}">${escape(source)}</text>
+<text class="quiet" x="12" y="${height - 8}">${escape(report.command)}</text>
 </svg>
 `;
 }
