@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { readdir, readFile, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { sleep } from '../support/pool.js';
 import { run } from '../support/run.js';
@@ -39,8 +39,10 @@ export class Janitor {
 async function mountsOf(folders: readonly string[]): Promise<string[]> {
   const lines = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').map((line) => line.split(' '));
   const within = (path: string): boolean => folders.some((folder) => path === folder || path.startsWith(`${folder}/`));
+  // The path of a file that is mounted somewhere begins at its file system's root. The folders' names are like no others.
+  const ofTheirs = (inside: string): boolean => folders.some((folder) => inside.includes(`/${basename(folder)}/`));
   return lines
-    .filter(([, , , inside = '', place = '']) => within(place) || within(inside))
+    .filter(([, , , inside = '', place = '']) => within(place) || ofTheirs(inside))
     .map(([, , , , place = '']) => place)
     .reverse();
 }
