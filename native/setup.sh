@@ -28,6 +28,7 @@ case "${1:-}" in
     command -v rsync >/dev/null 2>&1 || need rsync 'a program that the tests run on a mount'
     command -v setfacl >/dev/null 2>&1 || need acl 'a program that the tests run on a mount'
     command -v setfattr >/dev/null 2>&1 || need attr 'a program that the tests run on a mount'
+    [ -e "$(echo /usr/lib/*/libfuse.so.2)" ] || need libfuse2 'what the npm package fuse-native mounts with (ostraka mount --binding fuse-native)'
     ;;
 esac
 case "${1:-}" in

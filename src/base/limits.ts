@@ -358,6 +358,13 @@ export const FUSE_TURN_MICROSECONDS = 1500;
 export const FUSE_VALIDITY_SECONDS = 3600;
 /** FUSE: how far the kernel reads ahead: four of its largest READs, so that the disks of a blob are busy while the last one is copied. */
 export const FUSE_READAHEAD_BYTES = 4 * MiB;
+/** fuse-native: names whose inodes are remembered, some 150 bytes each; others are asked of the namespace, which has a cache of its own. */
+export const NATIVE_PATHS_MAX = 16_384;
+/** fuse-native: its room for libfuse's options. What is longer is cut off. */
+export const NATIVE_OPTION_BYTES_MAX = 1023;
+/** fuse-native does not tell of the end of a mount: how often to look; and when it is expected. */
+export const NATIVE_END_INTERVAL_MS = 500;
+export const NATIVE_END_SOON_MS = 10;
 
 /** The daemon looks this often whether buffers that nobody needs any more have piled up. */
 export const MEMORY_CHECK_INTERVAL_MS = 100;

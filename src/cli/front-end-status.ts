@@ -20,6 +20,13 @@ function cells(durations: DurationsReport): string[] {
   return [...[durations.p50_us, durations.p99_us, durations.max_us].map(formatMicroseconds), histogramText(durations.histogram)];
 }
 
+function protocolFields({ protocol, kernel_protocol, flags, flags_left }: FrontEndReport): [string, string][] {
+  const fields: [string, string][] = [['flags', flags.join(', ')]];
+  if (protocol !== null) fields.unshift(['protocol', `FUSE ${protocol} (the kernel speaks ${kernel_protocol ?? 'another'})`]);
+  if (flags_left.length > 0) fields.push(['left alone', flags_left.join(', ')]);
+  return fields;
+}
+
 export function printFrontEnd(output: Output, frontEnd: FrontEndReport | null): void {
   output.line();
   if (frontEnd === null) {
@@ -27,9 +34,8 @@ export function printFrontEnd(output: Output, frontEnd: FrontEndReport | null): 
     return;
   }
   const fields: [string, string][] = [
-    ['protocol', `FUSE ${frontEnd.protocol} (the kernel speaks ${frontEnd.kernel_protocol})`],
-    ['flags', frontEnd.flags.join(', ')],
-    ['left alone', frontEnd.flags_left.join(', ')],
+    ['binding', frontEnd.binding],
+    ...protocolFields(frontEnd),
     [
       'requests',
       `${frontEnd.requests}, ${frontEnd.under_way} under way, ${frontEnd.failures} failed, ${frontEnd.interrupts} interrupts; ` +

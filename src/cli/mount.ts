@@ -11,11 +11,13 @@ import { refuseMountedPool } from '../daemon/pool-status.js';
 import { serviceManagerOf } from '../daemon/service-manager.js';
 import { mountsAt } from '../frontend/fuse/mount-table.js';
 import { isStaleMount } from '../frontend/fuse/stale-mount.js';
+import { BINDINGS } from '../frontend/mount.js';
 import type { Context } from './context.js';
 
 interface MountArguments {
   readonly foreground?: boolean;
   readonly options?: string[];
+  readonly binding?: string;
 }
 
 export function addMount(program: Command, context: Context): void {
@@ -26,11 +28,13 @@ export function addMount(program: Command, context: Context): void {
     .argument('<MOUNTPOINT>', 'an empty directory')
     .option('--foreground', 'stay, log to standard error, unmount on Ctrl-C; what a service runs')
     .option('-o, --options <OPT,...>', `mount options: ${mountOptionNames}`, (value: string, before: string[]) => [...before, value], [])
+    .option('--binding <NAME>', `what carries requests: ${BINDINGS.join(', ')} (src/frontend/fuse-native says what the latter cannot do)`)
     .addHelpText('after', '\nExample:\n  ostraka mount photos /srv/photos\n  ostraka mount photos /srv/photos -o ro,allow_other\n')
     .action(async (name: string, mountpoint: string, options: MountArguments) => {
+      const lists = [...(options.options ?? []), ...(options.binding === undefined ? [] : [`binding=${options.binding}`])];
       if (options.foreground === true && serviceManagerOf(process.env, process.pid) !== undefined)
-        throw await mountAsService(context, name, mountpoint, options.options ?? []);
-      const launched = await mountPool(context, name, mountpoint, options.options ?? [], options.foreground === true);
+        throw await mountAsService(context, name, mountpoint, lists);
+      const launched = await mountPool(context, name, mountpoint, lists, options.foreground === true);
       if (options.foreground === true) await stayWith(launched);
       else
         context.output.line(

@@ -16,8 +16,9 @@ import { systemClock } from '../base/clock.js';
 import { asOperatingError, OperatingError } from '../base/errors.js';
 import { probePath } from '../base/native-fuse.js';
 import { nativeIo } from '../base/native-io.js';
-import { mountFuse, type FuseMount } from '../frontend/fuse/mount.js';
+import { mountBy } from '../frontend/bindings.js';
 import { cleanStaleMount } from '../frontend/fuse/stale-mount.js';
+import type { Mount } from '../frontend/mount.js';
 import { controlFiles } from './control-files.js';
 import type { ControlRequest, StopProgress } from './control-protocol.js';
 import { ControlServer } from './control-server.js';
@@ -58,7 +59,7 @@ export class Daemon {
   readonly stopped: Promise<void>;
   readonly #options: DaemonOptions;
   #pool: Pool | undefined;
-  #mount: FuseMount | undefined;
+  #mount: Mount | undefined;
   readonly #loopDelay = new LoopDelay(systemClock);
   #control: ControlServer | undefined;
   #stopping: Promise<void> | undefined;
@@ -127,8 +128,8 @@ export class Daemon {
 
   async #mountAt(mountpoint: string, pool: Pool): Promise<void> {
     const { folders, definition, mountOptions, log } = this.#options;
-    const { readOnly, allowOther, noExec, noAtime } = mountOptions;
-    const mount = await mountFuse({
+    const { binding, readOnly, allowOther, noExec, noAtime } = mountOptions;
+    const mount = await mountBy(binding, {
       mountpoint,
       namespace: pool.namespace,
       source: definition.name,
@@ -145,7 +146,7 @@ export class Daemon {
     this.#mount = mount;
     const known = await readDefinition(folders, definition.name);
     if (known.lastMountpoint !== mount.mountpoint) await writeDefinition(folders, { ...known, lastMountpoint: mount.mountpoint });
-    log('info', 'mounted', { mountpoint: mount.mountpoint, epoch: pool.log.epoch });
+    log('info', 'mounted', { mountpoint: mount.mountpoint, binding, epoch: pool.log.epoch });
     // Unmounted by us or by somebody else: nothing is left to serve.
     void mount.closed.then(() => this.#close().catch(() => undefined));
   }

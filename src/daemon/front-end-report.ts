@@ -1,7 +1,7 @@
 /** What `ostraka status --json` says of the mount's connection to the kernel. The names are stable. */
 import type { Durations } from '../base/histogram.js';
 import type { OperationStats } from '../frontend/fuse/meters.js';
-import type { FuseMount } from '../frontend/fuse/mount.js';
+import type { Binding, Mount } from '../frontend/mount.js';
 
 /** Times in microseconds. */
 export interface DurationsReport {
@@ -19,9 +19,12 @@ export interface OperationReport extends DurationsReport {
 }
 
 export interface FrontEndReport {
-  /** As agreed with the kernel. */
-  readonly protocol: string;
-  readonly kernel_protocol: string;
+  /** What carries requests between the kernel and the daemon. */
+  readonly binding: Binding;
+  /** As agreed with the kernel; null where the binding does not tell. */
+  readonly protocol: string | null;
+  readonly kernel_protocol: string | null;
+  /** Agreed with the kernel, or asked of the binding. */
   readonly flags: readonly string[];
   /** Offered by the kernel, and left alone. */
   readonly flags_left: readonly string[];
@@ -48,14 +51,15 @@ function operationReport(stats: OperationStats): OperationReport {
   return { operation: stats.operation, failures: stats.failures, ...durationsReport(stats) };
 }
 
-export function reportFrontEnd(mount: FuseMount, loopDelay: Durations): FrontEndReport {
+export function reportFrontEnd(mount: Mount, loopDelay: Durations): FrontEndReport {
   const stats = mount.stats();
-  const { major, minor, kernelMinor, names, left } = mount.negotiated ?? { major: 7, minor: 0, kernelMinor: 0, names: [], left: [] };
+  const { protocol, kernelProtocol, flags, flagsLeft } = mount.connection();
   return {
-    protocol: `${major}.${minor}`,
-    kernel_protocol: `${major}.${kernelMinor}`,
-    flags: names,
-    flags_left: left,
+    binding: mount.binding,
+    protocol: protocol ?? null,
+    kernel_protocol: kernelProtocol ?? null,
+    flags,
+    flags_left: flagsLeft,
     requests: stats.requests,
     under_way: stats.underWay,
     failures: stats.failures,

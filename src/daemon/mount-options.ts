@@ -1,5 +1,6 @@
 /** `-o` options of `ostraka mount`, comma-separated as mount(8) has them. */
 import { OperatingError } from '../base/errors.js';
+import { BINDINGS, type Binding } from '../frontend/mount.js';
 
 export interface MountOptions {
   readonly readOnly: boolean;
@@ -9,15 +10,30 @@ export interface MountOptions {
   readonly nonEmpty: boolean;
   readonly noExec: boolean;
   readonly noAtime: boolean;
+  /** What carries requests between the kernel and the daemon. */
+  readonly binding: Binding;
 }
 
-const KNOWN: ReadonlySet<string> = new Set(['ro', 'rw', 'allow_other', 'noallow_other', 'nonempty', 'noexec', 'exec', 'noatime', 'atime']);
+const BINDING = 'binding=';
+
+const KNOWN: ReadonlySet<string> = new Set([
+  ...BINDINGS.map((binding) => `${BINDING}${binding}`),
+  'ro',
+  'rw',
+  'allow_other',
+  'noallow_other',
+  'nonempty',
+  'noexec',
+  'exec',
+  'noatime',
+  'atime',
+]);
 
 /** What fstab(5) lines carry for others, or what is always so: no device files, no set-user-id programs, times of access as the pool keeps them. */
 const WITHOUT_EFFECT =
   /^(defaults|default_permissions|(no)?suid|(no)?dev|async|(no)?relatime|strictatime|(no)?diratime|(no)?lazytime|(no)?auto|nofail|_netdev|x-[\w.-]+(=.*)?)$/;
 
-export const mountOptionNames = 'ro, rw, allow_other, noallow_other, nonempty, noexec, noatime';
+export const mountOptionNames = 'ro, rw, allow_other, noallow_other, nonempty, noexec, noatime, binding=NAME';
 
 /** Whether this is one of the options, or one without effect here. */
 export function isKnownMountOption(name: string): boolean {
@@ -28,7 +44,11 @@ export function isKnownMountOption(name: string): boolean {
 export function parseMountOptions(lists: readonly string[]): MountOptions {
   const names = lists.flatMap((list) => list.split(',')).filter((name) => name !== '');
   for (const name of names)
-    if (!isKnownMountOption(name))
+    if (!isKnownMountOption(name) && name.startsWith(BINDING))
+      throw new OperatingError('EINVAL', `"${name.slice(BINDING.length)}" is not a binding`, {
+        hint: `Bindings are ${BINDINGS.join(', ')}.`,
+      });
+    else if (!isKnownMountOption(name))
       throw new OperatingError('EINVAL', `"${name}" is not a mount option of Ostraka`, { hint: `Options are ${mountOptionNames}.` });
   /** The later one of the two counts. */
   const either = (yes: string, no: string): boolean | undefined =>
@@ -40,5 +60,6 @@ export function parseMountOptions(lists: readonly string[]): MountOptions {
     noExec: either('noexec', 'exec') ?? false,
     // Reading moves no access time: the mount says what is so.
     noAtime: either('noatime', 'atime') ?? true,
+    binding: BINDINGS.find((binding) => `${BINDING}${binding}` === names.findLast((name) => name.startsWith(BINDING))) ?? 'channel',
   };
 }

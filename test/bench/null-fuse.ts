@@ -1,6 +1,6 @@
 /**
- * What the FUSE channel alone can do: a namespace in memory (null-namespace.ts), mounted by a child, used by this process. Prints figures and writes
- * bench-results/null-fuse.json. With --serve it only mounts it, for the benchmark.
+ * What the FUSE channel alone can do, and the binding fuse-native beside it: a namespace in memory (null-namespace.ts), mounted by a child, used by this process.
+ * Prints figures and writes bench-results/null-fuse.json. With --serve it only mounts it, for the benchmark.
  *
  *   node null-fuse.js [MiB of the large file, default 512] [small files, default 5000]
  */
@@ -23,13 +23,15 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { packageRoot } from '../../src/base/package-root.js';
-import { mountFuse } from '../../src/frontend/fuse/mount.js';
+import { mountBy } from '../../src/frontend/bindings.js';
+import type { Binding } from '../../src/frontend/mount.js';
 import { NullNamespace } from './null-namespace.js';
 
 const MiB = 1024 * 1024;
 
 interface Variant {
   readonly name: string;
+  readonly binding?: Binding;
   readonly spinMicroseconds?: number;
   readonly readAheadBytes?: number;
 }
@@ -38,10 +40,11 @@ const variants: readonly Variant[] = [
   { name: 'as mounted' },
   { name: 'without spin', spinMicroseconds: 0 },
   { name: 'read-ahead as the kernel has it', readAheadBytes: 0 },
+  { name: 'fuse-native', binding: 'fuse-native' },
 ];
 
 async function serve(mountpoint: string, variant: Variant): Promise<void> {
-  const mount = await mountFuse({ ...variant, mountpoint, namespace: new NullNamespace() });
+  const mount = await mountBy(variant.binding ?? 'channel', { ...variant, mountpoint, namespace: new NullNamespace() });
   process.stdout.write('ready\n');
   process.once('SIGTERM', () => void mount.unmount({ lazy: true }));
   await mount.closed;

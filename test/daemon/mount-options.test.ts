@@ -3,7 +3,14 @@ import t from 'tap';
 import { parseMountOptions } from '../../src/daemon/mount-options.js';
 
 t.test('mount options', async (t) => {
-  t.same(parseMountOptions([]), { readOnly: false, nonEmpty: false, noExec: false, noAtime: true, allowOther: undefined });
+  t.same(parseMountOptions([]), {
+    readOnly: false,
+    nonEmpty: false,
+    noExec: false,
+    noAtime: true,
+    allowOther: undefined,
+    binding: 'channel',
+  });
   t.match(parseMountOptions(['ro,allow_other', 'nonempty']), { readOnly: true, allowOther: true, nonEmpty: true });
   t.match(parseMountOptions(['noexec,atime']), { noExec: true, noAtime: false });
   t.equal(parseMountOptions(['noallow_other']).allowOther, false);
@@ -13,5 +20,7 @@ t.test('mount options', async (t) => {
     parseMountOptions([]),
     "fstab's own",
   );
+  t.equal(parseMountOptions(['binding=channel,ro', 'binding=fuse-native']).binding, 'fuse-native', 'the last one counts');
+  t.throws(() => parseMountOptions(['binding=fuse']), { code: 'EINVAL', message: /"fuse" is not a binding/ });
   t.throws(() => parseMountOptions(['ro,sync']), { code: 'EINVAL', message: /"sync"/ });
 });

@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { mountsAt } from '../../src/frontend/fuse/mount-table.js';
 import { MOUNT_TYPE } from '../../src/frontend/fuse/stale-mount.js';
 import { run } from '../support/run.js';
+import type { Binding } from '../../src/frontend/mount.js';
 import type { Teardown } from '../support/pool.js';
 
 export interface DaemonEvent {
@@ -23,6 +24,8 @@ export interface StartOptions {
   readonly readOnly?: boolean;
   readonly byHelper?: boolean;
   readonly user?: number;
+  readonly binding?: Binding;
+  readonly allowOther?: boolean;
 }
 
 const program = fileURLToPath(new URL('./memory-daemon.js', import.meta.url));

@@ -4,16 +4,19 @@
  */
 import { createInterface } from 'node:readline';
 import { AssertionError } from '../../src/base/assert.js';
-import { mountFuse, type MountOptions } from '../../src/frontend/fuse/mount.js';
+import { mountBy } from '../../src/frontend/bindings.js';
+import { FuseMount, type MountOptions } from '../../src/frontend/fuse/mount.js';
+import type { Binding } from '../../src/frontend/mount.js';
 import { MemoryNamespace } from './memory-namespace.js';
 
 interface DaemonOptions extends Partial<Pick<MountOptions, 'readOnly' | 'allowOther' | 'source' | 'byHelper'>> {
   /** Become this user and group before mounting. */
   readonly user?: number;
+  readonly binding?: Binding;
 }
 
 const [mountpoint = '', json = '{}'] = process.argv.slice(2);
-const { user, ...options } = JSON.parse(json) as DaemonOptions;
+const { user, binding = 'channel', ...options } = JSON.parse(json) as DaemonOptions;
 
 function say(event: string, fields: object = {}): void {
   process.stdout.write(`${JSON.stringify({ event, ...fields })}\n`);
@@ -28,7 +31,7 @@ if (user !== undefined) {
 const namespace = new MemoryNamespace();
 if (user !== undefined) await namespace.setattr(1, { uid: user, gid: user });
 try {
-  const mount = await mountFuse({
+  const mount = await mountBy(binding, {
     ...options,
     mountpoint,
     namespace,
@@ -36,7 +39,8 @@ try {
       say('log', { level, message, ...fields });
     },
   });
-  say('ready', { negotiated: mount.negotiated });
+  const ours = mount instanceof FuseMount ? mount : undefined;
+  say('ready', { negotiated: ours?.negotiated });
   let open: (() => void) | undefined;
 
   const commands: Record<string, (argument: number) => Promise<object> | object> = {
@@ -66,7 +70,10 @@ try {
         () => ({ code: 'done' }),
         (thrown: unknown) => ({ code: (thrown as NodeJS.ErrnoException).code }),
       ),
-    invalidate: (ino) => mount.invalidateInode(ino, true).then(() => ({})),
+    invalidate: async (ino) => {
+      await ours?.invalidateInode(ino, true);
+      return {};
+    },
     abort: () => {
       mount.abort();
       return {};

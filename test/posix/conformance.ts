@@ -7,6 +7,7 @@ import { differences } from '../support/tree.js';
 import { FAMILIES } from './cases/index.js';
 import { prepareReadOnly, readOnly } from './cases/readonly.js';
 import { ext4Exceptions, ostrakaExceptions } from './exceptions.js';
+import { fuseNativeExceptions } from './fuse-native-exceptions.js';
 import { Process, ROOT } from './process.js';
 import { runReadOnly, runSuite } from './suite.js';
 import { buildAgent, ext4 } from './targets.js';
@@ -37,23 +38,31 @@ export async function onExt4(t: Test, every: number): Promise<number> {
   return cases + (await runReadOnly(t, target, readOnly.cases, prepareReadOnly, remount));
 }
 
-export async function onOstraka(t: Test, every: number): Promise<number> {
+/** Ostraka on its own channel, and on the package fuse-native: others may enter, as the suite acts as several users. */
+const MOUNTS = {
+  Ostraka: { exceptions: ostrakaExceptions, options: [] },
+  'fuse-native': { exceptions: fuseNativeExceptions, options: ['--binding', 'fuse-native', '-o', 'allow_other'] },
+} as const;
+
+export async function onOstraka(t: Test, every: number, name: keyof typeof MOUNTS = 'Ostraka'): Promise<number> {
+  const { exceptions, options } = MOUNTS[name];
   const agent = await buildAgent(t);
   const pool = await TestPool.create(t);
-  await pool.mount();
+  await pool.mount(...options);
   await chmod(pool.root, 0o755);
   await chmod(pool.mountpoint, 0o755);
-  const target = { name: 'Ostraka', directory: pool.mountpoint, agent, exceptions: ostrakaExceptions, every };
+  const target = { name, directory: pool.mountpoint, agent, exceptions, every };
   const cases = await runSuite(t, target, FAMILIES);
 
   const seen = await describe(agent, pool.mountpoint);
-  await pool.remount();
+  await pool.unmount();
+  await pool.mount(...options);
   t.same(differences(seen, await describe(agent, pool.mountpoint)), [], 'what the kernel had cached is what another mount shows');
   t.equal((await pool.ostraka(['check', pool.name], { mayFail: true })).code, 0, 'and it checks');
 
   const remount = async (): Promise<void> => {
     await pool.unmount();
-    await pool.mount('-o', 'ro');
+    await pool.mount(...options, '-o', 'ro');
   };
   return cases + (await runReadOnly(t, target, readOnly.cases, prepareReadOnly, remount));
 }

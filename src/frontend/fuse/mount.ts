@@ -2,9 +2,9 @@
  * Mounting a namespace: the only way in from above. One call mounts and waits until the kernel has agreed on the protocol; the object it
  * returns unmounts. The calling process serves the mount on its event loop, so it must never do blocking I/O below the mount point.
  */
-import { realpath, stat, writeFile } from 'node:fs/promises';
-import { systemClock, type Clock } from '../../base/clock.js';
-import { asOperatingError, errnoNumber, OperatingError } from '../../base/errors.js';
+import { writeFile } from 'node:fs/promises';
+import { systemClock } from '../../base/clock.js';
+import { errnoNumber, OperatingError } from '../../base/errors.js';
 import {
   FUSE_BATCH_BYTES,
   FUSE_IO_BYTES_MAX,
@@ -17,50 +17,33 @@ import {
   KiB,
 } from '../../base/limits.js';
 import { FuseChannel, fuseMount, fuseUnmount, type FuseChannelCounters } from '../../base/native-fuse.js';
-import type { Ino, Namespace } from '../../namespace/namespace.js';
-import type { Log } from './context.js';
+import type { Ino } from '../../namespace/namespace.js';
+import type { Connection, Mount, MountRequest, MountStats } from '../mount.js';
 import { ControlDirectory, isControlInode, type ControlFile } from './control-directory.js';
 import { ControlNamespace } from './control-namespace.js';
 import { encodeInvalidateEntry, encodeInvalidateInode, encodePrune } from './encode.js';
-import { FuseFrontEnd, type FrontEndStats } from './front-end.js';
+import { FuseFrontEnd } from './front-end.js';
 import { Invalidations } from './invalidations.js';
 import type { OperationStats } from './meters.js';
 import { mountsAt } from './mount-table.js';
+import { isVisibleMount, unmountFrom, usableMountpoint, usableSource } from './mountpoint.js';
 import type { Negotiated } from './negotiate.js';
 import { FUSE_MINOR_PRUNE, IN_HEADER_BYTES, WRITE_IN_BYTES } from './protocol.js';
-import { MOUNT_SUBTYPE, MOUNT_TYPE, mayMount } from './stale-mount.js';
-import type { Describe } from './virtual-attributes.js';
+import { MOUNT_SUBTYPE, mayMount } from './stale-mount.js';
 
-export interface MountOptions {
-  readonly mountpoint: string;
-  readonly namespace: Namespace;
-  /** Shown as the source by mount(8) and df(1); no comma, no backslash. */
-  readonly source?: string;
-  readonly readOnly?: boolean;
-  /** Other users may enter; permissions are checked by the kernel in any case. Default: as root yes, otherwise no (fuse.conf must allow it). */
-  readonly allowOther?: boolean;
-  readonly noExec?: boolean;
-  readonly noAtime?: boolean;
-  /** Mount and unmount through fusermount3. Default: unless root. */
-  readonly byHelper?: boolean;
+export interface MountOptions extends MountRequest {
   /** Word 0 is not 0 while native I/O is under way: the channel then does not spin. */
   readonly busyWord?: Int32Array;
-  /** Where files are, for attributes `user.ostraka.…`. */
-  readonly describe?: Describe;
   /** What `/.ostraka` shows; without it, there is no such directory. */
   readonly controlFiles?: readonly ControlFile[];
-  readonly clock?: Clock;
-  readonly log?: Log;
   /** How long to look for the next request before sleeping; for measurements. */
   readonly spinMicroseconds?: number;
   /** How far the kernel reads ahead, root's mounts only; 0: as the kernel has it. */
   readonly readAheadBytes?: number;
 }
 
-export interface MountStats extends FrontEndStats, Omit<FuseChannelCounters, 'requests'> {
-  /** Notifications that the kernel refused, but for those about what it did not know. */
-  readonly notifyErrors: number;
-}
+/** As any mount's, and what the channel counts. */
+export interface ChannelMountStats extends MountStats, Omit<FuseChannelCounters, 'requests'> {}
 
 const WITHOUT_ROOT_HINT = 'Mounting without root needs the package fuse3 and access to /dev/fuse.';
 const AS_ROOT_HINT = 'Is the fuse module loaded (modprobe fuse), and may this container mount?';
@@ -68,11 +51,10 @@ const AS_ROOT_HINT = 'Is the fuse module loaded (modprobe fuse), and may this co
 /** errnos of notifications about what the kernel had forgotten already, or after the mount ended. */
 const HARMLESS = new Set([0, errnoNumber('ENOENT'), errnoNumber('ENODEV'), errnoNumber('ENOTCONN'), errnoNumber('ENOTDIR')]);
 
-/** A mounted namespace. */
-export class FuseMount {
-  /** Absolute, symbolic links resolved. */
+/** A namespace mounted by our own channel. */
+export class FuseMount implements Mount {
+  readonly binding = 'channel';
   readonly mountpoint: string;
-  /** The connection ended, by unmounting or abort, all requests have been served and all handles released. */
   readonly closed: Promise<void>;
   readonly #channel: FuseChannel;
   readonly #frontEnd: FuseFrontEnd;
@@ -148,31 +130,14 @@ export class FuseMount {
     return this.#frontEnd.negotiated;
   }
 
-  /**
-   * Unmounts and waits until the kernel has written back and let go. Plain: EBUSY while files are open there. `lazy`: the mount disappears at
-   * once and is served on until its last user is gone. Doing it again, or after somebody else did, is no error.
-   * @throws OperatingError EBUSY, EPERM
-   */
   async unmount(options: { readonly lazy?: boolean } = {}): Promise<void> {
-    if (!this.#isClosed && (await this.isMounted())) {
-      try {
-        await fuseUnmount(this.mountpoint, options.lazy ?? false, this.#byHelper);
-      } catch (thrown) {
-        const error = asOperatingError(thrown, { path: this.mountpoint });
-        // EINVAL: somebody else was quicker.
-        if (error.code === 'EINVAL' && !(await this.isMounted())) return await this.closed;
-        if (error.code !== 'EBUSY') throw error;
-        const hint = `Programs use it (fuser -vm ${this.mountpoint} lists them); a lazy unmount lets them finish.`;
-        throw new OperatingError('EBUSY', `${this.mountpoint} is in use`, { path: this.mountpoint, hint, cause: thrown });
-      }
-    }
+    if (!this.#isClosed && (await this.isMounted()))
+      await unmountFrom(this.mountpoint, options.lazy ?? false, this.#byHelper, () => this.isMounted());
     await this.closed;
   }
 
-  /** True while this very mount is the one to be seen at its mount point. */
-  async isMounted(): Promise<boolean> {
-    const top = (await mountsAt(this.mountpoint)).at(-1);
-    return top?.type === MOUNT_TYPE && (this.#device === undefined || top.device === this.#device);
+  isMounted(): Promise<boolean> {
+    return isVisibleMount(this.mountpoint, this.#device);
   }
 
   /**
@@ -207,7 +172,6 @@ export class FuseMount {
     this.#invalidations.add(ino);
   }
 
-  /** Resolves when the kernel has forgotten all that it was told to forget. */
   forgotten(): Promise<void> {
     return this.#invalidations.idle();
   }
@@ -218,32 +182,19 @@ export class FuseMount {
     await writeFile(`/sys/class/bdi/${this.#device}/read_ahead_kb`, String(bytes / KiB)).catch(() => undefined);
   }
 
-  /** Requests by operation, the most frequent first. */
+  connection(): Connection {
+    const { major, minor, kernelMinor, names, left } = this.negotiated ?? { major: 7, minor: 0, kernelMinor: 0, names: [], left: [] };
+    return { protocol: `${major}.${minor}`, kernelProtocol: `${major}.${kernelMinor}`, flags: names, flagsLeft: left };
+  }
+
   operations(): OperationStats[] {
     return this.#frontEnd.operations();
   }
 
-  stats(): MountStats {
+  stats(): ChannelMountStats {
     const { replies, batches, interrupted, replyErrors } = this.#counters ?? this.#channel.counters;
     return { ...this.#frontEnd.stats, replies, batches, interrupted, replyErrors, notifyErrors: this.#notifyErrors };
   }
-}
-
-/** The directory to mount on, resolved. @throws OperatingError ENOENT, ENOTDIR, EBUSY */
-async function usableMountpoint(path: string): Promise<string> {
-  const there = (await mountsAt(path)).at(-1);
-  if (there !== undefined)
-    throw new OperatingError('EBUSY', `${path}: something is mounted here already (${there.type})`, {
-      path,
-      hint: 'Choose another mount point, or unmount that first.',
-    });
-  try {
-    const resolved = await realpath(path);
-    if ((await stat(resolved)).isDirectory()) return resolved;
-  } catch (thrown) {
-    throw asOperatingError(thrown, { path, hint: `Make the mount point first: mkdir -p ${path}` });
-  }
-  throw new OperatingError('ENOTDIR', `${path} is not a directory`, { path, hint: 'A mount point is a directory.' });
 }
 
 /**
@@ -251,9 +202,7 @@ async function usableMountpoint(path: string): Promise<string> {
  * @throws OperatingError: ENOENT, ENOTDIR, EBUSY about the mount point; EINVAL; ENODEV, EPERM, EACCES about mounting itself; EPROTO about the kernel.
  */
 export async function mountFuse(options: MountOptions): Promise<FuseMount> {
-  const source = options.source ?? MOUNT_SUBTYPE;
-  if (!/^[^,\\\0]+$/.test(source))
-    throw new OperatingError('EINVAL', `"${source}" cannot be a mount's source`, { path: options.mountpoint });
+  const source = usableSource(options.source, options.mountpoint);
   const byHelper = options.byHelper ?? !mayMount();
   const mountpoint = await usableMountpoint(options.mountpoint);
   const fd = await fuseMount(
