@@ -44,6 +44,7 @@ if [ "${1:-}" = long ]; then
   command -v restic >/dev/null 2>&1 || need restic 'backs up to a mount, and from it'
   command -v borg >/dev/null 2>&1 || need borgbackup 'backs up to a mount, and from it'
   { command -v smbd && [ -f "$(echo /usr/lib/*/samba/vfs/streams_xattr.so)" ]; } >/dev/null 2>&1 || need 'samba samba-vfs-modules' 'exports a mount'
+  command -v vim >/dev/null 2>&1 || need vim 'edits files on a mount'
   command -v smbclient >/dev/null 2>&1 || need smbclient 'uses what it exports'
 fi
 if [ "${1:-}" = bench ]; then
