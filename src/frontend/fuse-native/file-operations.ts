@@ -33,7 +33,7 @@ export class FileOperations {
   async ftruncate(number: number, size: number): Promise<void> {
     const { namespace, files, caller } = this.context;
     const { ino, handle } = files.get(number);
-    await namespace.setattr(ino, { size }, caller, handle);
+    await namespace.setattr(ino, { size, mtime: 'now' }, caller, handle);
   }
 
   /** Into `room`, which is libfuse's memory. Resolves with the bytes read. */

@@ -51,8 +51,9 @@ export class AttributeOperations {
     return this.#change(path, { ...(uid !== UNCHANGED && { uid }), ...(gid !== UNCHANGED && { gid }) });
   }
 
+  /** To the length that it has, too, moves the time. */
   truncate(path: string, size: number): Promise<void> {
-    return this.#change(path, { size });
+    return this.#change(path, { size, mtime: 'now' });
   }
 
   utimens(path: string, atimeMs: bigint, mtimeMs: bigint): Promise<void> {
