@@ -223,6 +223,8 @@ export const PACK_FILE_EXTENTS_MAX = 256;
 /** The packer begins when so much waits, or when nothing was written for PACK_IDLE_MS. */
 export const PACK_WAITING_BYTES_MIN = 2 * MiB;
 export const PACK_IDLE_MS = 2000;
+/** Content of small files that is kept from its commit until it is packed, so that it need not be read again. */
+export const FRESH_BYTES_MAX = 4 * MiB;
 /** Packs of which less than this is referred to are packed anew. */
 export const REPACK_LIVE_SHARE = 0.5;
 /** Packs that are counted at one time, about 200 bytes each; more than lie between two neighbours of one pack. */

@@ -43,6 +43,8 @@ export class Change {
   /** Rows written; undefined: deleted. */
   readonly inodes = new Map<number, InodeRow | undefined>();
   readonly dirents = new Map<string, DirentRow | undefined>();
+  /** Inodes of which extents were written or dropped. */
+  readonly contents = new Set<number>();
   counters: Counters;
   /** Inodes that the change makes, moves, fills or removes are charged to them at its end. */
   readonly quotas: QuotaChange;

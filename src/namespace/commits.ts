@@ -10,7 +10,7 @@ import { assert } from '../base/assert.js';
 import { asOperatingError } from '../base/errors.js';
 import { CHANGE_STEP_BYTES, CHANGE_STEP_ROWS, COMMIT_INLINE_BYTES_MAX, PACK_EXTENT_BYTES_MIN } from '../base/limits.js';
 import type { Extent } from '../index/schema/extent-row.js';
-import { sliceExtent } from '../index/schema/extent-row.js';
+import { inlineData, sliceExtent } from '../index/schema/extent-row.js';
 import type { InodeRow } from '../index/schema/inode-row.js';
 import { extentRange, garbageKey, packableKey } from '../index/schema/tables.js';
 import { encodeNumber } from '../index/schema/work-rows.js';
@@ -18,6 +18,7 @@ import type { Storage, StoredBlob } from '../storage/storage.js';
 import type { BlobWriter } from './blob-writer.js';
 import type { Change } from './change.js';
 import { clearRange, cutContent, dropContent, putExtent } from './content.js';
+import type { FreshExtent, FreshFile } from './fresh-files.js';
 import type { Layer } from './layer.js';
 import type { Ledger } from './ledger.js';
 import type { ChunkMemory } from './memory.js';
@@ -52,8 +53,8 @@ export interface CommitterOptions {
   readonly writer: BlobWriter;
   readonly uploads: Uploads;
   readonly memory: ChunkMemory;
-  /** Inline bytes were committed that a pack could hold. */
-  readonly onPackable: (bytes: number) => void;
+  /** Inline bytes were committed that a pack could hold. `file`: they are all that the file has of the kind. Called among the effects of the commit. */
+  readonly onPackable: (bytes: number, file?: FreshFile) => void;
   /** A commit is over. */
   readonly onSettled: (node: Node) => void;
 }
@@ -235,7 +236,6 @@ export class Committer {
       partsLeft = value.partsLeft || value.gone;
     }
     if (partsLeft && layer.upload !== undefined) await abortUpload(ledger, layer.upload);
-    if (prepared.packableBytes > 0) this.#options.onPackable(prepared.packableBytes);
   }
 
   /** The row after what the layer cut off. A content that is cut to nothing is replaced by a new, empty one. */
@@ -262,6 +262,7 @@ export class Committer {
   ): Promise<Cursor | undefined> {
     let { index, offset } = from;
     let { allocatedBytes, size } = row;
+    const fresh: FreshExtent[] = [];
     for (let puts = 0; index < extents.length; puts++) {
       const extent = extents[index];
       assert(extent !== undefined && offset >= extent.offset, 'cursor behind its extent');
@@ -270,7 +271,8 @@ export class Committer {
       // Nothing lies behind the end of a content.
       const { droppedBytes, reached } = offset >= size ? { droppedBytes: 0, reached: end } : await clearRange(change, row, offset, end);
       if (extent.kind === 'blob' && this.#options.ledger.locations.expected(extent.blob) !== undefined) change.bear(extent.blob);
-      putExtent(change, row, sliceExtent(extent, offset, reached));
+      const value = putExtent(change, row, sliceExtent(extent, offset, reached));
+      if (extent.kind === 'inline' && extent.bytes > PACK_EXTENT_BYTES_MIN) fresh.push({ offset, data: inlineData(value) });
       allocatedBytes += reached - offset - droppedBytes;
       size = Math.max(size, reached);
       offset = reached;
@@ -280,6 +282,14 @@ export class Committer {
     change.count(0, allocatedBytes - row.allocatedBytes);
     change.putInode({ ...withLayer(row, layer), size: last ? layer.size : size, allocatedBytes });
     if (packableBytes > 0) change.tx.put(packableKey(row.ino), encodeNumber(0));
+    if (last && packableBytes > 0) {
+      const { ino, generation } = row;
+      const bytes = fresh.reduce((sum, { data }) => sum + data.length, 0);
+      const whole = row.allocatedBytes === 0 ? { ino, generation, extents: fresh, bytes } : undefined;
+      change.afterwards(() => {
+        this.#options.onPackable(packableBytes, whole);
+      });
+    }
     return last ? undefined : { index, offset };
   }
 

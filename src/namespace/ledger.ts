@@ -36,6 +36,8 @@ export class Ledger {
   readonly quotas = new Quotas();
   /** Told of every inode row that a commit wrote (undefined: deleted), before anybody else sees the commit. */
   onInode: (ino: number, row: InodeRow | undefined) => void = () => undefined;
+  /** Told of every inode whose extents a commit changed, before its effects run. */
+  onContent: (ino: number) => void = () => undefined;
   /** References that went from blobs that others still refer to: what packs may have lost. Whoever looks for sparse packs sets it back. */
   partialDrops = 0;
   readonly #inodes = new LRUCache<number, InodeRow>({ max: INODE_CACHE_MAX });
@@ -127,6 +129,7 @@ export class Ledger {
     }
     for (const [quota, row] of change.quotas.rows) this.quotas.set(quota, row);
     this.#counters = change.counters;
+    for (const ino of change.contents) this.onContent(ino);
     change.runEffects();
   }
 

@@ -8,7 +8,7 @@
 import { CHANGE_STEP_ROWS } from '../base/limits.js';
 import { OperatingError } from '../base/errors.js';
 import { INODE_HAS_XATTRS, type InodeRow } from '../index/schema/inode-row.js';
-import { orphanKey, symlinkKey, xattrRange } from '../index/schema/tables.js';
+import { orphanKey, packableKey, symlinkKey, xattrRange } from '../index/schema/tables.js';
 import { encodeNumber } from '../index/schema/work-rows.js';
 import type { Change } from './change.js';
 import { dropContent } from './content.js';
@@ -119,6 +119,7 @@ export class Nodes {
   async remove(change: Change, row: InodeRow): Promise<void> {
     const { ino } = row;
     await dropContent(change, row);
+    if (row.allocatedBytes > 0) change.tx.delete(packableKey(ino));
     if ((row.flags & INODE_HAS_XATTRS) !== 0) await removeXattrs(change, ino);
     if (fileType(row.mode) === S_IFLNK) change.tx.delete(symlinkKey(ino));
     change.tx.delete(orphanKey(ino));

@@ -2,6 +2,9 @@
  * The packer gathers small data: inline extents, which every voter's log and replica carries in full, become ranges of coded blobs, neighbours
  * together. Files made one after the other have neighbouring numbers, so the order of inodes is the order of a directory's files.
  *
+ * What was committed a moment ago is packed from memory (`fresh-files.ts`): its rows are replaced before the durable replicas ever see them. All else is
+ * found by a queue in the index.
+ *
  * A pack is an upload without a file. The blob is stored and held by a part row; then, in bounded steps, each extent that is still the same row is
  * replaced by its range of the blob; then the part goes, and with it the blob if nothing was the same any more. A crash at any point loses nothing
  * and strands nothing: content and length of files never change here.
@@ -27,11 +30,14 @@ import type { BlobId } from '../base/ids.js';
 import type { Storage } from '../storage/storage.js';
 import type { Row } from '../index/index-store.js';
 import { keyAfter } from '../index/keys.js';
+import { Turns } from '../index/turns.js';
 import { encodeExtent } from '../index/schema/extent-row.js';
 import { extentKey, extentRange, packableKey, parseExtentKey, parseNumberKey, tableRange, TABLES } from '../index/schema/tables.js';
 import type { Background } from './background.js';
 import type { BlobWriter } from './blob-writer.js';
+import type { Change } from './change.js';
 import { extentOfRow } from './content.js';
+import { FreshFiles, type FreshFile } from './fresh-files.js';
 import type { Ledger } from './ledger.js';
 import type { Nodes } from './nodes.js';
 import { dropParts, putPart } from './parts.js';
@@ -40,11 +46,15 @@ import { extentsOf, sparsePacks, type SparsePack, type SparsePacksOptions } from
 
 /** One extent that goes into the pack. */
 interface Packed {
-  readonly row: Row;
+  readonly key: Buffer;
   readonly data: Buffer;
   readonly blobOffset: number;
+  /** Is it still what it was? */
+  readonly same: (change: Change) => boolean | Promise<boolean>;
   /** The blob that it is a range of until now; undefined: it is inline. */
   readonly from?: BlobId;
+  /** With it the file leaves the queue. */
+  readonly last?: boolean;
 }
 
 /** What one pack will hold. */
@@ -69,13 +79,21 @@ export interface PackerOptions {
   readonly pins: Pins;
 }
 
+/** An extent that was read from the index: as long as its row is the same. */
+function read({ key, value }: Row, data: Buffer, blobOffset: number, from?: BlobId): Packed {
+  const same = async (change: Change): Promise<boolean> => (await change.tx.get(key))?.equals(value) === true;
+  return { key, data, blobOffset, same, ...(from !== undefined && { from }) };
+}
+
 export class Packer {
   readonly #options: PackerOptions;
+  readonly #fresh = new FreshFiles();
   /** About: what commits of this session brought. After a start, more than nothing, to look once. */
   #waitingBytes = 1;
   #lastMs: number;
   #repackedMs: number;
   #timer: Cancel | undefined;
+  readonly #turns = new Turns();
   #running = false;
   #stopped = false;
 
@@ -85,13 +103,18 @@ export class Packer {
     this.#repackedMs = this.#lastMs;
     // What went before the start nobody counted.
     options.ledger.partialDrops = REPACK_DROPS_MIN;
+    options.ledger.onContent = (ino) => {
+      this.#waitingBytes += this.#fresh.forget(ino);
+    };
   }
 
   start(): void {
     this.#timer = this.#options.clock.after(BACKGROUND_INTERVAL_MS, () => {
       if (this.#stopped) return;
       const idle = this.#options.clock.monotonicMs() - this.#lastMs >= PACK_IDLE_MS;
-      if (!this.#running && (this.#waitingBytes >= PACK_WAITING_BYTES_MIN || (this.#waitingBytes > 0 && idle)))
+      if (!this.#running && idle && this.#fresh.bytes >= this.#options.storage.smallBytesMax)
+        this.#packFresh(this.#options.storage.smallBytesMax);
+      else if (!this.#running && (this.#waitingBytes >= PACK_WAITING_BYTES_MIN || (this.#waitingBytes > 0 && idle)))
         this.#options.background.run('packing of small files', this.packAll());
       else if (!this.#running && idle && this.#repackDue) this.#options.background.run('packing of sparse packs', this.repackAll());
       this.start();
@@ -103,18 +126,69 @@ export class Packer {
     this.#timer?.();
   }
 
-  /** A commit brought so many bytes that a pack could hold. */
-  note(bytes: number): void {
-    this.#waitingBytes += bytes;
+  /** A commit brought so many bytes that a pack could hold. Call it among its effects when it says all that there is of a file. */
+  note(bytes: number, file?: FreshFile): void {
     this.#lastMs = this.#options.clock.monotonicMs();
+    if (file === undefined || !this.#fresh.add(file)) this.#waitingBytes += bytes;
+    else if (!this.#running && !this.#stopped && this.#fresh.bytes >= this.#packBytesMax) this.#packFresh(this.#packBytesMax);
+  }
+
+  get #packBytesMax(): number {
+    return Math.min(PACK_BYTES_MAX, this.#options.storage.blobBytesMax);
+  }
+
+  /** One at a time. */
+  async #alone<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#turns.take();
+    if (turn !== undefined) await turn;
+    this.#running = true;
+    try {
+      return await work();
+    } finally {
+      this.#running = false;
+      this.#turns.give();
+    }
+  }
+
+  #packFresh(bytesMin: number): void {
+    this.#options.background.run(
+      'packing of new files',
+      this.#alone(() => this.#packWaiting(bytesMin)),
+    );
+  }
+
+  /** Packs from memory as long as so much waits there. */
+  async #packWaiting(bytesMin: number): Promise<void> {
+    const fresh = this.#fresh;
+    while (!this.#stopped && fresh.bytes >= bytesMin) {
+      const files = fresh.take(this.#packBytesMax, PACK_EXTENTS_MAX);
+      const extents: Packed[] = [];
+      let bytes = 0;
+      for (const file of files)
+        for (const { offset, data } of file.extents) {
+          const key = extentKey(file.ino, file.generation, offset);
+          const last = data === file.extents.at(-1)?.data;
+          extents.push({ key, data, blobOffset: bytes, same: () => fresh.holds(file), last });
+          bytes += data.length;
+        }
+      try {
+        await this.#store({ extents, bytes, files: [], next: undefined });
+      } catch (error) {
+        // The queue finds them again.
+        this.#waitingBytes += bytes;
+        throw error;
+      } finally {
+        fresh.done(files);
+      }
+      await this.#options.clock.yield();
+    }
   }
 
   /** Packs what is worth it, blob by blob. */
-  async packAll(): Promise<void> {
-    if (this.#running) return;
-    this.#running = true;
-    this.#waitingBytes = 0;
-    try {
+  packAll(): Promise<void> {
+    return this.#alone(async () => {
+      this.#waitingBytes = 0;
+      await this.#packWaiting(this.#options.storage.smallBytesMax);
       for (let from: Buffer | undefined; !this.#stopped;) {
         const pack = await this.#collect(from);
         // A blob with less in it costs more than it saves; it waits for company.
@@ -124,9 +198,7 @@ export class Packer {
         from = pack.next;
         await this.#options.clock.yield();
       }
-    } finally {
-      this.#running = false;
-    }
+    });
   }
 
   get #repackDue(): boolean {
@@ -136,32 +208,31 @@ export class Packer {
   }
 
   /** Packs anew what is live in packs of which most is not. Resolves with how many of them there were. */
-  async repackAll(): Promise<number> {
-    if (this.#running) return 0;
-    this.#running = true;
-    const { ledger, clock, storage } = this.#options;
-    const options = { ledger, clock, smallBytesMax: storage.smallBytesMax, stopped: () => this.#stopped };
-    let packs = 0;
-    try {
-      ledger.partialDrops = 0;
+  repackAll(): Promise<number> {
+    return this.#alone(async () => {
+      const { ledger, clock, storage } = this.#options;
+      const options = { ledger, clock, smallBytesMax: storage.smallBytesMax, stopped: () => this.#stopped };
+      let packs = 0;
       let group: SparsePack[] = [];
       const fits = (pack: SparsePack): boolean =>
-        group.reduce((sum, { liveBytes }) => sum + liveBytes, pack.liveBytes) <= Math.min(PACK_BYTES_MAX, storage.blobBytesMax) &&
+        group.reduce((sum, { liveBytes }) => sum + liveBytes, pack.liveBytes) <= this.#packBytesMax &&
         group.reduce((sum, { extents }) => sum + extents, pack.extents) <= PACK_EXTENTS_MAX;
-      for await (const pack of sparsePacks(options)) {
-        packs++;
-        if (!fits(pack) && group.length > 0) {
-          await this.#repack(options, group);
-          group = [];
+      try {
+        ledger.partialDrops = 0;
+        for await (const pack of sparsePacks(options)) {
+          packs++;
+          if (!fits(pack) && group.length > 0) {
+            await this.#repack(options, group);
+            group = [];
+          }
+          if (fits(pack)) group.push(pack);
         }
-        if (fits(pack)) group.push(pack);
+        if (group.length > 0) await this.#repack(options, group);
+      } finally {
+        this.#repackedMs = clock.monotonicMs();
       }
-      if (group.length > 0) await this.#repack(options, group);
-    } finally {
-      this.#running = false;
-      this.#repackedMs = clock.monotonicMs();
-    }
-    return packs;
+      return packs;
+    });
   }
 
   async #repack(options: SparsePacksOptions, group: readonly SparsePack[]): Promise<void> {
@@ -174,7 +245,7 @@ export class Packer {
         for (const row of await extentsOf(options, pack)) {
           const data = await this.#read(row);
           if (data === undefined || bytes + data.length > this.#options.storage.blobBytesMax) continue;
-          extents.push({ row, data, blobOffset: bytes, from: pack.blob });
+          extents.push(read(row, data, bytes, pack.blob));
           bytes += data.length;
         }
       } finally {
@@ -204,7 +275,7 @@ export class Packer {
   /** Looks for inline extents, file by file from the queue. */
   async #collect(from: Buffer | undefined): Promise<Pack> {
     const { index } = this.#options.ledger;
-    const bytesMax = Math.min(PACK_BYTES_MAX, this.#options.storage.blobBytesMax);
+    const bytesMax = this.#packBytesMax;
     const extents: Packed[] = [];
     const files: number[] = [];
     let bytes = 0;
@@ -220,7 +291,7 @@ export class Packer {
         for (const row of found.rows) {
           const { data } = found.data(row);
           if (extents.length >= PACK_EXTENTS_MAX || bytes + data.length > bytesMax) return { extents, bytes, files, next: key };
-          extents.push({ row, data, blobOffset: bytes });
+          extents.push(read(row, data, bytes));
           bytes += data.length;
         }
         if (found.complete) files.push(ino);
@@ -263,16 +334,18 @@ export class Packer {
     for (let at = 0; at < pack.extents.length; at += CHANGE_STEP_ROWS) {
       const step = pack.extents.slice(at, at + CHANGE_STEP_ROWS);
       await ledger.change(async (change) => {
-        for (const { row, data, blobOffset, from } of step) {
-          const now = await change.tx.get(row.key);
-          if (now === undefined || !now.equals(row.value)) continue;
-          const { ino, generation, offset } = parseExtentKey(row.key);
-          change.tx.put(extentKey(ino, generation, offset), encodeExtent({ kind: 'blob', offset, bytes: data.length, blob, blobOffset }));
+        for (const { key, data, blobOffset, same, from, last } of step) {
+          if (!(await same(change))) continue;
+          const { ino, offset } = parseExtentKey(key);
+          change.tx.put(key, encodeExtent({ kind: 'blob', offset, bytes: data.length, blob, blobOffset }));
+          if (last === true) change.tx.delete(packableKey(ino));
           change.addReferences(blob, 1);
           if (from !== undefined) change.addReferences(from, -1);
           change.afterwards(() => {
             const node = nodes.get(ino);
             if (node !== undefined) node.contentVersion++;
+            // What was found in the index is not packed from memory once more.
+            if (last === undefined) this.#fresh.forget(ino);
           });
         }
       });

@@ -119,8 +119,8 @@ export class PoolNamespace implements Namespace {
       storage,
       memory,
       uploads: this.#uploads,
-      onPackable: (bytes) => {
-        this.packer.note(bytes);
+      onPackable: (bytes, file) => {
+        this.packer.note(bytes, file);
       },
       onSettled: (node) => {
         this.#background.run(`end of inode ${node.ino}`, this.#nodes.settle(node));

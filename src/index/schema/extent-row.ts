@@ -6,6 +6,8 @@ import { checkVersion } from './inode-row.js';
 const VERSION = 1;
 const KIND_INLINE = 0;
 const KIND_BLOB = 1;
+/** Before the bytes of an inline extent: version, kind. */
+const INLINE_HEADER_BYTES = 2;
 
 export type Extent =
   | { readonly kind: 'inline'; readonly offset: number; readonly bytes: number; readonly data: Buffer }
@@ -15,13 +17,18 @@ const writer = new ByteWriter(64);
 
 export function encodeExtent(extent: Extent): Buffer {
   if (extent.kind === 'inline') {
-    const value = Buffer.allocUnsafe(2 + extent.data.length);
+    const value = Buffer.allocUnsafe(INLINE_HEADER_BYTES + extent.data.length);
     value[0] = VERSION;
     value[1] = KIND_INLINE;
-    value.set(extent.data, 2);
+    value.set(extent.data, INLINE_HEADER_BYTES);
     return value;
   }
   return writer.reset().u8(VERSION).u8(KIND_BLOB).varint(extent.bytes).varint(extent.blob).varint(extent.blobOffset).copy();
+}
+
+/** The bytes in the row of an inline extent; a view of it. */
+export function inlineData(value: Buffer): Buffer {
+  return value.subarray(INLINE_HEADER_BYTES);
 }
 
 /** `offset`: from the key. Inline data is a view of `value`. @throws DecodeError */
