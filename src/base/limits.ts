@@ -150,17 +150,19 @@ export const INDEX_FREE_PAGES_MIN = 64;
 export const INDEX_FREE_PAGES_SHARE = 8;
 /** What is more than that is given back to the file system, so many pages behind each batch: 16 MiB, about what a batch can empty … */
 export const REPLICA_SHRINK_PAGES = 1024;
-/** … and with each commit of the working replica, on the main thread: a quarter of a MiB, below a millisecond. */
-export const WORKING_SHRINK_PAGES = 16;
+/** … and with each commit of the working replica: 4 MiB. */
+export const WORKING_SHRINK_PAGES = 256;
 /** Page cache of the working replica. */
 export const WORKING_CACHE_BYTES = 4 * MiB;
-/** The working replica writes its open transaction out after so many entries, bytes of entries or milliseconds: what a kill -9 makes us replay. */
-export const WORKING_COMMIT_ENTRIES = 512;
-export const WORKING_COMMIT_BYTES = 4 * MiB;
-export const WORKING_COMMIT_MS = 100;
-/** Its write-ahead file is copied into the database in the background after so many of these, and starts over once it is so long. */
+/**
+ * The working replica has its rows written to its file by a thread, after so many rows, bytes of entries or milliseconds: what a kill -9 makes us replay. Once so much
+ * waits while the thread is still writing, commits wait.
+ */
+export const WORKING_WRITE_ROWS = 4096;
+export const WORKING_WRITE_BYTES = 2 * MiB;
+export const WORKING_WRITE_MS = 500;
+/** Its write-ahead file is copied into the database after so many of these. */
 export const WORKING_CHECKPOINT_COMMITS = 8;
-export const WORKING_WAL_BYTES = 32 * MiB;
 /** It cannot start over while a view is open (check, export). Past this the view is given up, so that the state folder does not fill. */
 export const WORKING_VIEW_WAL_BYTES_MAX = 1024 * MiB;
 /** Page cache of the durable replica that is being written; one at a time. What does not fit is written before the end of a batch, with a sync more. */
@@ -369,9 +371,12 @@ export const NATIVE_END_INTERVAL_MS = 500;
 export const NATIVE_END_SOON_MS = 10;
 
 /** The daemon looks this often whether buffers that nobody needs any more have piled up. */
-export const MEMORY_CHECK_INTERVAL_MS = 100;
-/** So much of them may: a collection takes some 20 ms, and at full speed this much comes up a few times a second. */
-export const MEMORY_GARBAGE_BYTES_MAX = 8 * MiB;
+export const MEMORY_CHECK_INTERVAL_MS = 250;
+/** So much of them may. A collection takes some 20 ms and makes V8 compile much of what runs anew: with 8 MiB it was a third of what making small files cost. */
+export const MEMORY_GARBAGE_BYTES_MAX = 16 * MiB;
+
+/** Log entries and rows with content are cut from pieces of this size. */
+export const ARENA_PIECE_BYTES = 256 * KiB;
 
 /** The service manager's watchdog gets so many signs of life in the time in which it wants one: three may come late. */
 export const SIGNS_OF_LIFE_PER_LIMIT = 4;

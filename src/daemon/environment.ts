@@ -101,7 +101,7 @@ export function nativeEnvironment(folders: Folders, { name, poolId }: PoolDefini
     async openWorkingReplica() {
       await ensureFolder(folders.state, false);
       const directory = join(poolPaths(folders, name).working, poolId);
-      return openWorkingReplica({ directory, bootId: await currentBootId(), clock: systemClock, log, threads });
+      return openWorkingReplica({ directory, bootId: await currentBootId(), clock: systemClock, log });
     },
     async openJournal() {
       // A daemon of another version may have died with a journal of another size: what is in it counts.

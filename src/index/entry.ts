@@ -6,7 +6,7 @@
  */
 import { assert } from '../base/assert.js';
 import { ByteReader, DecodeError } from '../base/bytes.js';
-import { INDEX_KEY_BYTES_MAX, LOG_ENTRY_BYTES_MAX, LOG_ENTRY_OVERHEAD_BYTES } from '../base/limits.js';
+import { INDEX_KEY_BYTES_MAX, KiB, LOG_ENTRY_BYTES_MAX, LOG_ENTRY_OVERHEAD_BYTES } from '../base/limits.js';
 import { compareKeys } from './keys.js';
 
 /** One row written or (undefined) deleted. */
@@ -40,14 +40,19 @@ export function writeBytes(keyBytes: number, valueBytes: number | undefined): nu
   return varintBytes(keyBytes) + keyBytes + (valueBytes === undefined ? 1 : varintBytes(valueBytes + 1) + valueBytes);
 }
 
+/** Of the payload that was encoded last. */
+let scratch = Buffer.alloc(64 * KiB);
+
 /**
- * Encodes a write set.
+ * Encodes a write set. The payload is valid until the next one is encoded: the log copies it.
  * @param writes in strictly ascending order of keys.
  * @param count how many they are.
  * @param bytes sum of `writeBytes` over them.
  */
 export function encodeWrites(writes: Iterable<Write>, count: number, bytes: number): Buffer {
-  const payload = Buffer.allocUnsafe(1 + varintBytes(count) + bytes);
+  const payloadBytes = 1 + varintBytes(count) + bytes;
+  if (payloadBytes > scratch.length) scratch = Buffer.allocUnsafeSlow(Math.max(payloadBytes, scratch.length * 2));
+  const payload = scratch.subarray(0, payloadBytes);
   let at = 0;
   const varint = (value: number): void => {
     let rest = value;

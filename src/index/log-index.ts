@@ -137,9 +137,8 @@ class LogIndex implements IndexStore {
     this.#checkWritable();
     if (writes.payloadBytes > WRITES_BYTES_MAX)
       throw new OperatingError('EFBIG', `a transaction of ${writes.payloadBytes} bytes; at most ${WRITES_BYTES_MAX} go into one log entry`);
-    const payload = writes.encode();
     const commits = this.#commits;
-    for (let room = this.#log.reserve(payload.length); room !== undefined; room = this.#log.reserve(payload.length)) {
+    for (let room = this.#room(writes.payloadBytes); room !== undefined; room = this.#room(writes.payloadBytes)) {
       this.#turns.give();
       try {
         await room;
@@ -151,7 +150,12 @@ class LogIndex implements IndexStore {
       this.#checkWritable();
     }
     this.#commits++;
-    return this.#log.append(payload);
+    return this.#log.append(writes.encode());
+  }
+
+  /** Undefined: there is room, in the working replica and in the journal. */
+  #room(payloadBytes: number): Promise<void> | undefined {
+    return this.#working.room() ?? this.#log.reserve(payloadBytes);
   }
 
   #checkWritable(): void {

@@ -69,6 +69,10 @@ export class MemoryWorkingReplica implements ReadableReplica {
     this.#state.apply(entry);
   }
 
+  room(): undefined {
+    return undefined;
+  }
+
   async rebuildFrom(source: DurableReplica | undefined): Promise<void> {
     this.#state.become(source === undefined ? undefined : memoryRows(source));
   }

@@ -8,15 +8,22 @@ import { runInNewContext } from 'node:vm';
 import { parentPort } from 'node:worker_threads';
 import { AssertionError, must } from '../base/assert.js';
 import { DecodeError } from '../base/bytes.js';
-import { REPLICA_CHECK_BYTES_MAX, REPLICA_REWRITE_BYTES_MAX, REPLICA_SHRINK_PAGES } from '../base/limits.js';
+import {
+  REPLICA_CHECK_BYTES_MAX,
+  REPLICA_REWRITE_BYTES_MAX,
+  REPLICA_SHRINK_PAGES,
+  WORKING_CHECKPOINT_COMMITS,
+  WORKING_SHRINK_PAGES,
+} from '../base/limits.js';
 import type { LogPoint } from '../quorum/state-machine.js';
 import { visitWrites } from './entry.js';
 import { SortedRows } from './sorted-rows.js';
 import { DamagedFileError, DamagedSourceError, errnoOf, isDamage } from './sqlite-error.js';
 import { addRow, removeRow, SqliteFile } from './sqlite-file.js';
+import { visitPacked } from './unwritten-rows.js';
 import { unpackEntries, type Job, type PackedEntries, type Reply, type Request } from './worker-jobs.js';
 
-/** The file that is open: a durable replica, or the working one for checkpoints. */
+/** The file that is open: a durable replica, or the working one for writing. */
 let open: SqliteFile | undefined;
 
 function close(): void {
@@ -173,8 +180,43 @@ function check(path: string, alive: () => void): LogPoint | undefined {
   return point;
 }
 
-function checkpoint(path: string): number {
-  return opened(path, 'working').checkpoint().walBytes;
+function stand(path: string, create: boolean): LogPoint {
+  close();
+  const file = new SqliteFile(path, 'working', create);
+  open = file;
+  const { point } = file.meta();
+  // It does not keep count of its rows.
+  file.setMeta(point, undefined);
+  return point;
+}
+
+/** Commits since the last checkpoint. */
+let commits = 0;
+
+function write({ path, memory, bytes, point }: Extract<Job, { kind: 'write' }>, alive: () => void): number {
+  const file = opened(path, 'working');
+  try {
+    file.begin();
+    let written = 0;
+    visitPacked(memory, bytes, (key, position, value) => {
+      if (value === undefined) file.delete(key);
+      else file.put(key, position, value);
+      if (++written % 256 === 0) alive();
+    });
+    file.setMeta(point, undefined);
+    file.shrink(WORKING_SHRINK_PAGES);
+    file.commit();
+  } catch (error) {
+    if (isDamage(error)) close();
+    else file.rollback();
+    throw error;
+  }
+  if (++commits < WORKING_CHECKPOINT_COMMITS) return 0;
+  alive();
+  const { walBytes, complete } = file.checkpoint();
+  // Where a view stands in the way, the next commit tries again.
+  if (complete) commits = 0;
+  return walBytes;
 }
 
 // A batch's shared memory stays as long as any thread that saw it has not collected its handle, and nothing tells V8 how large that is.
@@ -204,8 +246,10 @@ function run(job: Job, alive: () => void): unknown {
       return copy(job.from, job.to, alive);
     case 'check':
       return check(job.path, alive);
-    case 'checkpoint':
-      return checkpoint(job.path);
+    case 'stand':
+      return stand(job.path, job.create);
+    case 'write':
+      return write(job, alive);
   }
 }
 

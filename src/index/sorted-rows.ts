@@ -22,6 +22,14 @@ export class SortedRows<V> {
     return this.#size;
   }
 
+  /** A map of the same keys and values, by itself from now on. */
+  copy(): SortedRows<V> {
+    const copied = new SortedRows<V>();
+    copied.#runs = this.#runs.map(({ keys, values }) => ({ keys: keys.slice(), values: values.slice() }));
+    copied.#size = this.#size;
+    return copied;
+  }
+
   clear(): void {
     this.#runs = [];
     this.#size = 0;

@@ -1,32 +1,25 @@
 /**
- * The working replica in SQLite: serves the index store's reads and follows the log on the main thread. It lives in the daemon's state directory, in
- * a file that is named by the boot and never synced: a kill of the daemon leaves it at its last SQLite commit, from where the journal goes on; another
- * boot's file is deleted. The daemon opens it, the quorum log drives it.
+ * The working replica: serves the index store's reads and follows the log. What was applied lies in memory first (`unwritten-rows.ts`); a thread writes it to a
+ * SQLite file in the daemon's state directory, its net effect in large steps. The file is named by the boot and never synced: a kill of the daemon leaves
+ * it at its last commit, from where logs and journal go on; another boot's file is deleted. The daemon opens it, the quorum log drives it.
  *
  *   unusable (point undefined) ──rebuildFrom──▶ following ──apply──▶ following
  *      ▲                                           │
  *      └────────── damage, failed write ───────────┘  (its file is removed at once, so that the next start makes a new one)
  *
- * Entries go into one open SQLite transaction, which #commit ends every so often. Checkpoints of the write-ahead file run in a thread.
+ *   apply ──▶ active ──so many rows, bytes, or ms──▶ writing ──thread──▶ file
+ *
+ * Reads look into active, writing and the file, in this order. At most one batch is being written; when the next one is full, `room` makes commits wait.
  */
 import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { assert, AssertionError } from '../base/assert.js';
+import { assert, AssertionError, must } from '../base/assert.js';
 import { DecodeError } from '../base/bytes.js';
 import type { Cancel, Clock } from '../base/clock.js';
 import { OperatingError } from '../base/errors.js';
-import {
-  WORKING_CHECKPOINT_COMMITS,
-  WORKING_COMMIT_BYTES,
-  WORKING_COMMIT_ENTRIES,
-  WORKING_COMMIT_MS,
-  WORKING_SHRINK_PAGES,
-  WORKING_VIEW_WAL_BYTES_MAX,
-  WORKING_WAL_BYTES,
-} from '../base/limits.js';
+import { WORKING_VIEW_WAL_BYTES_MAX, WORKING_WRITE_BYTES, WORKING_WRITE_MS, WORKING_WRITE_ROWS } from '../base/limits.js';
 import type { DurableReplica, LogEntry, LogPoint } from '../quorum/state-machine.js';
-import { visitWrites } from './entry.js';
 import type { Range, Row } from './index-store.js';
 import { follows } from './point.js';
 import { checkRange, type ReadableReplica, type ReplicaView } from './readable-replica.js';
@@ -34,7 +27,10 @@ import { SqliteView } from './sqlite-view.js';
 import { SqliteDurableReplica, type ReplicaLogger } from './sqlite-durable.js';
 import { asIndexError, isDamage } from './sqlite-error.js';
 import { SqliteFile } from './sqlite-file.js';
+import { JobError } from './replica-thread.js';
 import { ReplicaThreads, type ReplicaClient } from './replica-threads.js';
+import { UnwrittenRows } from './unwritten-rows.js';
+import { clonePoint } from './worker-jobs.js';
 
 export interface WorkingReplicaOptions {
   /** Absolute path of a directory that is this pool's own, on a disk of the machine. Created if it is not there. */
@@ -43,8 +39,6 @@ export interface WorkingReplicaOptions {
   readonly bootId: string;
   readonly clock: Clock;
   readonly log: ReplicaLogger;
-  /** Shared with the durable replicas; without it the working replica has its own. */
-  readonly threads?: ReplicaThreads;
 }
 
 const HINT = 'restart the daemon: it makes a new working replica from a voter';
@@ -69,18 +63,20 @@ export async function openWorkingReplica(options: WorkingReplicaOptions): Promis
 export class SqliteWorkingReplica implements ReadableReplica {
   readonly #options: WorkingReplicaOptions;
   readonly #path: string;
+  /** With a thread of its own: commits wait for it, and must not wait for voters' disks. */
   readonly #worker: ReplicaClient;
+  /** For reading; the thread has another one. */
   #file: SqliteFile | undefined;
   #point: LogPoint | undefined;
-  /** Entries and bytes in the open SQLite transaction. */
-  #openEntries = 0;
-  #openBytes = 0;
-  #inTransaction = false;
-  #cancelCommit: Cancel | undefined;
-  #commitsSinceCheckpoint = 0;
-  #checkpointing = false;
-  /** The write-ahead file is long: let it start over after the next commit. */
-  #walIsLong = false;
+  #active = new UnwrittenRows();
+  #writing: UnwrittenRows | undefined;
+  /** The write under way; never rejects. */
+  #written: Promise<void> | undefined;
+  /** Where the file stands when that write is done, or stands now. */
+  #filePoint: LogPoint | undefined;
+  /** Rows travel to the thread in it; kept for the next ones. */
+  #memory = new SharedArrayBuffer(0);
+  #cancelWrite: Cancel | undefined;
   /** Those that are open keep the write-ahead file from starting over. */
   readonly #views = new Set<SqliteView>();
 
@@ -90,8 +86,7 @@ export class SqliteWorkingReplica implements ReadableReplica {
     this.#options = options;
     this.#path = join(options.directory, `working-${options.bootId}.sqlite`);
     const detail = { path: this.#path, hint: HINT };
-    const threads = options.threads ?? new ReplicaThreads(options.clock);
-    this.#worker = threads.client(detail, {
+    this.#worker = new ReplicaThreads(options.clock).client(detail, {
       hung() {
         options.log('error', 'the working replica hangs; its thread is left behind', detail);
       },
@@ -124,39 +119,46 @@ export class SqliteWorkingReplica implements ReadableReplica {
       }
       if (!there) return;
       const point = await this.#worker.request<'check'>({ kind: 'check', path: this.#path });
-      if (point !== undefined) this.#use(new SqliteFile(this.#path, 'working', false));
+      if (point !== undefined) await this.#stand(false);
       else log('warn', 'the working replica is damaged and will be made anew', { path: this.#path });
     } catch (error) {
       throw asIndexError(error, { path: this.#path, hint: `see that ${directory} can be written to` });
     }
   }
 
-  #use(file: SqliteFile): void {
-    this.#file = file;
-    this.#point = file.meta().point;
+  async #stand(create: boolean): Promise<void> {
+    const point = await this.#worker.request<'stand'>({ kind: 'stand', path: this.#path, create });
+    this.#file = new SqliteFile(this.#path, 'reading', false);
+    this.#point = point;
+    this.#filePoint = point;
   }
 
   apply(entry: LogEntry): void {
     follows(this.#point, entry);
-    const file = this.#following();
-    try {
-      if (!this.#inTransaction) this.#begin(file);
-      const { position } = entry.point;
-      if (entry.kind === 'data')
-        visitWrites(entry.payload, (key, value) => {
-          if (value === undefined) file.delete(key);
-          else file.put(key, position, value);
-        });
-      this.#point = entry.point;
-      this.#openBytes += entry.payload.length;
-      if (++this.#openEntries >= WORKING_COMMIT_ENTRIES || this.#openBytes >= WORKING_COMMIT_BYTES) this.#commit(file);
-    } catch (error) {
-      throw this.#fail(error);
-    }
+    this.#following();
+    this.#active.apply(entry);
+    this.#point = entry.point;
+    if (this.#full) this.#write();
+    else
+      this.#cancelWrite ??= this.#options.clock.after(WORKING_WRITE_MS, () => {
+        this.#cancelWrite = undefined;
+        this.#write();
+      });
+  }
+
+  get #full(): boolean {
+    return this.#active.bytes >= WORKING_WRITE_BYTES || this.#active.size >= WORKING_WRITE_ROWS;
+  }
+
+  room(): Promise<void> | undefined {
+    return this.#full ? this.#written : undefined;
   }
 
   get(key: Uint8Array): Buffer | undefined {
     const file = this.#following();
+    const active = this.#active.get(key);
+    const unwritten = active === undefined ? this.#writing?.get(key) : active;
+    if (unwritten !== undefined) return unwritten ?? undefined;
     try {
       return file.get(key);
     } catch (error) {
@@ -167,20 +169,24 @@ export class SqliteWorkingReplica implements ReadableReplica {
   scan(range: Range): Row[] {
     checkRange(range);
     const file = this.#following();
+    const inFile = ({ start, end, limit, reverse }: Range): Row[] => file.scan(start, end, limit, reverse === true);
+    const writing = this.#writing;
+    const below = writing === undefined ? inFile : (asked: Range): Row[] => writing.scan(asked, inFile);
     try {
-      return file.scan(range.start, range.end, range.limit, range.reverse === true);
+      return this.#active.scan(range, below);
     } catch (error) {
       throw this.#fail(error);
     }
   }
 
   view(): ReplicaView {
-    this.commit();
+    this.#following();
+    // What the file may lack lies over it, whether or not the thread writes it meanwhile.
+    const layers = [this.#writing, this.#active].flatMap((rows) => (rows === undefined ? [] : [rows.held()]));
+    const point = must(this.#point, 'it follows');
     try {
-      const view = new SqliteView(this.#path, () => {
+      const view = new SqliteView(this.#path, { point, layers }, () => {
         this.#views.delete(view);
-        // What was written meanwhile is copied by the thread first.
-        this.#walIsLong = false;
       });
       this.#views.add(view);
       return view;
@@ -189,14 +195,41 @@ export class SqliteWorkingReplica implements ReadableReplica {
     }
   }
 
-  /** Ends the open SQLite transaction: a kill of the daemon from here on leaves at least this. */
-  commit(): void {
-    const file = this.#following();
-    try {
-      this.#commit(file);
-    } catch (error) {
-      throw this.#fail(error);
+  /** Has everything written that was applied: a kill of the daemon from here on leaves at least this. @throws OperatingError it cannot be used any more */
+  async flush(): Promise<void> {
+    while (this.#following() !== undefined && (this.#writing !== undefined || this.#point !== this.#filePoint)) {
+      this.#write();
+      await this.#written;
     }
+  }
+
+  /** Gives the thread what there is, unless it is still at it. */
+  #write(): void {
+    if (this.#writing !== undefined || this.#point === undefined || this.#point === this.#filePoint) return;
+    this.#cancelWrite?.();
+    this.#cancelWrite = undefined;
+    this.#writing = this.#active;
+    this.#filePoint = this.#point;
+    this.#active = new UnwrittenRows();
+    this.#written = this.#writeRows(this.#writing, this.#point);
+  }
+
+  async #writeRows(rows: UnwrittenRows, point: LogPoint): Promise<void> {
+    try {
+      const { memory, bytes } = rows.pack((least) => {
+        if (this.#memory.byteLength < least) this.#memory = new SharedArrayBuffer(least);
+        return this.#memory;
+      });
+      const walBytes = await this.#worker.request<'write'>({ kind: 'write', path: this.#path, memory, bytes, point: clonePoint(point) });
+      if (walBytes >= WORKING_VIEW_WAL_BYTES_MAX) for (const view of this.#views) view.giveUp();
+    } catch (error) {
+      // The next call says so to its caller.
+      if (this.#writing === rows) this.#fail(error);
+    }
+    if (this.#writing !== rows) return;
+    this.#writing = undefined;
+    this.#written = undefined;
+    if (this.#full) this.#write();
   }
 
   async rebuildFrom(source: DurableReplica | undefined): Promise<void> {
@@ -210,23 +243,15 @@ export class SqliteWorkingReplica implements ReadableReplica {
         await source.lend((from) => this.#worker.request<'copy'>({ kind: 'copy', from, to: created }));
         await rename(created, this.#path);
       }
-      const file = new SqliteFile(this.#path, 'working', source === undefined);
-      this.#file = file;
-      const { point } = file.meta();
-      // It does not keep count of its rows from here on.
-      file.setMeta(point, undefined);
-      this.#point = point;
+      await this.#stand(source === undefined);
     } catch (error) {
       throw asIndexError(error, { path: this.#path });
     }
   }
 
   async close(): Promise<void> {
-    if (this.#point !== undefined && this.#file !== undefined) {
-      this.#commit(this.#file, false);
-      // The copying is the thread's work; it lets go last, or copies nothing more.
-      if (!this.#checkpointing) await this.#checkpoint();
-    }
+    // What cannot be written comes from the logs.
+    if (this.#point !== undefined) await this.flush().catch(() => undefined);
     this.#letGo();
     await this.#worker.request<'close'>({ kind: 'close', path: this.#path }).catch(() => undefined);
     await this.#worker.end();
@@ -237,72 +262,26 @@ export class SqliteWorkingReplica implements ReadableReplica {
     throw new OperatingError('EIO', 'the working replica cannot be used', { path: this.#path, hint: HINT });
   }
 
-  #begin(file: SqliteFile): void {
-    file.begin();
-    this.#inTransaction = true;
-    this.#cancelCommit = this.#options.clock.after(WORKING_COMMIT_MS, () => {
-      try {
-        this.#commit(file);
-      } catch (error) {
-        // The next call says so to its caller.
-        const failure = this.#fail(error);
-        if (!(failure instanceof OperatingError)) throw failure;
-      }
-    });
-  }
-
-  #commit(file: SqliteFile, checkpoint = true): void {
-    this.#cancelCommit?.();
-    if (!this.#inTransaction) return;
-    assert(this.#point !== undefined, 'a transaction is open, so there is a point');
-    file.setMeta(this.#point, undefined);
-    file.shrink(WORKING_SHRINK_PAGES);
-    file.commit();
-    this.#inTransaction = false;
-    this.#openEntries = 0;
-    this.#openBytes = 0;
-    this.#commitsSinceCheckpoint++;
-    if (!checkpoint || this.#checkpointing) return;
-    if (this.#walIsLong) {
-      // The thread has copied all but what the last commits added; that little is copied here, and the next write starts the file over.
-      this.#walIsLong = !file.checkpoint().complete;
-    } else if (this.#commitsSinceCheckpoint >= WORKING_CHECKPOINT_COMMITS) void this.#checkpoint();
-  }
-
-  async #checkpoint(): Promise<void> {
-    this.#checkpointing = true;
-    this.#commitsSinceCheckpoint = 0;
-    try {
-      const walBytes = await this.#worker.request<'checkpoint'>({ kind: 'checkpoint', path: this.#path });
-      this.#walIsLong = walBytes >= WORKING_WAL_BYTES && this.#views.size === 0;
-      if (walBytes >= WORKING_VIEW_WAL_BYTES_MAX) for (const view of this.#views) view.giveUp();
-    } catch (error) {
-      // The write-ahead file grows until the next try; nothing is lost.
-      if (this.#file !== undefined) this.#options.log('warn', 'checkpoint of the working replica failed', { error: String(error) });
-    } finally {
-      this.#checkpointing = false;
-    }
-  }
-
   /** Gives the replica up, loudly, and removes what cannot be trusted, so that the next start does not meet it again. */
   #fail(error: unknown): Error {
     if (error instanceof AssertionError || error instanceof DecodeError) return error;
     const failure = asIndexError(error, { path: this.#path, hint: HINT });
     this.#options.log('error', 'the working replica failed', { path: this.#path, error: failure.message });
     this.#letGo();
-    if (isDamage(error)) for (const suffix of ['', '-wal', '-shm']) rmSync(this.#path + suffix, { force: true });
+    const damaged = isDamage(error) || (error instanceof JobError && error.damaged === 'own');
+    if (damaged) for (const suffix of ['', '-wal', '-shm']) rmSync(this.#path + suffix, { force: true });
     return failure;
   }
 
   #letGo(): void {
-    this.#cancelCommit?.();
+    this.#cancelWrite?.();
+    this.#cancelWrite = undefined;
     this.#point = undefined;
-    this.#inTransaction = false;
-    this.#openEntries = 0;
-    this.#openBytes = 0;
-    this.#walIsLong = false;
+    this.#filePoint = undefined;
+    this.#active = new UnwrittenRows();
+    this.#writing = undefined;
+    this.#written = undefined;
     for (const view of this.#views) view.giveUp();
-    // Closing rolls back what was not committed.
     this.#file?.close();
     this.#file = undefined;
   }

@@ -28,8 +28,10 @@ export type Job =
   | { readonly kind: 'copy'; readonly from: string; readonly to: string }
   /** Verifies a working replica's file that an earlier process left. Answers with its point, or undefined when it is damaged. */
   | { readonly kind: 'check'; readonly path: string }
-  /** Checkpoints the write-ahead file of the working replica that the main thread has open. Answers with the file's bytes. */
-  | { readonly kind: 'checkpoint'; readonly path: string };
+  /** Opens a working replica's file for writing; `create`: an empty one. Answers with its point. */
+  | { readonly kind: 'stand'; readonly path: string; readonly create: boolean }
+  /** Writes rows of a working replica in one transaction that brings it to `point`. Answers with the bytes of its write-ahead file. */
+  | { readonly kind: 'write'; readonly path: string; readonly memory: SharedArrayBuffer; readonly bytes: number; readonly point: LogPoint };
 
 export interface JobAnswers {
   open: LogPoint | undefined;
@@ -38,7 +40,8 @@ export interface JobAnswers {
   rest: undefined;
   copy: LogPoint;
   check: LogPoint | undefined;
-  checkpoint: number;
+  stand: LogPoint;
+  write: number;
 }
 
 /** Request as posted. */
@@ -102,6 +105,6 @@ export function unpackEntries(entries: PackedEntries, visit: (position: number, 
 }
 
 /** The chain may be a view into a large buffer, all of which would be cloned when it is posted. */
-function clonePoint({ position, epoch, chain }: LogPoint): LogPoint {
+export function clonePoint({ position, epoch, chain }: LogPoint): LogPoint {
   return { position, epoch, chain: Uint8Array.from(chain) };
 }

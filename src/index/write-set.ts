@@ -4,7 +4,7 @@ import { INDEX_KEY_BYTES_MAX } from '../base/limits.js';
 import type { Write } from './entry.js';
 import { encodeWrites, WRITES_HEADER_BYTES_MAX, writeBytes } from './entry.js';
 import type { Range, Row } from './index-store.js';
-import { compareKeys } from './keys.js';
+import { overlaid } from './overlaid.js';
 import { SortedRows } from './sorted-rows.js';
 
 function asBuffer(bytes: Uint8Array): Buffer {
@@ -38,7 +38,7 @@ export class WriteSet {
     this.#bytes += writeBytes(key.length, value?.length);
   }
 
-  /** The payload of the log entry. */
+  /** The payload of the log entry; valid until the next one is encoded. */
   encode(): Buffer {
     return encodeWrites(this.#writes(), this.#rows.size, this.#bytes);
   }
@@ -49,47 +49,6 @@ export class WriteSet {
 
   /** Rows of `range` as this transaction sees them. `below` scans the state before it. */
   scan(range: Range, below: (range: Range) => Row[]): Row[] {
-    const { start, end, limit } = range;
-    const reverse = range.reverse === true;
-    if (this.#rows.size === 0) return below(range);
-    const own = [...(reverse ? this.#rows.entriesReverse(start, end) : this.#rows.entries(start, end))];
-    if (own.length === 0) return below(range);
-    // Each own write hides at most one row below; so many more are needed, page by page where that is more than one scan may ask for.
-    return merge(own, pages(range, below), limit, reverse ? -1 : 1);
+    return overlaid(this.#rows, (value) => value, range, below);
   }
-}
-
-/** All rows of a range below, fetched `range.limit` at a time. */
-function* pages(range: Range, below: (range: Range) => Row[]): Generator<Row> {
-  let { start, end } = range;
-  for (;;) {
-    const rows = below({ ...range, start, end });
-    yield* rows;
-    const last = rows.at(-1);
-    if (last === undefined || rows.length < range.limit) return;
-    if (range.reverse === true) end = last.key;
-    else start = Buffer.concat([last.key, Buffer.alloc(1)]);
-  }
-}
-
-/** Merges two sequences in order (`sign` 1) or reverse order (-1); own writes win, deleted ones hide. */
-function merge(own: [Buffer, Buffer | null][], below: Iterator<Row>, limit: number, sign: number): Row[] {
-  const merged: Row[] = [];
-  let at = 0;
-  let under = below.next();
-  while (merged.length < limit) {
-    const mine = own[at];
-    const order = mine === undefined ? 1 : under.done === true ? -1 : compareKeys(mine[0], under.value.key) * sign;
-    if (mine === undefined || order > 0) {
-      if (under.done === true) break;
-      merged.push(under.value);
-      under = below.next();
-      continue;
-    }
-    const [key, value] = mine;
-    if (value !== null) merged.push({ key, value });
-    at++;
-    if (order === 0) under = below.next();
-  }
-  return merged;
 }

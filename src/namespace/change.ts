@@ -103,7 +103,7 @@ export class Change {
     const key = direntName(parent, name);
     if (this.dirents.has(key)) return this.dirents.get(key);
     const cached = this.#ledger.cachedDirent(parent, name);
-    if (cached !== undefined) return cached;
+    if (cached !== undefined) return cached === 'absent' ? undefined : cached;
     const value = await this.tx.get(direntKey(parent, name));
     return value === undefined ? undefined : decodeDirent(value);
   }

@@ -90,7 +90,7 @@ export class Directories {
     let ino: Ino | undefined;
     if (name === '.') ino = parent;
     else if (name === '..') ino = (await this.#nodes.row(parent)).parent;
-    else ino = (ledger.cachedDirent(parent, name) ?? (await ledger.dirent(parent, name)))?.ino;
+    else ino = (await ledger.dirent(parent, name))?.ino;
     if (ino === undefined) {
       if (!isDirectory((await this.#nodes.row(parent)).mode)) refuse('ENOTDIR', `inode ${parent} is not a directory`);
       throw NO_ENTRY;

@@ -28,6 +28,8 @@ import { Locations } from './locations.js';
 import type { Log } from './options.js';
 import { Quotas } from './quotas.js';
 
+const ABSENT = 'absent';
+
 const NO_COUNTERS: Counters = { inodes: 0, usedBytes: 0, nextIno: 1 };
 
 export class Ledger {
@@ -41,7 +43,8 @@ export class Ledger {
   /** References that went from blobs that others still refer to: what packs may have lost. Whoever looks for sparse packs sets it back. */
   partialDrops = 0;
   readonly #inodes = new LRUCache<number, InodeRow>({ max: INODE_CACHE_MAX });
-  readonly #dirents = new LRUCache<string, DirentRow>({ max: INODE_CACHE_MAX });
+  /** ABSENT: there is no such entry. */
+  readonly #dirents = new LRUCache<string, DirentRow | typeof ABSENT>({ max: INODE_CACHE_MAX });
   readonly #turns = new Turns();
   #counters: Counters = NO_COUNTERS;
   /** Grows with each commit: what was read before may be old. */
@@ -123,10 +126,7 @@ export class Ledger {
       else this.#inodes.set(ino, row);
       this.onInode(ino, row);
     }
-    for (const [key, row] of change.dirents) {
-      if (row === undefined) this.#dirents.delete(key);
-      else this.#dirents.set(key, row);
-    }
+    for (const [key, row] of change.dirents) this.#dirents.set(key, row ?? ABSENT);
     for (const [quota, row] of change.quotas.rows) this.quotas.set(quota, row);
     this.#counters = change.counters;
     for (const ino of change.contents) this.onContent(ino);
@@ -144,7 +144,8 @@ export class Ledger {
     return this.#inodes.get(ino);
   }
 
-  cachedDirent(parent: number, name: string): DirentRow | undefined {
+  /** Undefined: the cache does not know. */
+  cachedDirent(parent: number, name: string): DirentRow | typeof ABSENT | undefined {
     return this.#dirents.get(direntName(parent, name));
   }
 
@@ -162,12 +163,11 @@ export class Ledger {
   async dirent(parent: number, name: string): Promise<DirentRow | undefined> {
     const key = direntName(parent, name);
     const cached = this.#dirents.get(key);
-    if (cached !== undefined) return cached;
+    if (cached !== undefined) return cached === ABSENT ? undefined : cached;
     const version = this.#version;
     const value = await this.index.get(direntKey(parent, name));
-    if (value === undefined) return undefined;
-    const row = decodeDirent(value);
-    if (version === this.#version) this.#dirents.set(key, row);
+    const row = value === undefined ? undefined : decodeDirent(value);
+    if (version === this.#version) this.#dirents.set(key, row ?? ABSENT);
     return row;
   }
 }

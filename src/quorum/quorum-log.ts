@@ -95,7 +95,7 @@ export interface QuorumLog {
   reserve(payloadBytes: number): Promise<void> | undefined;
   /**
    * Appends a data entry to the journal and applies it to the working replica: committed when this returns. `reserve` must have
-   * resolved in the same turn.
+   * resolved in the same turn. Copies the payload.
    * @throws OperatingError EROFS without a majority.
    */
   append(payload: Uint8Array): number;

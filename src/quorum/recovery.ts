@@ -246,6 +246,7 @@ async function bringUpWorking(options: QuorumOptions, history: History, source: 
       working.apply(record.entry);
       at++;
     }
+    for (let room = working.room(); room !== undefined; room = working.room()) await room;
     await options.clock.yield();
   }
 }

@@ -30,6 +30,8 @@ export interface WorkingReplica {
   readonly point: LogPoint | undefined;
   /** Applies the next entry (its position is point.position + 1). Synchronous and in memory as far as the caller can tell. */
   apply(entry: LogEntry): void;
+  /** Undefined: there is room for more entries. Otherwise look again once it resolves; it never rejects. Who applies without asking uses memory without a bound. */
+  room(): Promise<void> | undefined;
   /** Becomes a copy of a durable replica, or empty where there is none. */
   rebuildFrom(source: DurableReplica | undefined): Promise<void>;
 }

@@ -12,10 +12,10 @@ import { emptyPoint } from '../../src/index/point.js';
 import type { QuorumLog, VoterStatus } from '../../src/quorum/quorum-log.js';
 import type { EntryKind, LogEntry, LogPoint, WorkingReplica } from '../../src/quorum/state-machine.js';
 
-/** The entry that follows `before`. */
+/** The entry that follows `before`. Copies the payload. */
 export function nextEntry(before: LogPoint, payload: Uint8Array, epoch = Math.max(1, before.epoch), kind: EntryKind = 'data'): LogEntry {
   const position = before.position + 1;
-  return { point: { position, epoch, chain: checksum(before.chain, payload) }, kind, payload };
+  return { point: { position, epoch, chain: checksum(before.chain, payload) }, kind, payload: Buffer.from(payload) };
 }
 
 export class FakeLog implements QuorumLog {

@@ -1,5 +1,5 @@
 /**
- * A process that fills a working replica with 100,000 rows of 300 bytes through the index store and reads them back, and says how much its memory grew and
+ * A process that fills a working replica with 100,000 rows of 1000 bytes through the index store and reads them back, and says how much its memory grew and
  * how long its write-ahead file became. Run by sqlite-working.test.ts.
  */
 import { statSync } from 'node:fs';
@@ -26,7 +26,7 @@ let walBytes = 0;
 let peak = 0;
 for (let row = 0; row < ROWS; row += 10) {
   await store.transact(async (tx) => {
-    for (let i = row; i < row + 10; i++) tx.put(key(i), Buffer.alloc(300, i));
+    for (let i = row; i < row + 10; i++) tx.put(key(i), Buffer.alloc(1000, i));
   });
   log.entries.length = 0;
   if (row % 500 === 0) await systemClock.yield();
@@ -36,7 +36,7 @@ for (let row = 0; row < ROWS; row += 10) {
   }
 }
 let wrong = 0;
-for (let row = 0; row < ROWS; row++) if ((await store.get(key(row)))?.equals(Buffer.alloc(300, row)) !== true) wrong++;
+for (let row = 0; row < ROWS; row++) if ((await store.get(key(row)))?.equals(Buffer.alloc(1000, row)) !== true) wrong++;
 peak = Math.max(peak, process.memoryUsage().rss);
 await replica.close();
 process.stdout.write(JSON.stringify({ wrong, grownMiB: Math.round((peak - before) / MiB), walMiB: Math.round(walBytes / MiB) }));

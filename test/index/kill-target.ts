@@ -18,8 +18,8 @@ if (replica.point === undefined) await replica.rebuildFrom(undefined);
 process.stdout.write(`open ${replica.point?.position ?? -1}\n`);
 for (let round = 0; ; round++) {
   for (let i = 0; i < 50; i++) replica.apply(seededEntry(must(replica.point, 'it follows')));
-  if (round % 20 === 19) {
-    replica.commit();
+  if (round % 4 === 3) {
+    await replica.flush();
     process.stdout.write(`committed ${must(replica.point, 'it follows').position}\n`);
   }
   await systemClock.yield();

@@ -126,7 +126,7 @@ t.test('the working replica shrinks a little with each commit', async (t) => {
   const filling = entries(emptyPoint, written);
   const deleting = entries(filling.at(-1)?.point ?? emptyPoint, gone);
   for (const entry of filling) replica.apply(entry);
-  replica.commit();
+  await replica.flush();
   const pages = (): number => {
     const db = new Database(replica.path, { readonly: true });
     try {
@@ -137,7 +137,7 @@ t.test('the working replica shrinks a little with each commit', async (t) => {
   };
   const full = pages();
   for (const entry of deleting) replica.apply(entry);
-  replica.commit();
+  await replica.flush();
   // What is still free goes with what comes next.
   let point = deleting.at(-1)?.point ?? emptyPoint;
   const more: LogEntry[] = [];
@@ -146,7 +146,7 @@ t.test('the working replica shrinks a little with each commit', async (t) => {
     if (entry === undefined) break;
     more.push(entry);
     replica.apply(entry);
-    replica.commit();
+    await replica.flush();
     point = entry.point;
   }
   t.ok(full > (ROWS * VALUE_BYTES) / INDEX_PAGE_BYTES, `${full} pages when it was full`);

@@ -37,6 +37,10 @@ export class MemoryWorking implements WorkingReplica {
     applyEntry(this.state, entry);
   }
 
+  room(): undefined {
+    return undefined;
+  }
+
   rebuildFrom(source: DurableReplica | undefined): Promise<void> {
     assert(source === undefined || source instanceof MemoryDurable, 'one of our own');
     this.rebuilds++;

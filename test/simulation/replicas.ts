@@ -174,6 +174,10 @@ export class SimulatedWorking implements ReadableReplica {
     if (++this.#sinceKept >= WORKING_LAG_ENTRIES) this.#keep();
   }
 
+  room(): undefined {
+    return undefined;
+  }
+
   async rebuildFrom(source: DurableReplica | undefined): Promise<void> {
     this.#become(source === undefined ? nothing : (source as SimulatedReplica).state);
   }

@@ -1,4 +1,5 @@
 /** An extent's row: a stretch of a content, as bytes in the row itself or as a range of a blob. */
+import { arenaBuffer } from '../../base/arena.js';
 import { ByteReader, ByteWriter, DecodeError } from '../../base/bytes.js';
 import type { BlobId } from '../../base/ids.js';
 import { checkVersion } from './inode-row.js';
@@ -17,7 +18,7 @@ const writer = new ByteWriter(64);
 
 export function encodeExtent(extent: Extent): Buffer {
   if (extent.kind === 'inline') {
-    const value = Buffer.allocUnsafe(INLINE_HEADER_BYTES + extent.data.length);
+    const value = arenaBuffer(INLINE_HEADER_BYTES + extent.data.length);
     value[0] = VERSION;
     value[1] = KIND_INLINE;
     value.set(extent.data, INLINE_HEADER_BYTES);
