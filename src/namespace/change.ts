@@ -31,7 +31,7 @@ import { encodeCounters } from '../index/schema/work-rows.js';
 import { encodeLocation } from '../storage/location-codec.js';
 import type { StoredBlob } from '../storage/storage.js';
 import type { Ledger } from './ledger.js';
-import { direntName } from './ledger.js';
+import { ABSENT, direntName } from './ledger.js';
 import { QuotaChange } from './quotas.js';
 
 /** Bytes that one pending inode and one pending blob take in the entry, at most about. */
@@ -103,7 +103,7 @@ export class Change {
     const key = direntName(parent, name);
     if (this.dirents.has(key)) return this.dirents.get(key);
     const cached = this.#ledger.cachedDirent(parent, name);
-    if (cached !== undefined) return cached === 'absent' ? undefined : cached;
+    if (cached !== undefined) return cached === ABSENT ? undefined : cached;
     const value = await this.tx.get(direntKey(parent, name));
     return value === undefined ? undefined : decodeDirent(value);
   }

@@ -28,7 +28,8 @@ import { Locations } from './locations.js';
 import type { Log } from './options.js';
 import { Quotas } from './quotas.js';
 
-const ABSENT = 'absent';
+/** In the cache of names: there is no such entry. */
+export const ABSENT = 'absent';
 
 const NO_COUNTERS: Counters = { inodes: 0, usedBytes: 0, nextIno: 1 };
 
@@ -43,7 +44,6 @@ export class Ledger {
   /** References that went from blobs that others still refer to: what packs may have lost. Whoever looks for sparse packs sets it back. */
   partialDrops = 0;
   readonly #inodes = new LRUCache<number, InodeRow>({ max: INODE_CACHE_MAX });
-  /** ABSENT: there is no such entry. */
   readonly #dirents = new LRUCache<string, DirentRow | typeof ABSENT>({ max: INODE_CACHE_MAX });
   readonly #turns = new Turns();
   #counters: Counters = NO_COUNTERS;
