@@ -213,9 +213,13 @@ function write({ path, memory, bytes, point }: Extract<Job, { kind: 'write' }>, 
   }
   if (++commits < WORKING_CHECKPOINT_COMMITS) return 0;
   alive();
-  const { walBytes, complete } = file.checkpoint();
-  // Where a view stands in the way, the next commit tries again.
-  if (complete) commits = 0;
+  let walBytes = 0;
+  // The rows are in the write-ahead file. Where a view or a full disk stands in the way, the next commit tries again.
+  whereRoom(() => {
+    const done = file.checkpoint();
+    if (done.complete) commits = 0;
+    walBytes = done.walBytes;
+  });
   return walBytes;
 }
 

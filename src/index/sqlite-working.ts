@@ -70,7 +70,7 @@ export class SqliteWorkingReplica implements ReadableReplica {
   #point: LogPoint | undefined;
   #active = new UnwrittenRows();
   #writing: UnwrittenRows | undefined;
-  /** The write under way; never rejects. */
+  /** The write under way; rejects with bugs alone. */
   #written: Promise<void> | undefined;
   /** Where the file stands when that write is done, or stands now. */
   #filePoint: LogPoint | undefined;
@@ -197,9 +197,11 @@ export class SqliteWorkingReplica implements ReadableReplica {
 
   /** Has everything written that was applied: a kill of the daemon from here on leaves at least this. @throws OperatingError it cannot be used any more */
   async flush(): Promise<void> {
-    while (this.#following() !== undefined && (this.#writing !== undefined || this.#point !== this.#filePoint)) {
+    this.#following();
+    while (this.#writing !== undefined || this.#point !== this.#filePoint) {
       this.#write();
       await this.#written;
+      this.#following();
     }
   }
 
@@ -223,8 +225,9 @@ export class SqliteWorkingReplica implements ReadableReplica {
       const walBytes = await this.#worker.request<'write'>({ kind: 'write', path: this.#path, memory, bytes, point: clonePoint(point) });
       if (walBytes >= WORKING_VIEW_WAL_BYTES_MAX) for (const view of this.#views) view.giveUp();
     } catch (error) {
-      // The next call says so to its caller.
-      if (this.#writing === rows) this.#fail(error);
+      // The next call says so to its caller; a bug ends the process, or these rows would be missing from here on.
+      const failure = this.#writing === rows ? this.#fail(error) : undefined;
+      if (failure !== undefined && !(failure instanceof OperatingError)) throw failure;
     }
     if (this.#writing !== rows) return;
     this.#writing = undefined;
