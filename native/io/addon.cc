@@ -158,9 +158,7 @@ napi_value onFile(const Arguments& args, Environment& environment, std::function
   return environment.submit(call, lent, [&] { call->start(queue, [file, work](Outcome& outcome) { outcome.number = work(file->fd); }); });
 }
 
-napi_value write(const Arguments& args, Environment& environment) {
-  const int64_t offset = args.integer(1, 0, kSafe);
-  const std::vector<napi_value> buffers = args.elements(2, kTransferBuffersMax);
+std::vector<iovec> partsOf(const Arguments& args, const std::vector<napi_value>& buffers) {
   std::vector<iovec> parts;
   size_t total = 0;
   for (napi_value buffer : buffers) {
@@ -169,10 +167,37 @@ napi_value write(const Arguments& args, Environment& environment) {
     total += bytes.count;
     if (total > static_cast<size_t>(kTransferBytesMax)) throwType(args.env, "more than 64 MiB in one write");
   }
-  return onFile(args, environment, [offset, parts](int fd) {
+  return parts;
+}
+
+napi_value write(const Arguments& args, Environment& environment) {
+  const int64_t offset = args.integer(1, 0, kSafe);
+  const std::vector<napi_value> buffers = args.elements(2, kTransferBuffersMax);
+  return onFile(args, environment, [offset, parts = partsOf(args, buffers)](int fd) {
     std::vector<iovec> rest = parts;
     return writeAll(fd, offset, rest);
   }, buffers);
+}
+
+// One hop for three steps: what a commit costs is mostly the threads that it wakes.
+napi_value writeSynced(const Arguments& args, Environment& environment) {
+  const std::shared_ptr<File> file = environment.file(handleAt(args, 0));
+  const int64_t offset = args.integer(1, 0, kSafe);
+  const std::vector<napi_value> buffers = args.elements(2, kTransferBuffersMax);
+  const std::vector<iovec> parts = partsOf(args, buffers);
+  const std::string path = args.text(3).empty() ? "" : relativeAt(args, 3);
+  auto call = std::make_shared<Call>(environment.core);
+  return environment.submit(call, buffers, [&] {
+    call->start(*file->disk->syncs, [file, offset, parts, path](Outcome& outcome) {
+      std::vector<iovec> rest = parts;
+      outcome.kind = Outcome::Kind::kText;
+      outcome.number = writeAll(file->fd, offset, rest);
+      if (outcome.number == 0) outcome.number = dataSync(file->fd);
+      std::vector<std::string> names;
+      if (outcome.number == 0 && !path.empty()) outcome.number = file->disk->list(path, &names);
+      for (const std::string& name : names) outcome.text += name + '/';
+    });
+  });
 }
 
 napi_value read(const Arguments& args, Environment& environment) {
@@ -435,6 +460,7 @@ void define(napi_env env, napi_value exports) {
       method<hungThreads>("hungThreads"),
       method<hangForTest>("hangForTest"),
       method<write>("write"),
+      method<writeSynced>("writeSynced"),
       method<read>("read"),
       method<scan>("scan"),
       method<sync>("sync"),

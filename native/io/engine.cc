@@ -158,13 +158,11 @@ void Queue::push(std::shared_ptr<Task> task, bool urgent) {
     else if (closed_) error = EBADF;
     else if (tasks_.size() >= kTasksMax && !urgent) error = EAGAIN;
     else if (tasks_.size() >= idle_ && threads_ < threadsMax_ && !startThreadLocked() && threads_ == 0) error = ENOMEM;
-    else {
-      tasks_.push_back(std::move(task));
-      changed_.notify_one();
-      return;
-    }
+    else tasks_.push_back(std::move(task));
   }
-  task->finish(error);
+  // Without the lock: the thread that wakes would run into it, and sleep again.
+  if (task) task->finish(error);
+  else changed_.notify_one();
 }
 
 void Queue::runOne(std::unique_lock<std::mutex>& lock, Running& running, Scratch& scratch) {

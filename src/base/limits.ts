@@ -204,6 +204,8 @@ export const FILE_BYTES_MAX = 2 ** 52;
 export const FILE_CLOCK_AHEAD_SECONDS = 1;
 /** Blobs fetched ahead of a sequential reader. Two keep the disks busy while one is being consumed. */
 export const READ_AHEAD_BLOBS = 2;
+/** Reads up to this that lie in one shard ask its disk alone at first. */
+export const READ_ALONE_BYTES_MAX = 64 * KiB;
 /** A pack is read in pieces of this when several files of it are wanted: one disk's part of it. */
 export const READ_GRANULE_BYTES = 256 * KiB;
 /** A read this far from where the last one ended still counts as sequential: the kernel's read-ahead comes out of order. */
@@ -327,6 +329,16 @@ export const LOG_BATCH_BYTES_MAX = 2 * MiB;
 export const LOG_KEPT_BYTES_MAX = 128 * MiB;
 /** Log files are allocated ahead in steps of this, so that most syncs change no allocation metadata. */
 export const LOG_PREALLOCATE_BYTES = 1 * MiB;
+/** … and where appends are small, written with zeros in steps of this: some hundred appends, each of which then syncs nothing but its data. */
+export const LOG_BLANK_BYTES = 1 * MiB;
+/** After so many small appends in a row: a pool that is at rest writes none. */
+export const LOG_BLANK_APPENDS_MIN = 8;
+/** Above this the zeros cost more than the metadata. */
+export const LOG_BLANK_APPEND_BYTES_MAX = 64 * KiB;
+/** Voters write their zeros at so many different times. */
+export const LOG_BLANK_STAGGER = 5;
+/** A voter's mark is brought up so often while it is written to: with each append it would cost as much as the append. */
+export const MARK_INTERVAL_MS = 1_000;
 /** One durable step of a voter's replica: large, so that rows that come and go cancel out. */
 export const REPLICA_APPLY_BYTES_MAX = 4 * MiB;
 /** … and this many entries. */

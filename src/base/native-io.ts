@@ -74,6 +74,11 @@ export interface NativeIo {
   openFile(disk: DiskHandle, path: string, create: boolean, write: boolean): Promise<FileHandle | Status>;
   /** Buffers must not change until it resolves. At most 512 buffers and 64 MiB. */
   write(file: FileHandle, offset: number, buffers: readonly Uint8Array[]): Promise<Status>;
+  /**
+   * `write`, then `sync`, then the names in a directory of the file's disk (none where that is ''), each with a slash behind it: all on the thread for syncs. A
+   * negative errno is that of the first step that failed; the file must not be trusted any more then.
+   */
+  writeSynced(file: FileHandle, offset: number, buffers: readonly Uint8Array[], directory: string): Promise<string | Status>;
   /** At most 64 MiB; shorter only at the end of the file. */
   read(file: FileHandle, offset: number, bytes: number): Promise<Buffer | Status>;
   /**

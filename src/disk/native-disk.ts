@@ -277,6 +277,14 @@ export class NativeFile implements DiskFile {
     await this.#call('write', 'writeErrors', (file) => this.#io.write(file, offset, buffers));
   }
 
+  async writeSynced(offset: number, buffers: readonly Uint8Array[], directory = ''): Promise<string> {
+    if (this.#poisoned) throw this.poisonedError('write');
+    const result = await this.#io.writeSynced(this.usableHandle(), offset, buffers, directory);
+    if (typeof result === 'string') return result;
+    this.#poisoned = true;
+    throw this.directory.failure(result, 'write and sync', this.path, 'syncErrors');
+  }
+
   async read(offset: number, bytes: number): Promise<Buffer> {
     return this.#call('read', 'readErrors', (file) => this.#io.read(file, offset, bytes));
   }

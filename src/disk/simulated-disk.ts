@@ -344,6 +344,20 @@ class SimulatedDiskFile implements DiskFile {
     }
   }
 
+  /** Three steps, so that a crash may come between them. */
+  async writeSynced(offset: number, buffers: readonly Uint8Array[], directory?: string): Promise<string> {
+    try {
+      await this.write(offset, buffers);
+      await this.sync();
+      if (directory === undefined) return '';
+      const names = await this.disk.list(directory);
+      return names.map((name) => `${name}/`).join('');
+    } catch (error) {
+      this.#poisoned = true;
+      throw error;
+    }
+  }
+
   size(): Promise<number> {
     return this.#submit('size', () => this.#file.size);
   }

@@ -177,7 +177,8 @@ export class SqliteFile {
     if (statement === undefined) {
       statement = this.#db
         .prepare<[Uint8Array, Uint8Array, number], [Buffer, ...StoredRow]>(
-          `SELECT key, position, checksum, value FROM kv WHERE key >= ? AND key < ? ORDER BY key ${order} LIMIT ?`,
+          // A sum: SQLite prepares a statement anew whenever a limit that is a bare parameter is bound, since its plan may depend on it.
+          `SELECT key, position, checksum, value FROM kv WHERE key >= ? AND key < ? ORDER BY key ${order} LIMIT ? + 0`,
         )
         .raw();
       this.#scans.set(order, statement);

@@ -1,6 +1,6 @@
 /**
  * Committed extents for readers. The index is asked for a stretch of the manifest at a time, and the last stretch of each file is kept, so that a
- * sequential reader asks once in many reads.
+ * sequential reader asks once in many reads, and one that jumps about in a file of a few hundred MiB once.
  */
 import { LRUCache } from 'lru-cache';
 import { EXTENT_CACHE_BYTES_MAX, EXTENT_STRETCH_ROWS } from '../base/limits.js';
@@ -61,16 +61,21 @@ export class Manifests {
     const version = node.contentVersion;
     const { ino } = node;
     const { generation } = node.row;
-    // The last extent that begins before `at`, if it reaches so far, and those behind it.
-    const before = at === 0 ? undefined : (await this.#index.scan(extentRange(ino, generation, 0, at, 1, true)))[0];
-    const first = before === undefined ? undefined : extentOfRow(before);
+    // The last extent that begins before `at`, which may reach so far, and those behind it; for a reader that did not come from the last stretch more of those before.
+    const limit = this.#stretches.peek(ino)?.end === at ? 1 : EXTENT_STRETCH_ROWS;
+    const back = at === 0 ? [] : await this.#index.scan(extentRange(ino, generation, 0, at, limit, true));
     const rows = await this.#index.scan(extentRange(ino, generation, at, undefined, EXTENT_STRETCH_ROWS));
     if (node.contentVersion !== version) return undefined;
-    const extents = rows.map(extentOfRow);
-    if (first !== undefined && first.offset + first.bytes > at) extents.unshift(first);
-    const last = extents.at(-1);
-    const end = rows.length < EXTENT_STRETCH_ROWS || last === undefined ? Infinity : last.offset + last.bytes;
-    const stretch = { node, version, start: at, end, extents };
+    const before = back.reverse().map(extentOfRow);
+    const after = rows.map(extentOfRow);
+    const last = after.at(-1) ?? before.at(-1);
+    const stretch = {
+      node,
+      version,
+      start: back.length < limit ? 0 : Math.min(at, before[0]?.offset ?? at),
+      end: rows.length < EXTENT_STRETCH_ROWS || last === undefined ? Infinity : last.offset + last.bytes,
+      extents: [...before, ...after],
+    };
     this.#stretches.set(ino, stretch);
     return stretch;
   }

@@ -102,21 +102,21 @@ export class EntryTable {
     const { point, kind } = record.entry;
     const at = point.position - this.#base.position - 1;
     assert(at >= 0 && at <= this.#count, `entry ${point.position} leaves a gap after ${this.lastPosition}`);
-    const there = this.pointAt(point.position);
-    if (there === undefined || !sameBytes(there.chain, point.chain)) this.#count = at + 1;
+    if (at === this.#count || !sameBytes(must(this.pointAt(point.position), 'it is there').chain, point.chain)) this.#count = at + 1;
     if (this.#count * ROW_BYTES > this.#rows.length) {
       const grown = Buffer.alloc(Math.max(64 * ROW_BYTES, this.#rows.length * 2));
       this.#rows.copy(grown);
       this.#rows = grown;
     }
-    const row = this.#rows.subarray(at * ROW_BYTES, (at + 1) * ROW_BYTES);
-    row.set(point.chain, 0);
-    row.writeUInt32LE(point.epoch, 16);
-    row.writeUInt8(kinds.indexOf(kind), 20);
-    row.writeUInt32LE(this.#filesDropped + this.#files.length - 1, 24);
-    row.writeUInt32LE(record.bytes.length, 28);
-    row.writeDoubleLE(offset, 32);
-    row.writeDoubleLE(record.covers, 40);
+    const rows = this.#rows;
+    const row = at * ROW_BYTES;
+    rows.set(point.chain, row);
+    rows.writeUInt32LE(point.epoch, row + 16);
+    rows.writeUInt8(kinds.indexOf(kind), row + 20);
+    rows.writeUInt32LE(this.#filesDropped + this.#files.length - 1, row + 24);
+    rows.writeUInt32LE(record.bytes.length, row + 28);
+    rows.writeDoubleLE(offset, row + 32);
+    rows.writeDoubleLE(record.covers, row + 40);
   }
 
   /** Drops everything after `position`. */

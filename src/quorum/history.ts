@@ -159,7 +159,8 @@ export class History {
    */
   async read(from: number, to: number, bytesMax: number): Promise<LogRecord[]> {
     assert(from >= 1 && from <= to && to <= this.#head.position, `no entries ${from} … ${to}`);
-    if (from > this.#before.position) return this.#fromWindow(from, to, bytesMax);
+    const there = this.readNow(from, to, bytesMax);
+    if (there !== undefined) return there;
     let failure: OperatingError | undefined;
     for (const [voter, { disk, table }] of [...this.#sources])
       if (table.has(from)) {
@@ -172,6 +173,11 @@ export class History {
         }
       }
     throw new OperatingError('EIO', `no voter's log reaches back to entry ${from}`, { cause: failure });
+  }
+
+  /** The same where they are in memory. */
+  readNow(from: number, to: number, bytesMax: number): LogRecord[] | undefined {
+    return from > this.#before.position ? this.#fromWindow(from, to, bytesMax) : undefined;
   }
 
   /** Voters that follow in step get the same array, so that what is made of it (one write, one batch for replicas) is made once. */

@@ -12,7 +12,7 @@
 import { assert } from '../base/assert.js';
 import type { Cancel } from '../base/clock.js';
 import { asOperatingError, OperatingError } from '../base/errors.js';
-import { FLUSH_ROUNDS_MAX, JOURNAL_HEADROOM_BYTES, LOG_AHEAD_BYTES_MAX, REPLICA_INTERVAL_MS } from '../base/limits.js';
+import { FLUSH_ROUNDS_MAX, JOURNAL_HEADROOM_BYTES, LOG_AHEAD_BYTES_MAX, MARK_INTERVAL_MS, REPLICA_INTERVAL_MS } from '../base/limits.js';
 import type { Disk } from '../disk/disk.js';
 import type { History } from './history.js';
 import type { Mutations } from './mutations.js';
@@ -395,6 +395,7 @@ export class LeadingLog implements QuorumLog {
     return {
       poolId,
       clock,
+      markIntervalMs: this.#options.markIntervalMs ?? MARK_INTERVAL_MS,
       replicas,
       log,
       epoch: this.epoch,

@@ -23,7 +23,7 @@ import { pointText } from './point.js';
 import type { VoterState, VoterStatus } from './quorum-log.js';
 import { ReplicaHolder } from './replica-holder.js';
 import type { LogPoint, ReplicaStore } from './state-machine.js';
-import { highestEpoch, QUORUM_DIRECTORY, type VoterIdentity } from './voter-format.js';
+import { highestEpoch, parseNames, QUORUM_DIRECTORY, type VoterIdentity, type VoterNames } from './voter-format.js';
 import { readVoter, surveyVoter, type VoterImage } from './voter-reader.js';
 import { VoterWriter, writePromise } from './voter-writer.js';
 
@@ -32,6 +32,8 @@ export interface LinkContext {
   readonly poolId: string;
   readonly epoch: number;
   readonly clock: Clock;
+  /** A voter's mark is brought up so often while it is written to. */
+  readonly markIntervalMs: number;
   readonly replicas: ReplicaStore;
   readonly history: History;
   readonly mutations: Mutations;
@@ -75,7 +77,10 @@ export class VoterLink {
   #trimTo = 0;
   /** Entries that it needs while it is brought up come after this one; and what the log had grown to when that began. */
   #needs: { position: number; readonly sinceBytes: number } | undefined;
-  #syncMark = false;
+  #noteMark = false;
+  #notedMs = 0;
+  /** What the voter's directory held after the last append. */
+  #seenNames = '';
   #cancelRetry: Cancel | undefined;
   #closed = false;
 
@@ -166,7 +171,7 @@ export class VoterLink {
 
   /** Makes the mark durable though nothing more is to be written. */
   settleMark(): void {
-    this.#syncMark = true;
+    this.#noteMark = true;
     this.kick();
   }
 
@@ -213,7 +218,7 @@ export class VoterLink {
     this.#writer = undefined;
     this.#holder = undefined;
     this.#tenure++;
-    if (writer?.markDirty === true) await writer.syncMark().catch(() => undefined);
+    if (writer?.markBehind === true) await writer.note().catch(() => undefined);
     await Promise.all([this.#closing, writer?.close(), holder?.close()]);
   }
 
@@ -331,44 +336,67 @@ export class VoterLink {
 
   #hasWork(): boolean {
     if (this.#state !== 'online' || this.#writer === undefined) return false;
-    const dirtyMark = this.#syncMark && this.#writer.markDirty;
-    return this.#writer.written.position < this.#context.target() || this.#trimTo > this.#writer.table.base.position || dirtyMark;
+    const { written, table, markBehind } = this.#writer;
+    return written.position < this.#context.target() || this.#trimTo > table.base.position || (this.#noteMark && markBehind);
   }
 
   async #write(tenure: number): Promise<void> {
     const writer = must(this.#writer, 'an online voter has a writer');
-    const disk = must(this.#disk, 'an online voter has a disk');
     for (;;) {
       const end = this.#context.target();
       if (writer.written.position < end) {
-        const records = await this.#context.history.read(writer.written.position + 1, end, LOG_BATCH_BYTES_MAX);
+        const { history } = this.#context;
+        const from = writer.written.position + 1;
+        const records = history.readNow(from, end, LOG_BATCH_BYTES_MAX) ?? (await history.read(from, end, LOG_BATCH_BYTES_MAX));
         this.#still(tenure);
-        await writer.append(records);
-        await this.#checkFence(disk);
+        const names = await writer.append(records);
+        this.#checkNames(names);
         this.#still(tenure);
         this.#synced = writer.written.position;
         this.#context.changed(this);
-        await writer.note();
+        await this.#afterAppend(writer);
       } else if (this.#trimTo > writer.table.base.position) {
         const to = this.#trimTo;
         this.#trimTo = 0;
         await writer.trim(to);
-      } else if (this.#syncMark && writer.markDirty) {
-        this.#syncMark = false;
-        await writer.syncMark();
+      } else if (this.#noteMark && writer.markBehind) {
+        this.#noteMark = false;
+        await this.#note(writer);
       } else return;
       this.#still(tenure);
     }
   }
 
-  /** Does nobody else lead? Asked after a sync, and before files change that outlive this epoch. */
+  /** What need not be done with each append, and whoever waits for the append does not wait for. */
+  async #afterAppend(writer: VoterWriter): Promise<void> {
+    const { clock, markIntervalMs } = this.#context;
+    await writer.prepare();
+    if (clock.monotonicMs() - this.#notedMs >= markIntervalMs) await this.#note(writer);
+  }
+
+  async #note(writer: VoterWriter): Promise<void> {
+    await writer.note();
+    this.#notedMs = this.#context.clock.monotonicMs();
+  }
+
+  /** Does nobody else lead? Asked before files change that outlive this epoch. */
   async #checkFence(disk: Disk): Promise<void> {
-    const { epoch, mutations } = this.#context;
-    if (mutations.skipFence === true) return;
     const names = await surveyVoter(disk);
     if (names === undefined) throw new OperatingError('EIO', 'its quorum files are gone', { disk: disk.directory });
+    this.#checkPromises(names);
+  }
+
+  /** The same of names that were listed after a sync. They are hardly ever others than the last time. */
+  #checkNames(names: string): void {
+    if (names === this.#seenNames) return;
+    this.#checkPromises(parseNames(names.split('/')));
+    this.#seenNames = names;
+  }
+
+  #checkPromises(names: VoterNames): void {
+    const { epoch, mutations } = this.#context;
     const promised = highestEpoch({ ...names, marks: [], logs: [] });
-    if (promised > epoch) this.#fenced(promised);
+    if (promised > epoch && mutations.skipFence !== true) this.#fenced(promised);
   }
 
   #fenced(promised: number): never {
@@ -407,7 +435,8 @@ export class VoterLink {
     this.#writer = undefined;
     this.#holder = undefined;
     this.#synced = 0;
-    this.#syncMark = false;
+    this.#noteMark = false;
+    this.#seenNames = '';
     this.#trimTo = 0;
     this.#needs = undefined;
     // At the start the history knows the voters' logs from recovery: they stay until the voters have had their turn.

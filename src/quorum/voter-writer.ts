@@ -1,14 +1,23 @@
 /**
  * Writes one voter's directory for one epoch: log files of its own, and the mark. Made by `VoterLink` after the voter was read; one call at
- * a time. Nothing that was synced is ever rewritten: each write starts at a new block, and after any error the writer is thrown away and
- * the next one starts a new file behind the mark (a failed sync is final).
+ * a time. Nothing that was synced is ever rewritten, but for zeros: each write starts at a new block, and after any error the writer is thrown
+ * away and the next one starts a new file behind the mark (a failed sync is final).
  *
- *   append: [new file] ─▶ write ─▶ sync (log; the mark of the append before; names of a new file) ─▶ the caller acknowledges
- *   note:   the mark's slot is written; the next append, `syncMark` or `close` makes it durable
+ *   append:  [new file, its name synced] ─▶ write, sync, list, in one call ─▶ the caller looks for promises in the list and acknowledges
+ *   prepare: where appends are small, the space for the next ones is written with zeros and synced, so that their syncs change no metadata
+ *   note:    the mark's slot is written and synced; now and then
  */
 import { must } from '../base/assert.js';
 import { asOperatingError } from '../base/errors.js';
-import { LOG_FILE_BYTES_MAX, LOG_PREALLOCATE_BYTES, LOG_WRITE_BYTES_MAX } from '../base/limits.js';
+import {
+  LOG_BLANK_APPEND_BYTES_MAX,
+  LOG_BLANK_APPENDS_MIN,
+  LOG_BLANK_BYTES,
+  LOG_BLANK_STAGGER,
+  LOG_FILE_BYTES_MAX,
+  LOG_PREALLOCATE_BYTES,
+  LOG_WRITE_BYTES_MAX,
+} from '../base/limits.js';
 import type { Disk, DiskFile } from '../disk/disk.js';
 import type { EntryTable } from './entry-table.js';
 import type { LogRecord } from './record.js';
@@ -74,6 +83,8 @@ interface PackedRecords {
   readonly places: readonly number[];
 }
 
+const blank = Buffer.alloc(LOG_BLANK_BYTES);
+
 const packs = new WeakMap<readonly LogRecord[], PackedRecords>();
 
 /** Records one after the other; each write ends with zeros up to a whole block. Made once for voters that follow in step. */
@@ -114,10 +125,14 @@ export class VoterWriter {
   #header: LogFileHeader | undefined;
   #offset = 0;
   #allocated = 0;
+  /** Up to here the file was written with zeros that are synced. */
+  #blank = 0;
+  /** Small appends one after the other. */
+  #smallAppends = 0;
   #written: LogPoint;
   #mark: DiskFile | undefined;
   #markVersion = 0;
-  #markDirty = false;
+  #marked = 0;
 
   constructor(options: WriterOptions) {
     this.#options = options;
@@ -137,36 +152,50 @@ export class VoterWriter {
 
   /**
    * Writes the entries that follow `written` and syncs them.
+   * @param records at least one
+   * @returns the names in the voter's directory, listed after that; each with a slash behind it
    * @throws OperatingError; the writer must not be used any more then.
    */
-  async append(records: readonly LogRecord[]): Promise<void> {
-    const last = records.at(-1);
-    if (last === undefined) return;
+  async append(records: readonly LogRecord[]): Promise<string> {
+    const { disk } = this.#options;
+    const last = must(records.at(-1), 'there is something to append');
     const startsFile = this.#file === undefined || this.#offset >= LOG_FILE_BYTES_MAX;
     if (startsFile) await this.#startFile();
     const file = must(this.#file, 'a log file is open');
-    const places = await this.#write(file, records);
-    const syncs: Promise<void>[] = [];
-    if (!this.#options.skipSync) syncs.push(file.sync());
-    if (startsFile) syncs.push(this.#options.disk.syncDirectory(QUORUM_DIRECTORY));
-    if (this.#markDirty) syncs.push(must(this.#mark, 'the mark is open').sync());
-    this.#markDirty = false;
-    await Promise.all(syncs);
-    if (startsFile) this.table.addFile(must(this.#header, 'a file was started'));
-    for (const [index, record] of records.entries()) this.table.put(record, must(places[index], 'one place a record'));
-    this.#written = last.entry.point;
-  }
-
-  async #write(file: DiskFile, records: readonly LogRecord[]): Promise<number[]> {
+    if (startsFile) await disk.syncDirectory(QUORUM_DIRECTORY);
     const { writes, places } = packRecords(records);
     const start = this.#offset;
-    for (const bytes of writes) {
+    let names = '';
+    for (const [index, bytes] of writes.entries()) {
       const at = this.#offset;
       this.#offset += bytes.length;
-      await this.#allocate(file, this.#offset);
-      await file.write(at, [bytes]);
+      if (this.#offset > this.#allocated) await this.#allocate(file, this.#offset);
+      const ends = index === writes.length - 1;
+      if (ends && !this.#options.skipSync) names = await file.writeSynced(at, [bytes], QUORUM_DIRECTORY);
+      else await file.write(at, [bytes]);
     }
-    return places.map((place) => start + place);
+    if (this.#options.skipSync) names = (await disk.list(QUORUM_DIRECTORY)).map((name) => `${name}/`).join('');
+    this.#smallAppends = this.#offset - start <= LOG_BLANK_APPEND_BYTES_MAX ? this.#smallAppends + 1 : 0;
+    if (startsFile) this.table.addFile(must(this.#header, 'a file was started'));
+    for (const [index, record] of records.entries()) this.table.put(record, start + must(places[index], 'one place a record'));
+    this.#written = last.entry.point;
+    return names;
+  }
+
+  /**
+   * Where appends are small and the blank space runs low, makes more: a sync of what was written once, and lies within the file's length, writes
+   * nothing but the data. The voters do it at different times, so that a majority is always at hand.
+   * @throws OperatingError as `append`
+   */
+  async prepare(): Promise<void> {
+    const file = this.#file;
+    const ahead = this.#blank - this.#offset;
+    const low = LOG_BLANK_BYTES * (0.25 + 0.5 * ((this.#options.identity.voter % LOG_BLANK_STAGGER) / LOG_BLANK_STAGGER));
+    if (file === undefined || this.#smallAppends < LOG_BLANK_APPENDS_MIN || ahead > low || this.#options.skipSync) return;
+    const from = Math.max(this.#blank, this.#offset);
+    await this.#allocate(file, from + LOG_BLANK_BYTES);
+    await file.writeSynced(from, [blank]);
+    this.#blank = from + LOG_BLANK_BYTES;
   }
 
   async #startFile(): Promise<void> {
@@ -181,6 +210,7 @@ export class VoterWriter {
     this.#offset = BLOCK_BYTES;
     if (old !== undefined) await closeQuietly(old);
     this.#allocated = 0;
+    this.#blank = 0;
     await this.#allocate(file, BLOCK_BYTES);
     await file.write(0, [encodeLogHeader(identity, this.#header)]);
   }
@@ -210,8 +240,7 @@ export class VoterWriter {
     if (this.#first === undefined && this.#written.position > 0) await this.#startEmptyFile();
     const id = { epoch, sequence };
     this.#mark = await disk.open(voterPath(markName(id)), { create: true, write: true });
-    await this.#writeSlot();
-    await this.syncMark();
+    await this.note();
     await disk.syncDirectory(QUORUM_DIRECTORY);
     const names = parseNames(await disk.list(QUORUM_DIRECTORY));
     // A new leader may count on what is there.
@@ -230,26 +259,22 @@ export class VoterWriter {
     this.table.addFile(must(this.#header, 'just started'));
   }
 
-  /** Writes the mark at `written`; durable with the next sync. */
+  /** Was more written than the mark tells of? */
+  get markBehind(): boolean {
+    return this.#marked < this.#written.position;
+  }
+
+  /** Writes the mark at `written`, durably. */
   async note(): Promise<void> {
-    await this.#writeSlot();
-    this.#markDirty = true;
-  }
-
-  async syncMark(): Promise<void> {
-    this.#markDirty = false;
-    await must(this.#mark, 'the mark is open').sync();
-  }
-
-  get markDirty(): boolean {
-    return this.#markDirty;
-  }
-
-  async #writeSlot(): Promise<void> {
-    const { identity, epoch, sequence } = this.#options;
+    const { identity, epoch, sequence, skipSync } = this.#options;
+    const file = must(this.#mark, 'the mark is open');
     const version = ++this.#markVersion;
     const mark = { id: { epoch, sequence }, version, first: this.#first ?? { epoch: 0, sequence: 0 }, point: this.#written };
-    await must(this.#mark, 'the mark is open').write((version % 2) * BLOCK_BYTES, [encodeMark(identity, mark)]);
+    const at = (version % 2) * BLOCK_BYTES;
+    const bytes = [encodeMark(identity, mark)];
+    if (skipSync) await file.write(at, bytes);
+    else await file.writeSynced(at, bytes);
+    this.#marked = mark.point.position;
   }
 
   /** Removes log files that end at or before `position`; no more of them once somebody else leads, who may count on them (I9). */
@@ -260,9 +285,7 @@ export class VoterWriter {
     this.#first = must(this.table.files[0], 'the last file stays').id;
     // Both slots, so that none names a file that is gone.
     await this.note();
-    await this.syncMark();
     await this.note();
-    await this.syncMark();
     // A new leader promises first and reads then: it finds either the mark that was just synced, or all files.
     const names = parseNames(await this.#options.disk.list(QUORUM_DIRECTORY));
     if (names.promises.some((promised) => promised > this.#options.epoch)) return;

@@ -60,6 +60,14 @@ export class FileCache {
     return entry.file ? this.#hold(entry) : this.#wait(entry);
   }
 
+  /** The same, only if it is open already. */
+  opened(segment: SegmentId): HeldFile | undefined {
+    const entry = this.#entries.get(segment);
+    if (entry?.file === undefined) return undefined;
+    entry.users++;
+    return this.#hold(entry);
+  }
+
   #open(segment: SegmentId): Entry {
     const entry: Entry = { opening: openFile(this.disk, segmentPath(segment)), file: undefined, users: 0, dropped: false };
     this.#entries.set(segment, entry);

@@ -5,11 +5,11 @@
  * Keeps I6: all bytes come from `StripeIo`, which verifies frames against prefix and seed; damage is counted on the disk and reported (I8).
  */
 import { LRUCache } from 'lru-cache';
-import { assert } from '../base/assert.js';
+import { assert, must } from '../base/assert.js';
 import type { Cancel } from '../base/clock.js';
 import { OperatingError, type ErrnoName } from '../base/errors.js';
 import type { DiskNumber } from '../base/ids.js';
-import { DAMAGE_REPORTS_MAX, FRAME_BYTES } from '../base/limits.js';
+import { DAMAGE_REPORTS_MAX, FRAME_BYTES, READ_ALONE_BYTES_MAX } from '../base/limits.js';
 import type { Location } from '../base/location.js';
 import type { ShardFailure, ShardRecord } from '../disk/stripe.js';
 import type { HeldFile } from './file-cache.js';
@@ -38,7 +38,66 @@ export class Reader {
   async read(location: Location, offset: number, out: Uint8Array): Promise<void> {
     assert(offset >= 0 && offset + out.length <= location.bytes, `read ${offset}+${out.length} of ${location.bytes}`);
     if (out.length === 0) return;
-    await this.#pool.pins.with(location.blob, () => this.#fetch(location, presentShards(location), offset, out, 'report'));
+    await this.#pool.pins.with(location.blob, async () => {
+      if (await this.#fetchAlone(location, offset, out)) return;
+      await this.#fetch(location, presentShards(location), offset, out, 'report');
+    });
+  }
+
+  /**
+   * Where one shard holds all of a small range, asks that one alone: to prepare for what the others might be needed for costs more than the read.
+   * @returns whether `out` is there; if not, it did not answer well, or cannot be asked
+   */
+  async #fetchAlone(location: Location, offset: number, out: Uint8Array): Promise<boolean> {
+    const { shardBytes } = geometryOf(location);
+    const shard = Math.floor(offset / shardBytes);
+    const { disk, segment } = placeOf(location, shard);
+    if (out.length > READ_ALONE_BYTES_MAX || offset + out.length > (shard + 1) * shardBytes || disk === 0) return false;
+    const shelf = this.#pool.shelf(disk);
+    if (!shelf.disk || this.#pool.isSlow(disk)) return false;
+    const held = shelf.opened(segment);
+    if (held === undefined) return false;
+    const [record] = this.#records(location, [{ shard, disk, held }]);
+    // Not `out` itself: when we wait no longer, it may still be written to.
+    const own = Buffer.allocUnsafe(out.length);
+    const timed = this.#pool.slowDisks.begin();
+    const outcome = await new Promise<'good' | 'bad' | 'late'>((resolve) => {
+      const ended = timed.patience(() => {
+        resolve('late');
+      });
+      this.#pool.options.stripeIo
+        .fetch(aloneGeometry(location), [{ ...must(record, 'one record'), shard: 0 }], offset - shard * shardBytes, own)
+        .then(
+          () => {
+            resolve('good');
+          },
+          () => {
+            resolve('bad');
+          },
+        )
+        .finally(() => {
+          ended();
+          held.release();
+        });
+    });
+    if (outcome === 'bad') return false;
+    if (outcome === 'good') out.set(own);
+    else if (!(await this.#fetchAround(location, shard, offset, out))) return false;
+    timed.ended([disk], outcome === 'good' ? new Map() : this.#probes(location, [shard]));
+    return true;
+  }
+
+  /** Without a shard. False where the others are not enough. */
+  async #fetchAround(location: Location, shard: number, offset: number, out: Uint8Array): Promise<boolean> {
+    const rest = presentShards(location).filter((other) => other !== shard);
+    if (rest.length < location.k) return false;
+    try {
+      await this.#fetch(location, rest, offset, out, 'quiet');
+      return true;
+    } catch (thrown) {
+      if (!(thrown instanceof OperatingError)) throw thrown;
+      return false;
+    }
   }
 
   /**

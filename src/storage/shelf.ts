@@ -91,6 +91,11 @@ export class Shelf {
     return new OperatingError('ENODEV', `disk ${this.number} is out`, { disk: String(this.number) });
   }
 
+  /** A handle on a segment, if it is open. */
+  opened(segment: SegmentId): HeldFile | undefined {
+    return this.#files?.opened(segment);
+  }
+
   /** A handle on a segment, old or of this epoch. */
   acquire(segment: SegmentId): HeldFile | Promise<HeldFile> {
     if (!this.#files) throw this.#gone();

@@ -55,6 +55,11 @@ export class Syncer {
     this.#moves = moves;
   }
 
+  /** Nothing was written that is not synced, and nothing is left from earlier rounds. */
+  get clean(): boolean {
+    return this.#pool.tally.unsyncedBytes === 0 && !this.#running && this.#stranded.length === 0 && this.#untold.length === 0;
+  }
+
   /** See `Storage.sync`. Callers that come while a round runs share the next one. */
   sync(): Promise<boolean> {
     if (!this.#running) return this.#start();

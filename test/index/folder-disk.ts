@@ -38,6 +38,7 @@ export class FolderDisk implements Disk {
         path,
         poisoned: false,
         write: unused,
+        writeSynced: unused,
         read: unused,
         sync: () => this.#call(`sync ${path}`, () => handle.datasync()),
         size: unused,

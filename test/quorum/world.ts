@@ -139,6 +139,7 @@ export class World {
       replicas: this.replicas,
       journal: memoryJournal(this.journal, { poolId, bootId: String(this.boot) }),
       commitIntervalMs: 1000,
+      markIntervalMs: 0,
       syncData: () => Promise.resolve(true),
       verifyEntry: (entry) => Promise.resolve(lostData?.has(Buffer.from(entry.payload).toString('utf8')) !== true),
       log: (level, message) => {
