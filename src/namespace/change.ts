@@ -182,21 +182,22 @@ export class Change {
       return;
     }
     if (delta === 0) return;
-    const [row, value] = [await tx.get(referencesKey(blob)), await tx.get(blobKey(blob))];
-    if (value === undefined)
-      throw new OperatingError('EIO', `the index has no location of blob ${blob}`, { hint: 'run a check of the pool' });
+    const row = await tx.get(referencesKey(blob));
     const before = row === undefined ? 1 : decodeReferences(row);
     const after = before + delta;
     assert(after >= 0, `blob ${blob} has ${after} references`);
     if (after > 1) tx.put(referencesKey(blob), encodeReferences(after));
     else if (before > 1) tx.delete(referencesKey(blob));
-    if (after > 0) {
-      if (delta < 0)
-        this.afterwards(() => {
-          this.#ledger.partialDrops -= delta;
-        });
+    if (delta < 0 && after > 0) {
+      this.afterwards(() => {
+        this.#ledger.partialDrops -= delta;
+      });
       return;
     }
+    const value = await tx.get(blobKey(blob));
+    if (value === undefined)
+      throw new OperatingError('EIO', `the index has no location of blob ${blob}`, { hint: 'run a check of the pool' });
+    if (after > 0) return;
     tx.delete(blobKey(blob));
     tx.delete(endangeredKey(blob));
     tx.put(freeKey(blob, 0), value);

@@ -115,14 +115,19 @@ export class Nodes {
     } else await this.remove(change, row);
   }
 
-  /** Takes an inode out, with all that belongs to it. */
+  /** Takes out an orphan, with all that belongs to it. */
+  async removeOrphan(change: Change, row: InodeRow): Promise<void> {
+    change.tx.delete(orphanKey(row.ino));
+    await this.remove(change, row);
+  }
+
+  /** Takes an inode out, with all that belongs to it, that had a name up to now. */
   async remove(change: Change, row: InodeRow): Promise<void> {
     const { ino } = row;
     await dropContent(change, row);
     if (row.allocatedBytes > 0) change.tx.delete(packableKey(ino));
     if ((row.flags & INODE_HAS_XATTRS) !== 0) await removeXattrs(change, ino);
     if (fileType(row.mode) === S_IFLNK) change.tx.delete(symlinkKey(ino));
-    change.tx.delete(orphanKey(ino));
     change.deleteInode(ino);
     change.count(-1, 0);
     change.afterwards(() => {
@@ -138,7 +143,7 @@ export class Nodes {
     await this.#ledger.change(async (change) => {
       if (!node.idle || this.#nodes.get(node.ino) !== node) return;
       const row = await change.inode(node.ino);
-      if (row !== undefined) await this.remove(change, row);
+      if (row !== undefined) await this.removeOrphan(change, row);
       change.afterwards(() => {
         this.#nodes.delete(node.ino);
       });

@@ -114,7 +114,7 @@ export async function clearDeadSessions(
     await ledger.change(async (change) => {
       const row = await change.inode(ino);
       if (row === undefined) change.tx.delete(key);
-      else if (row.links === 0) await nodes.remove(change, row);
+      else if (row.links === 0) await nodes.removeOrphan(change, row);
     });
     orphans++;
     await clock.yield();
