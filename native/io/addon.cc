@@ -33,7 +33,11 @@ std::string relativeAt(const Arguments& args, size_t at, bool emptyAllowed = fal
   return path;
 }
 
-enum class Lane { kTransfers, kSyncs };
+enum class Lane { kFetches, kTransfers, kSyncs };
+
+Queue& queueOf(const Disk& disk, Lane lane) {
+  return lane == Lane::kFetches ? *disk.fetches : lane == Lane::kSyncs ? *disk.syncs : *disk.transfers;
+}
 
 // Runs `work` on a thread of the disk whose handle is the first argument.
 napi_value onDisk(const Arguments& args, Environment& environment, Outcome::Kind kind, std::function<int64_t(Disk&, Outcome&)> work,
@@ -41,7 +45,7 @@ napi_value onDisk(const Arguments& args, Environment& environment, Outcome::Kind
   const uint64_t handle = handleAt(args, 0);
   const std::shared_ptr<Disk> disk = environment.disk(handle, opened);
   auto call = std::make_shared<Call>(environment.core);
-  Queue& queue = lane == Lane::kSyncs ? *disk->syncs : *disk->transfers;
+  Queue& queue = queueOf(*disk, lane);
   return environment.submit(call, {}, [&] {
     call->start(queue, [disk, kind, work](Outcome& outcome) {
       outcome.kind = kind;
@@ -117,13 +121,12 @@ napi_value openFile(const Arguments& args, Environment& environment) {
 
 napi_value oldestAgeMs(const Arguments& args, Environment& environment) {
   const auto& disk = environment.disk(handleAt(args, 0), false);
-  return number(args.env, std::max(disk->transfers->oldestAgeMs(), disk->syncs->oldestAgeMs()));
+  return number(args.env, disk->oldestAgeMs());
 }
 
 napi_value abandon(const Arguments& args, Environment& environment) {
   const std::shared_ptr<Disk> disk = environment.takeDisk(handleAt(args, 0));
-  disk->transfers->abandon();
-  disk->syncs->abandon();
+  disk->abandon();
   // Another try to open the disk must not find it locked by ourselves.
   disk->unlock();
   return undefined(args.env);
@@ -136,6 +139,7 @@ napi_value closeDisk(const Arguments& args, Environment& environment) {
   return environment.submit(call, {}, [&] {
     // Behind everything that is queued; the lock is free once this has resolved.
     call->start(*disk->transfers, [disk](Outcome& outcome) { outcome.number = disk->unlockNow(); }, true);
+    disk->fetches->close();
     disk->transfers->close();
     disk->syncs->close();
   });
@@ -144,8 +148,9 @@ napi_value closeDisk(const Arguments& args, Environment& environment) {
 napi_value hungThreads(const Arguments& args, Environment&) { return number(args.env, Queue::hungThreads()); }
 
 // Holds up a disk's thread by opening a FIFO that nobody writes to: for tests of stalls.
+template <Lane lane>
 napi_value hangForTest(const Arguments& args, Environment& environment) {
-  return onDisk(args, environment, Outcome::Kind::kNumber, [path = args.text(1)](Disk&, Outcome&) { return readToEnd(path); });
+  return onDisk(args, environment, Outcome::Kind::kNumber, [path = args.text(1)](Disk&, Outcome&) { return readToEnd(path); }, lane);
 }
 
 // ── Files ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -154,7 +159,7 @@ napi_value onFile(const Arguments& args, Environment& environment, std::function
                   Lane lane = Lane::kTransfers) {
   const std::shared_ptr<File> file = environment.file(handleAt(args, 0));
   auto call = std::make_shared<Call>(environment.core);
-  Queue& queue = lane == Lane::kSyncs ? *file->disk->syncs : *file->disk->transfers;
+  Queue& queue = queueOf(*file->disk, lane);
   return environment.submit(call, lent, [&] { call->start(queue, [file, work](Outcome& outcome) { outcome.number = work(file->fd); }); });
 }
 
@@ -458,7 +463,8 @@ void define(napi_env env, napi_value exports) {
       method<abandon>("abandon"),
       method<closeDisk>("closeDisk"),
       method<hungThreads>("hungThreads"),
-      method<hangForTest>("hangForTest"),
+      method<hangForTest<Lane::kTransfers>>("hangForTest"),
+      method<hangForTest<Lane::kFetches>>("hangFetchesForTest"),
       method<write>("write"),
       method<writeSynced>("writeSynced"),
       method<read>("read"),

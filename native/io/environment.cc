@@ -61,8 +61,7 @@ void Environment::teardown(napi_async_cleanup_hook_handle, void* argument) {
   // After this no thread writes to memory of JavaScript any more.
   self->codec->abandon();
   for (auto& [handle, entry] : self->disks_) {
-    entry.disk->transfers->abandon();
-    entry.disk->syncs->abandon();
+    entry.disk->abandon();
     entry.disk->unlock();
   }
   busyWord() -= self->undelivered_;

@@ -132,7 +132,7 @@ void FetchJob::advance() {
         auto task = std::make_shared<RangeTask>(self, index, read);
         tasks_.resize(reads_.size());
         tasks_[index] = task;
-        tasks.emplace_back(records_[read.record].file->disk->transfers, std::move(task));
+        tasks.emplace_back(records_[read.record].file->disk->fetches, std::move(task));
       }
       if (rebuild) tasks.emplace_back(codec_, std::make_shared<RebuildTask>(self));
       // One more than there are: nobody else advances while we are still at it, not even where every push fails at once.

@@ -112,8 +112,17 @@ bool validRelativePath(const std::string& path) {
 Disk::~Disk() {
   unlock();
   transfers->closeDescriptor(fd_);
+  fetches->close();
   transfers->close();
   syncs->close();
+}
+
+int64_t Disk::oldestAgeMs() const { return std::max({fetches->oldestAgeMs(), transfers->oldestAgeMs(), syncs->oldestAgeMs()}); }
+
+void Disk::abandon() const {
+  fetches->abandon();
+  transfers->abandon();
+  syncs->abandon();
 }
 
 int64_t Disk::open(const std::string& path, std::string* identity) {

@@ -15,11 +15,11 @@
 
 namespace ostraka {
 
-// A disk: its directory, its lock, and two queues, so that a long sync does not hold up reads.
+// A disk: its directory, its lock, and three queues, so that neither a long sync nor a write that the kernel throttles holds up what somebody reads.
 class Disk {
  public:
   explicit Disk(const std::shared_ptr<Core>& core)
-      : transfers(std::make_shared<Queue>(core, 1)), syncs(std::make_shared<Queue>(core, 1)) {}
+      : fetches(std::make_shared<Queue>(core, 1)), transfers(std::make_shared<Queue>(core, 1)), syncs(std::make_shared<Queue>(core, 1)) {}
   ~Disk();
   Disk(const Disk&) = delete;
   Disk& operator=(const Disk&) = delete;
@@ -46,6 +46,13 @@ class Disk {
   // A descriptor.
   int64_t openFile(const std::string& path, bool create, bool write) const;
 
+  int64_t oldestAgeMs() const;
+  // Everything queued and running fails with ETIMEDOUT.
+  void abandon() const;
+
+  // Reads of stripes, for users.
+  const std::shared_ptr<Queue> fetches;
+  // Everything else.
   const std::shared_ptr<Queue> transfers;
   const std::shared_ptr<Queue> syncs;
 

@@ -39,7 +39,7 @@ export interface NativeIo {
   /** Milliseconds that `rounds` calls of ISA-L's own ec_encode_data take, alone; for the benchmark. */
   encodeBaselineMs(k: number, m: number, data: readonly Uint8Array[], parity: readonly Uint8Array[], rounds: number): number;
 
-  // ── Disks: each has a queue and a thread for reads and writes, and one for syncs ─────────────────────────────────────────────────
+  // ── Disks: each has a queue and a thread for fetches, one for syncs, and one for all else ──────────────────────────────────────────
 
   createDisk(): DiskHandle;
   /** Opens the directory; everything else on this disk is resolved below it. Resolves with device and inode as text. */
@@ -66,8 +66,10 @@ export interface NativeIo {
   closeDisk(disk: DiskHandle): Promise<Status>;
   /** Threads left behind in calls that have not come back, in this process. */
   hungThreads(): number;
-  /** Holds up the disk's thread by reading a FIFO at an absolute path until a writer has come and gone. Only for tests of stalls. */
+  /** Holds up the disk's thread for all else than fetches and syncs by reading a FIFO at an absolute path until a writer has come and gone. Only for tests of stalls. */
   hangForTest(disk: DiskHandle, path: string): Promise<Status>;
+  /** The same of the thread for fetches. */
+  hangFetchesForTest(disk: DiskHandle, path: string): Promise<Status>;
 
   // ── Files ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -3,55 +3,20 @@
  * 4 KiB, with a scrub and without, in turns), and how quickly a lost disk is rebuilt beside what one disk can write (heal.ts). Six folders of one real disk.
  * Prints figures and writes bench-results/durability.json.
  */
-import { constants } from 'node:fs';
-import { mkdir, open, rm, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { seededRandom } from '../../src/base/clock.js';
 import { packageRoot } from '../../src/base/package-root.js';
 import { TestPool } from '../support/pool.js';
 import { run } from '../support/run.js';
 import { healRounds, medianOf } from './heal.js';
+import { load, percentile, type Sample } from './user.js';
 
 const { values } = parseArgs({ options: { quick: { type: 'boolean', default: false }, 'heal-only': { type: 'boolean', default: false } } });
 const MiB = 1024 ** 2;
 const bigMiB = values.quick ? 512 : 2048;
 const turns = values['heal-only'] ? 0 : values.quick ? 3 : 6;
 const TURN_MS = 5000;
-/** linux: asm-generic/fcntl.h, x86. */
-const O_DIRECT = 0o40000;
-const BLOCK = 4096;
-
-interface Sample {
-  readonly readMs: number[];
-  readonly createMs: number[];
-}
-
-function percentile(numbers: readonly number[], share: number): number {
-  const sorted = [...numbers].sort((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? NaN;
-}
-
-/** One turn: a read and a create, one after the other, as often as it goes. */
-async function load(pool: TestPool, into: Sample, turn: string): Promise<void> {
-  const random = seededRandom(turn.length);
-  const folder = pool.at(turn);
-  await mkdir(folder);
-  const file = await open(pool.at('big'), constants.O_RDONLY | O_DIRECT);
-  const block = Buffer.alloc(BLOCK);
-  const end = performance.now() + TURN_MS;
-  for (let n = 0; performance.now() < end; n++) {
-    const before = performance.now();
-    await file.read(block, 0, BLOCK, random.below((bigMiB * MiB) / BLOCK) * BLOCK);
-    const between = performance.now();
-    await writeFile(join(folder, String(n)), block);
-    into.readMs.push(between - before);
-    into.createMs.push(performance.now() - between);
-  }
-  await file.close();
-  await rm(folder, { recursive: true });
-}
-
 async function dataOf(pool: TestPool, verb: string): Promise<{ state: string; done_bytes: number }> {
   const { stdout } = await pool.ostraka([verb, pool.name, '--status', '--json'], { limitMs: 60_000 });
   return (JSON.parse(stdout) as { job: { state: string; done_bytes: number } }).job;
@@ -68,10 +33,10 @@ async function main(teardowns: (() => Promise<void> | void)[]): Promise<void> {
   let scrubbedBytes = 0;
   for (let turn = 0; turn < turns; turn++) {
     process.stderr.write(`turn ${turn + 1} of ${turns}\n`);
-    await load(pool, without, `a${turn}`);
+    await load(pool, without, `a${turn}`, TURN_MS);
     await pool.ostraka(['scrub', pool.name], { limitMs: 60_000 });
     const before = await dataOf(pool, 'scrub');
-    await load(pool, under, `b${turn}`);
+    await load(pool, under, `b${turn}`, TURN_MS);
     const after = await dataOf(pool, 'scrub');
     scrubbedBytes += after.done_bytes - before.done_bytes;
     await pool.ostraka(['scrub', pool.name, '--cancel'], { limitMs: 60_000, mayFail: true });

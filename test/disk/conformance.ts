@@ -91,6 +91,22 @@ async function names(t: Test, disk: Disk): Promise<void> {
   await disk.syncAll();
 }
 
+async function together(t: Test, disk: Disk): Promise<void> {
+  await disk.makeDirectory('d');
+  await (await disk.open('d/other', { create: true, write: true })).close();
+  const file = await disk.open('d/log', { create: true, write: true });
+  t.equal(await file.writeSynced(4096, [Buffer.from('one '), Buffer.from('two')]), '', 'without a directory no names');
+  const names = await file.writeSynced(4099, [Buffer.from('-')], 'd');
+  t.same(names.split('/').sort(), ['', 'log', 'other']);
+  t.equal(String(await file.read(4096, 99)), 'one-two');
+  t.equal(file.poisoned, false);
+  t.equal(await code(file.writeSynced(0, [Buffer.from('x')], 'nowhere')), 'ENOENT');
+  t.equal(file.poisoned, true, 'whatever failed of it');
+  t.equal(await code(file.writeSynced(0, [Buffer.from('x')])), 'EIO');
+  t.equal(await code(file.write(0, [Buffer.from('x')])), 'EIO');
+  await file.close();
+}
+
 async function space(t: Test, disk: Disk): Promise<void> {
   const before = await disk.capacity();
   t.ok(before.totalBytes > 0 && before.freeBytes > 0 && before.freeBytes <= before.totalBytes);
@@ -122,6 +138,7 @@ export function diskConformance(t: Test, make: () => Promise<ConformanceSubject>
   };
   each('contents of files', (t, { disk }) => contents(t, disk));
   each('modes of opening', (t, { disk }) => modes(t, disk));
+  each('a write, a sync and a list in one call', (t, { disk }) => together(t, disk));
   each('names', (t, { disk }) => names(t, disk));
   each('space', (t, { disk }) => space(t, disk));
   each('nothing went wrong, so nothing was counted', async (t, { disk }) => {

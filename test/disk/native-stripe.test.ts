@@ -47,8 +47,8 @@ async function subject(count: number, stallMs = 30_000): Promise<StripeSubject &
       const fifo = join(root, `fifo${++fifos}`);
       spawnSync('mkfifo', [fifo]);
       if (!(file instanceof NativeFile)) throw new Error('native files');
-      const held = file.directory.call('hang', undefined, undefined, (native, disk) => native.hangForTest(disk, fifo));
-      held.catch(() => undefined);
+      for (const hang of ['hangForTest', 'hangFetchesForTest'] as const)
+        file.directory.call('hang', undefined, undefined, (native, disk) => native[hang](disk, fifo)).catch(() => undefined);
       return () => {
         closeSync(openSync(fifo, 'w'));
       };
@@ -217,12 +217,17 @@ each(
     spawnSync('mkfifo', [fifo]);
     const [slow] = files;
     if (!(slow instanceof NativeFile)) throw new Error('native files');
-    const hung = slow.directory.call('hang', undefined, undefined, (native, disk) => native.hangForTest(disk, fifo));
+    const hung = (['hangForTest', 'hangFetchesForTest'] as const).map((hang) =>
+      t.rejects(
+        slow.directory.call('hang', undefined, undefined, (native, disk) => native[hang](disk, fifo)),
+        { code: 'ETIMEDOUT' },
+      ),
+    );
     const out = Buffer.alloc(data.length);
-    const [failures, , stored] = await Promise.all([
+    const [failures, stored] = await Promise.all([
       io.fetch(geometry, records, 0, out),
-      t.rejects(hung, { code: 'ETIMEDOUT' }),
       io.store(geometry, data, recordsOf(files, 10, MiB)),
+      ...hung,
     ]);
     t.match(failures, [{ shard: 0, error: { code: 'ETIMEDOUT', disk: disks[0]?.directory } }]);
     t.match(stored, [{ shard: 0, error: { code: 'ETIMEDOUT' } }]);

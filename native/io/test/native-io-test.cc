@@ -390,7 +390,7 @@ static void races() {
       job->start();
     }
     std::this_thread::sleep_for(std::chrono::microseconds(below(500)));
-    pool.disks[below(6)]->transfers->abandon();
+    pool.disks[below(6)]->abandon();
     for (const auto& job : jobs) submitter.wait(job->id);
   }
 }
