@@ -246,6 +246,11 @@ napi_value sync(const Arguments& args, Environment& environment) { return onFile
 
 napi_value size(const Arguments& args, Environment& environment) { return onFile(args, environment, fileSize); }
 
+napi_value nextDataOf(const Arguments& args, Environment& environment) {
+  const int64_t offset = args.integer(1, 0, kSafe);
+  return onFile(args, environment, [offset](int fd) { return nextData(fd, offset); });
+}
+
 using Allocate = int64_t (*)(int, int64_t, int64_t);
 
 napi_value allocate(const Arguments& args, Environment& environment, Allocate function) {
@@ -471,6 +476,7 @@ void define(napi_env env, napi_value exports) {
       method<scan>("scan"),
       method<sync>("sync"),
       method<size>("size"),
+      method<nextDataOf>("nextData"),
       method<preallocateRange>("preallocate"),
       method<punch>("punch"),
       method<close>("close"),

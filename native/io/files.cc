@@ -314,6 +314,14 @@ int64_t fileSize(int fd) {
   return fstat(fd, &status) != 0 ? -errno : static_cast<int64_t>(status.st_size);
 }
 
+int64_t nextData(int fd, int64_t offset) {
+  const off_t found = lseek(fd, offset, SEEK_DATA);
+  if (found >= 0) return found;
+  // No data from there on; or a file system that cannot tell, for which all is data.
+  if (errno == ENXIO) return std::max(offset, fileSize(fd));
+  return errno == EINVAL || errno == EOPNOTSUPP ? offset : -errno;
+}
+
 static int64_t allocate(int fd, int mode, int64_t offset, int64_t count) {
   int status;
   do status = fallocate(fd, mode, offset, count);

@@ -89,6 +89,8 @@ int64_t readFully(int fd, int64_t offset, uint8_t* bytes, size_t count);
 int64_t readToEnd(const std::string& path);
 int64_t dataSync(int fd);
 int64_t fileSize(int fd);
+// The first byte at or behind `offset` that is not in a hole; the file's end where there is none.
+int64_t nextData(int fd, int64_t offset);
 int64_t preallocate(int fd, int64_t offset, int64_t count);
 int64_t punchHole(int fd, int64_t offset, int64_t count);
 

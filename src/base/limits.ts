@@ -206,6 +206,8 @@ export const FILE_CLOCK_AHEAD_SECONDS = 1;
 export const READ_AHEAD_BLOBS = 2;
 /** Reads up to this that lie in one shard ask its disk alone at first. */
 export const READ_ALONE_BYTES_MAX = 64 * KiB;
+/** Large buffers that nobody took for so long are given back. */
+export const BUFFERS_REST_MS = 2_000;
 /** A pack is read in pieces of this when several files of it are wanted: one disk's part of it. */
 export const READ_GRANULE_BYTES = 256 * KiB;
 /** A read this far from where the last one ended still counts as sequential: the kernel's read-ahead comes out of order. */

@@ -92,6 +92,8 @@ export interface NativeIo {
   /** fdatasync of what was written before the call was made and has resolved. */
   sync(file: FileHandle): Promise<Status>;
   size(file: FileHandle): Promise<number>;
+  /** lseek(2) with SEEK_DATA, but the file's size where no data follows, and `offset` where the file system cannot tell. */
+  nextData(file: FileHandle, offset: number): Promise<number>;
   preallocate(file: FileHandle, offset: number, bytes: number): Promise<Status>;
   punch(file: FileHandle, offset: number, bytes: number): Promise<Status>;
   /** The handle is invalid at once; calls in flight finish. */

@@ -37,6 +37,8 @@ export interface DiskFile {
   /** fdatasync(2). */
   sync(): Promise<void>;
   size(): Promise<number>;
+  /** The first byte at or behind `offset` that does not lie in a hole, as far as the file system tells; the size where there is none. */
+  nextData(offset: number): Promise<number>;
   /** Allocates without changing the size (fallocate, FALLOC_FL_KEEP_SIZE); quietly does nothing where unsupported. */
   preallocate(offset: number, bytes: number): Promise<void>;
   /** Gives the range's space back (FALLOC_FL_PUNCH_HOLE); quietly does nothing where unsupported. */

@@ -303,6 +303,10 @@ export class NativeFile implements DiskFile {
     return this.#call<number>('stat', 'readErrors', (file) => this.#io.size(file));
   }
 
+  async nextData(offset: number): Promise<number> {
+    return this.#call<number>('seek in', 'readErrors', (file) => this.#io.nextData(file, offset));
+  }
+
   async preallocate(offset: number, bytes: number): Promise<void> {
     await this.#call('preallocate', 'writeErrors', (file) => this.#io.preallocate(file, offset, bytes));
   }

@@ -362,6 +362,10 @@ class SimulatedDiskFile implements DiskFile {
     return this.#submit('size', () => this.#file.size);
   }
 
+  nextData(offset: number): Promise<number> {
+    return this.#submit('size', () => this.#file.nextData(offset));
+  }
+
   preallocate(offset: number, bytes: number): Promise<void> {
     return this.#submit('preallocate', () => {
       this.disk.medium.preallocate(this.#file, this.path, offset, bytes);

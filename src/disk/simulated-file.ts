@@ -103,6 +103,13 @@ export class SimulatedFile {
     return missing * BLOCK_BYTES;
   }
 
+  /** What is allocated and never written counts as data, as it may. */
+  nextData(offset: number): number {
+    for (let block = Math.floor(offset / BLOCK_BYTES); block * BLOCK_BYTES < this.size; block++)
+      if (this.#blocks.has(block)) return Math.max(offset, block * BLOCK_BYTES);
+    return Math.max(offset, this.size);
+  }
+
   allocate(offset: number, bytes: number): void {
     for (let block = Math.floor(offset / BLOCK_BYTES); block * BLOCK_BYTES < offset + bytes; block++) this.#blocks.add(block);
   }

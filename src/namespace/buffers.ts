@@ -1,19 +1,31 @@
 /**
- * Buffers of one size that are used again and again, so that megabytes do not wait for the garbage collector. Memory from here never reaches anybody
- * outside without a copy or a release.
+ * Buffers of one size that are used again and again, so that megabytes do not wait for the garbage collector: V8 marks its whole heap each time that so many have come
+ * and gone. Memory from here never reaches anybody outside without a copy or a release.
  */
 import { assert } from '../base/assert.js';
+import type { Cancel, Clock } from '../base/clock.js';
+import { BUFFERS_REST_MS } from '../base/limits.js';
+
+export interface BufferPoolOptions {
+  /** Free buffers that are kept for the next taker. */
+  readonly keepMax: number;
+  /** Those of them that are kept for good; others go when nobody has taken them for a while, by `clock`. Default: all. */
+  readonly resting?: { readonly keepMax: number; readonly clock: Clock };
+}
 
 export class BufferPool {
   readonly bytes: number;
-  readonly #keepMax: number;
+  readonly #options: BufferPoolOptions;
   readonly #free: Buffer[] = [];
   #taken = 0;
+  /** Free buffers of which nobody took one since the last look. */
+  #unused = 0;
+  #cancel: Cancel | undefined;
+  #closed = false;
 
-  /** @param keepMax free buffers that are kept for the next taker. */
-  constructor(bytes: number, keepMax: number) {
+  constructor(bytes: number, options: BufferPoolOptions) {
     this.bytes = bytes;
-    this.#keepMax = keepMax;
+    this.#options = options;
   }
 
   /** Buffers that are out. */
@@ -21,15 +33,43 @@ export class BufferPool {
     return this.#taken;
   }
 
+  /** Buffers that are kept. */
+  get kept(): number {
+    return this.#free.length;
+  }
+
   /** A buffer with whatever it held before. */
   take(): Buffer {
     this.#taken++;
-    return this.#free.pop() ?? Buffer.allocUnsafeSlow(this.bytes);
+    const buffer = this.#free.pop() ?? Buffer.allocUnsafeSlow(this.bytes);
+    this.#unused = Math.min(this.#unused, this.#free.length);
+    return buffer;
   }
 
   give(buffer: Buffer): void {
     assert(buffer.length === this.bytes && this.#taken > 0, 'not a buffer of this pool');
     this.#taken--;
-    if (this.#free.length < this.#keepMax) this.#free.push(buffer);
+    if (this.#closed || this.#free.length >= this.#options.keepMax) return;
+    this.#free.push(buffer);
+    this.#look();
+  }
+
+  #look(): void {
+    const { resting } = this.#options;
+    if (resting === undefined || this.#cancel !== undefined || this.#free.length <= resting.keepMax) return;
+    this.#unused = this.#free.length;
+    this.#cancel = resting.clock.after(BUFFERS_REST_MS, () => {
+      this.#cancel = undefined;
+      // Never more than there are: those that are out come back.
+      this.#free.splice(Math.max(resting.keepMax, this.#free.length - this.#unused));
+      this.#look();
+    });
+  }
+
+  /** Keeps nothing any more. */
+  close(): void {
+    this.#closed = true;
+    this.#cancel?.();
+    this.#free.length = 0;
   }
 }

@@ -44,7 +44,7 @@ export class Fetcher {
   readonly #cache: ReadCache;
   readonly #wholes: BufferPool;
   readonly #granules: BufferPool;
-  readonly #replies = new BufferPool(FUSE_IO_BYTES_MAX, REPLY_BUFFERS_KEPT);
+  readonly #replies = new BufferPool(FUSE_IO_BYTES_MAX, { keepMax: REPLY_BUFFERS_KEPT });
   readonly #recentPacks = new LRUCache<BlobId, true>({ max: RECENT_PACKS });
 
   constructor(storage: Storage, locations: Locations, pins: Pins, cacheBytesMax: () => number) {
@@ -52,8 +52,8 @@ export class Fetcher {
     this.#locations = locations;
     this.#pins = pins;
     this.#cache = new ReadCache(cacheBytesMax);
-    this.#wholes = new BufferPool(storage.blobBytesMax, 1);
-    this.#granules = new BufferPool(Math.min(READ_GRANULE_BYTES, storage.blobBytesMax), 4);
+    this.#wholes = new BufferPool(storage.blobBytesMax, { keepMax: 1 });
+    this.#granules = new BufferPool(Math.min(READ_GRANULE_BYTES, storage.blobBytesMax), { keepMax: 4 });
   }
 
   /** @throws BlobGone; OperatingError EIO. */

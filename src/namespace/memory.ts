@@ -39,7 +39,7 @@ const PIECE_POOLS: readonly [bytes: number, keepMax: number][] = [
 export class ChunkMemory {
   readonly budget: Budget;
   readonly #windows: BufferPool;
-  readonly #pieces = PIECE_POOLS.map(([bytes, keepMax]) => new BufferPool(bytes, keepMax));
+  readonly #pieces = PIECE_POOLS.map(([bytes, keepMax]) => new BufferPool(bytes, { keepMax }));
 
   /** @param windows pool of buffers of a window's size. */
   constructor(budget: Budget, windows: BufferPool) {

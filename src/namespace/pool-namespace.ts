@@ -54,7 +54,7 @@ import { Space } from './space.js';
 import { Uploads } from './uploads.js';
 import { Xattrs } from './xattrs.js';
 
-/** Window buffers kept for the next taker. */
+/** Window buffers kept while little is written. */
 const WINDOWS_KEPT = 1;
 const BLOCK_BYTES = 4096;
 /** When the kernel is asked to forget a file whose length it has wrong, each time after the one before. */
@@ -92,6 +92,7 @@ export class PoolNamespace implements Namespace {
   readonly #xattrs: Xattrs;
   readonly #space: Space;
   readonly #budget: Budget;
+  readonly #windows: BufferPool;
   readonly #background: Background;
   #closing = false;
 
@@ -106,9 +107,13 @@ export class PoolNamespace implements Namespace {
     this.#space = new Space(storage, clock);
     this.#budget = new Budget(settings.uploadBytesMax);
     this.#nodes = new Nodes(ledger, epoch);
-    const windows = new BufferPool(storage.blobBytesMax, WINDOWS_KEPT);
-    const memory = new ChunkMemory(this.#budget, windows);
-    const writer = new BlobWriter(storage, ledger, this.#space, windows);
+    this.#windows = new BufferPool(storage.blobBytesMax, {
+      // The budget may be overdrawn by what the requests in flight bring.
+      keepMax: WINDOWS_KEPT + 2 * Math.ceil(settings.uploadBytesMax / storage.blobBytesMax),
+      resting: { keepMax: WINDOWS_KEPT, clock },
+    });
+    const memory = new ChunkMemory(this.#budget, this.#windows);
+    const writer = new BlobWriter(storage, ledger, this.#space, this.#windows);
     const onInvalidate = options.onInvalidate ?? ((): void => undefined);
     const fileClock = new FileClock(clock);
     const common = { ledger, writer, clock: fileClock, epoch, background: this.#background };
@@ -474,6 +479,7 @@ export class PoolNamespace implements Namespace {
       if (this.#options.index.writable) await this.syncAll();
     } finally {
       await this.#background.idle();
+      this.#windows.close();
     }
   }
 }

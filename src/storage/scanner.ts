@@ -1,6 +1,6 @@
 /**
- * Walks over a segment file and finds its records, with nothing but the file at hand. Freed records are zeros, which are crossed in large reads; blocks that
- * are neither zeros nor a record in its place (a torn tail, damage) are skipped one by one. Used by freeing.ts, which must know all of a file
+ * Walks over a segment file and finds its records, with nothing but the file at hand. Freed records are holes, which are stepped over, or zeros, which are crossed
+ * in large reads; blocks that are neither zeros nor a record in its place (a torn tail, damage) are skipped one by one. Used by freeing.ts, which must know all of a file
  * (`records`), and by inspector.ts, which steps over what cannot be read (`items`).
  */
 import { AssertionError } from '../base/assert.js';
@@ -86,10 +86,14 @@ export class SegmentWalk {
     const end = Math.min(this.sizeBytes, this.#bounds.to ?? this.sizeBytes);
     let stray: StrayBytes | undefined;
     let unreadableBlocks = 0;
+    let behindZeros = true;
     for (let at = Math.max(SEGMENT_HEADER_BYTES, this.#bounds.from ?? 0); at + SHARD_ALIGN_BYTES <= end;) {
+      if (behindZeros && !this.#inWindow(at)) at = await this.#dataFrom(at, unreadable);
+      if (at + SHARD_ALIGN_BYTES > end) break;
       const block = await this.#block(at, unreadable);
       if (typeof block === 'object' && block.length < SHARD_ALIGN_BYTES) break;
-      if (typeof block === 'object' && block.equals(zeros)) {
+      behindZeros = typeof block === 'object' && block.equals(zeros);
+      if (behindZeros) {
         at += SHARD_ALIGN_BYTES;
         if (stray && at - stray.offset - stray.bytes >= STRAY_GAP_BYTES) {
           yield stray;
@@ -127,10 +131,25 @@ export class SegmentWalk {
     if (stray) yield stray;
   }
 
+  #inWindow(at: number): boolean {
+    return at >= this.#windowOffset && at + SHARD_ALIGN_BYTES <= this.#windowOffset + this.#window.length;
+  }
+
+  /** The next block that does not lie in a hole. */
+  async #dataFrom(at: number, unreadable: (error: OperatingError) => void): Promise<number> {
+    try {
+      const next = await this.#file.nextData(at);
+      return next - (next % SHARD_ALIGN_BYTES);
+    } catch (thrown) {
+      unreadable(asOperatingError(thrown));
+      return at;
+    }
+  }
+
   /** One block; shorter at the end of the file. The error's code where it cannot be read. */
   async #block(at: number, unreadable: (error: OperatingError) => void): Promise<Buffer | ErrnoName> {
     const within = at - this.#windowOffset;
-    if (within >= 0 && within + SHARD_ALIGN_BYTES <= this.#window.length) return this.#window.subarray(within, within + SHARD_ALIGN_BYTES);
+    if (this.#inWindow(at)) return this.#window.subarray(within, within + SHARD_ALIGN_BYTES);
     try {
       // Each window without a record makes the next one larger.
       this.#window = await this.#file.read(at, this.#readBytes);

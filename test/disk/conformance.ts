@@ -116,6 +116,9 @@ async function space(t: Test, disk: Disk): Promise<void> {
   await file.write(0, [Buffer.alloc(64 << 10, 7)]);
   await file.punch(16 << 10, 16 << 10);
   t.equal(await file.size(), 64 << 10, 'a hole does not change the size');
+  t.equal(await file.nextData(100), 100);
+  t.equal(await file.nextData(20 << 10), 32 << 10, 'a hole is seen');
+  t.equal(await file.nextData(64 << 10), 64 << 10, 'nothing follows');
   const expected = Buffer.alloc(64 << 10, 7).fill(0, 16 << 10, 32 << 10);
   t.same(await file.read(0, 64 << 10), expected, 'a hole reads as zeros, and nothing else does');
   await file.write(20 << 10, [Buffer.from('again')]);

@@ -42,6 +42,7 @@ export class FolderDisk implements Disk {
         read: unused,
         sync: () => this.#call(`sync ${path}`, () => handle.datasync()),
         size: unused,
+        nextData: unused,
         preallocate: unused,
         punch: unused,
         close: () => handle.close(),

@@ -16,7 +16,7 @@ t.test('a shorter commit interval', async (test) => {
 });
 
 t.test('a smaller read cache lets go as more comes, a larger one takes more', (test) => {
-  const pool = new BufferPool(1000, 8);
+  const pool = new BufferPool(1000, { keepMax: 8 });
   let bytesMax = 4000;
   const cache = new ReadCache(() => bytesMax);
   const take = (key: string): boolean => {
