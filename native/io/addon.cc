@@ -400,6 +400,15 @@ napi_value unmapSharedMemory(const Arguments& args, Environment& environment) {
   return undefined(args.env);
 }
 
+// V8 begins to mark, in steps and on its own threads, when so much memory outside of its heap has come since it last did.
+napi_value beginCollection(const Arguments& args, Environment&) {
+  const int64_t bytes = args.integer(0, 1, kSafe);
+  int64_t total;
+  check(napi_adjust_external_memory(args.env, bytes, &total));
+  check(napi_adjust_external_memory(args.env, -bytes, &total));
+  return undefined(args.env);
+}
+
 napi_value kernelTime(const Arguments& args, Environment&) {
   timespec now{};
   clock_gettime(CLOCK_REALTIME_COARSE, &now);
@@ -490,6 +499,7 @@ void define(napi_env env, napi_value exports) {
       method<mapSharedMemory>("mapShared"),
       method<unmapSharedMemory>("unmapShared"),
       method<kernelTime>("kernelTime"),
+      method<beginCollection>("beginCollection"),
       method<isTmpfsDirectory>("isTmpfs"),
       method<becomeIoFlusher>("setIoFlusher"),
       method<sendDatagramTo>("sendDatagram"),

@@ -387,7 +387,7 @@ export const NATIVE_END_SOON_MS = 10;
 /** The daemon looks this often whether buffers that nobody needs any more have piled up. */
 export const MEMORY_CHECK_INTERVAL_MS = 250;
 /** So much of them may. A collection takes some 20 ms and makes V8 compile much of what runs anew: with 8 MiB it was a third of what making small files cost. */
-export const MEMORY_GARBAGE_BYTES_MAX = 16 * MiB;
+export const MEMORY_GARBAGE_BYTES_MAX = 10 * MiB;
 
 /** Log entries and rows with content are cut from pieces of this size. */
 export const ARENA_PIECE_BYTES = 256 * KiB;

@@ -163,6 +163,11 @@ export interface NativeIo {
   mapShared(path: string, bytes: number): ArrayBuffer | Status;
   /** Unmaps; the array is detached (length 0). */
   unmapShared(memory: ArrayBuffer): void;
+  /**
+   * Has V8 look for garbage from now on, in steps beside what else runs: tells it of so many bytes outside of its heap, and that they are gone again. It looks when
+   * 64 MiB have come since it did last; past half of its heap's limit it would stop everything for it.
+   */
+  beginCollection(bytes: number): void;
   /** CLOCK_REALTIME_COARSE: nanoseconds since 1970, by the tick with which the kernel dates files. */
   kernelTime(): bigint;
   /** Does the directory lie in memory (tmpfs, ramfs)? False where it cannot be asked. */

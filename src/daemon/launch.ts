@@ -17,8 +17,8 @@ import { ensureFolder, poolPaths, type Folders } from './folders.js';
 /** A log longer than this is put aside (as .1) when the pool is mounted next. */
 const LOG_BYTES_MAX = 8 * MiB;
 
-/** A young generation that holds what some hundred requests make: with 1 MiB it was collected so often that much of it outlived its request. Its pages stay resident. */
-const DAEMON_FLAGS: readonly string[] = ['--max-semi-space-size=2', '--max-old-space-size=128'];
+/** V8 stops everything to look for garbage where memory outside of its heap grows by half of the heap's limit (memory-keeper.ts). A young generation that holds what some hundred requests make: with 1 MiB it was collected so often that much of it outlived its request. Its pages stay resident. */
+const DAEMON_FLAGS: readonly string[] = ['--max-semi-space-size=2', '--max-old-space-size=176'];
 
 /** glibc would keep memory of its own for each of the daemon's threads, and would not give back what large buffers took. */
 const DAEMON_ENVIRONMENT = { MALLOC_ARENA_MAX: '1', MALLOC_MMAP_THRESHOLD_: '262144', MALLOC_TRIM_THRESHOLD_: '1048576' };

@@ -121,9 +121,7 @@ async function main(teardowns: (() => Promise<void> | void)[]): Promise<void> {
   const pool = await TestPool.create({ teardown: (action) => void teardowns.push(action) });
   await pool.mount();
   await dd(pool, 'big', bigMiB);
-  const found = new Map(
-    Object.keys(burdens).map((name) => [name, { sample: { readMs: [], createMs: [] }, loop: [] as number[] }]),
-  );
+  const found = new Map(Object.keys(burdens).map((name) => [name, { sample: { readMs: [], createMs: [] }, loop: [] as number[] }]));
   for (let turn = 0; turn < turns; turn++)
     for (const [name, begin] of Object.entries(burdens)) {
       process.stderr.write(`turn ${turn + 1} of ${turns}: ${name}\n`);
