@@ -164,6 +164,9 @@ export class SimulatedFile {
   settle(survival: Survival, disk: string, path: string): void {
     this.#land(survival, disk, path);
     this.#current = this.#durable.copy();
+    // A hole that was not durable is none any more.
+    for (let offset = 0; offset < this.size; offset += BLOCK_BYTES)
+      if (this.#durable.read(offset, BLOCK_BYTES).some((byte) => byte !== 0)) this.#blocks.add(offset / BLOCK_BYTES);
   }
 
   /** Flips a bit on the medium (and in the cache, as after a reboot). */

@@ -129,10 +129,9 @@ class BlobStorage implements Storage {
   }
 
   async sync(): Promise<boolean> {
-    // What rides in the log alone asks for this with each of its flushes.
-    if (this.#syncer.clean && !this.#freeing.leavesRecords) return true;
     try {
-      return await this.#run(() => this.#syncer.sync());
+      // What rides in the log alone asks for this with each of its flushes.
+      return this.#syncer.clean || (await this.#run(() => this.#syncer.sync()));
     } finally {
       // Nobody waits for it: one disk may be slow.
       if (!this.#closed && this.#tidying === undefined)
