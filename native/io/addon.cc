@@ -3,16 +3,12 @@
 #include "arguments.h"
 #include "codec-exports.h"
 #include "environment.h"
+#include "process-exports.h"
 #include "scan.h"
-#include "service.h"
-#include "shared-memory.h"
 
-#include <chrono>
 #include <cstring>
-#include <ctime>
 #include <iterator>
 #include <new>
-#include <set>
 
 namespace ostraka {
 
@@ -359,71 +355,6 @@ napi_value verify(const Arguments& args, Environment& environment) {
   const Code& code = codeAt(args);
   return environment.submit(std::make_shared<VerifyJob>(environment.core, shapeAt(args, code), recordsAt(args, environment, code, 3)), {});
 }
-
-// ── Shared memory and the process ───────────────────────────────────────────────────────────────────────────────────────
-
-struct Mapping {
-  void* address;
-  size_t bytes;
-};
-
-napi_value mapSharedMemory(const Arguments& args, Environment& environment) {
-  const std::string path = args.text(0);
-  const auto bytes = static_cast<size_t>(args.integer(1, 1, int64_t{1} << 32));
-  void* address = nullptr;
-  const int64_t status = mapShared(path, bytes, &address);
-  if (status < 0) return number(args.env, status);
-  napi_value result;
-  auto mapping = std::make_unique<Mapping>(Mapping{address, bytes});
-  const auto release = [](napi_env, void*, void* hint) {
-    const std::unique_ptr<Mapping> mapping(static_cast<Mapping*>(hint));
-    unmapShared(mapping->address, mapping->bytes);
-  };
-  if (napi_create_external_arraybuffer(args.env, address, bytes, release, mapping.get(), &result) != napi_ok) {
-    unmapShared(address, bytes);
-    throw Thrown();
-  }
-  mapping.release();
-  environment.mappings.insert(address);
-  return result;
-}
-
-napi_value unmapSharedMemory(const Arguments& args, Environment& environment) {
-  bool isBuffer = false;
-  void* address = nullptr;
-  size_t bytes = 0;
-  check(napi_is_arraybuffer(args.env, args.value(0), &isBuffer));
-  if (isBuffer) check(napi_get_arraybuffer_info(args.env, args.value(0), &address, &bytes));
-  if (!isBuffer || environment.mappings.erase(address) == 0) throwType(args.env, "not shared memory of ours");
-  // Its finalizer unmaps.
-  check(napi_detach_arraybuffer(args.env, args.value(0)));
-  return undefined(args.env);
-}
-
-// V8 begins to mark, in steps and on its own threads, when so much memory outside of its heap has come since it last did.
-napi_value beginCollection(const Arguments& args, Environment&) {
-  const int64_t bytes = args.integer(0, 1, kSafe);
-  int64_t total;
-  check(napi_adjust_external_memory(args.env, bytes, &total));
-  check(napi_adjust_external_memory(args.env, -bytes, &total));
-  return undefined(args.env);
-}
-
-napi_value kernelTime(const Arguments& args, Environment&) {
-  timespec now{};
-  clock_gettime(CLOCK_REALTIME_COARSE, &now);
-  napi_value result;
-  check(napi_create_bigint_int64(args.env, int64_t{now.tv_sec} * 1000000000 + now.tv_nsec, &result));
-  return result;
-}
-
-napi_value isTmpfsDirectory(const Arguments& args, Environment&) { return boolean(args.env, isTmpfs(args.text(0))); }
-
-napi_value becomeIoFlusher(const Arguments& args, Environment&) { return boolean(args.env, setIoFlusher()); }
-
-napi_value sendDatagramTo(const Arguments& args, Environment&) { return number(args.env, sendDatagram(args.text(0), args.text(1))); }
-
-napi_value becomeProgram(const Arguments& args, Environment&) { return number(args.env, become(args.text(0), args.texts(1), args.texts(2))); }
 
 // ── Registration ────────────────────────────────────────────────────────────────────────────────────────────────────────
 

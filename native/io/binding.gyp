@@ -5,6 +5,7 @@
       "sources": [
         "addon.cc",
         "codec-exports.cc",
+        "process-exports.cc",
         "codec.cc",
         "engine.cc",
         "environment.cc",
