@@ -14,7 +14,6 @@ namespace ostraka {
 
 namespace {
 
-constexpr int64_t kSafe = (int64_t{1} << 53) - 1;
 constexpr int64_t kTransferBytesMax = 64 * 1024 * 1024;
 constexpr size_t kTransferBuffersMax = 512;
 constexpr size_t kRecordColumns = 4;
@@ -186,7 +185,7 @@ napi_value writeSynced(const Arguments& args, Environment& environment) {
   const int64_t offset = args.integer(1, 0, kSafe);
   const std::vector<napi_value> buffers = args.elements(2, kTransferBuffersMax);
   const std::vector<iovec> parts = partsOf(args, buffers);
-  const std::string path = args.text(3).empty() ? "" : relativeAt(args, 3);
+  const std::string path = relativeAt(args, 3, true);
   auto call = std::make_shared<Call>(environment.core);
   return environment.submit(call, buffers, [&] {
     call->start(*file->disk->syncs, [file, offset, parts, path](Outcome& outcome) {

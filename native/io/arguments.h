@@ -10,6 +10,9 @@
 
 namespace ostraka {
 
+// Number.MAX_SAFE_INTEGER.
+constexpr int64_t kSafe = (int64_t{1} << 53) - 1;
+
 // An exception is pending in JavaScript.
 struct Thrown {};
 

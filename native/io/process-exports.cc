@@ -9,8 +9,6 @@
 
 namespace ostraka {
 
-static constexpr int64_t kSafeInteger = (int64_t{1} << 53) - 1;
-
 struct Mapping {
   void* address;
   size_t bytes;
@@ -51,7 +49,7 @@ napi_value unmapSharedMemory(const Arguments& args, Environment& environment) {
 
 // V8 begins to mark, in steps and on its own threads, when so much memory outside of its heap has come since it last did.
 napi_value beginCollection(const Arguments& args, Environment&) {
-  const int64_t bytes = args.integer(0, 1, kSafeInteger);
+  const int64_t bytes = args.integer(0, 1, kSafe);
   int64_t total;
   check(napi_adjust_external_memory(args.env, bytes, &total));
   check(napi_adjust_external_memory(args.env, -bytes, &total));

@@ -55,9 +55,11 @@ export class FileCache {
 
   /** At once where the file is open already. @throws OperatingError ENOENT when there is no such segment on the disk. */
   acquire(segment: SegmentId): HeldFile | Promise<HeldFile> {
+    const held = this.opened(segment);
+    if (held !== undefined) return held;
     const entry = this.#entries.get(segment) ?? this.#open(segment);
     entry.users++;
-    return entry.file ? this.#hold(entry) : this.#wait(entry);
+    return this.#wait(entry);
   }
 
   /** The same, only if it is open already. */
