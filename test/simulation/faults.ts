@@ -84,6 +84,8 @@ export class Faults {
   readonly #world: World;
   /** Empty disks in the place of others. */
   readonly #empty = new Map<SimulatedMedium, DiskNumber>();
+  /** Of disks that are or were nearly full, bytes. */
+  readonly #sizes = new WeakMap<SimulatedMedium, number>();
   /** What ends by itself, or when everything is put right. */
   readonly #ending = new Map<DiskNumber, (() => void)[]>();
 
@@ -198,12 +200,18 @@ export class Faults {
   }
 
   #fill(disk: DiskNumber, medium: SimulatedMedium, random: Random): string {
-    const before = medium.capacityBytes;
+    const size = this.#sizeOf(medium);
+    this.#sizes.set(medium, size);
     medium.capacityBytes = medium.usedBytes() + random.below(2 * MiB);
-    const end = this.#onEnd(disk, () => (medium.capacityBytes = Math.max(before, medium.capacityBytes)));
+    const end = this.#onEnd(disk, () => (medium.capacityBytes = size));
     const ms = 200 + random.below(20_000);
     this.#world.time.after(ms, end);
     return `is nearly full for ${ms} ms`;
+  }
+
+  /** What it holds when other programs take nothing of it: a copy of a disk that was full meanwhile is as large as the disk. */
+  #sizeOf(medium: SimulatedMedium): number {
+    return this.#sizes.get(medium) ?? medium.capacityBytes;
   }
 
   #stall(disk: DiskNumber, medium: SimulatedMedium, random: Random): string {
@@ -243,6 +251,7 @@ export class Faults {
     const { machine, time, replicas } = this.#world;
     this.silent.add(disk);
     const old = medium.copy();
+    old.capacityBytes = this.#sizeOf(medium);
     old.settle(() => () => true, this.#world.directory(disk));
     const id = this.#world.membership.members.find(({ number }) => number === disk)?.id;
     const replica = id === undefined ? undefined : replicas.states.get(id);
@@ -278,7 +287,7 @@ export class Faults {
     const directory = this.#world.directory(disk);
     if (this.#empty.has(medium)) return undefined;
     machine.vanish(medium);
-    this.#empty.set(machine.addDisk(directory, { capacityBytes: medium.capacityBytes }), disk);
+    this.#empty.set(machine.addDisk(directory, { capacityBytes: this.#sizeOf(medium) }), disk);
     this.#onEnd(disk, () => {
       machine.comeBack(medium);
       machine.mount(directory, medium);
