@@ -38,8 +38,8 @@ export class LeadingLog implements QuorumLog {
   #target: number;
   #replicated = 0;
   #durable = 0;
-  /** Barriers that are not replicated yet, in order. */
-  #barriers: { readonly position: number; readonly covers: number }[] = [];
+  /** Barriers that are not replicated yet, in order, and up to where everything is durable with each. */
+  #barriers: { readonly position: number; readonly reaches: number }[] = [];
   /** What the last barrier covers, replicated or not. */
   #covered = 0;
   #lastData = 0;
@@ -122,9 +122,9 @@ export class LeadingLog implements QuorumLog {
     const record = encodeRecord(this.#history.head, this.epoch, 'lead', covers, nothing);
     this.#history.push(record);
     const { position } = record.entry.point;
-    this.#barriers.push({ position, covers });
     this.#covered = covers;
     this.#lastData = covers;
+    this.#pushBarrier(position, covers);
     this.#target = position;
     this.#kick();
     this.#changed();
@@ -231,7 +231,7 @@ export class LeadingLog implements QuorumLog {
     // An entry under the new set, so that all before it is on a majority of that.
     const covers = Math.max(this.#covered, this.#durable);
     const position = this.#put('barrier', covers, nothing);
-    this.#barriers.push({ position, covers });
+    this.#pushBarrier(position, covers);
     this.#replicateAll();
     this.#changed();
     for (const link of gone) {
@@ -348,12 +348,17 @@ export class LeadingLog implements QuorumLog {
       const covers = await this.#syncData();
       if (!this.#writable) return true;
       this.#covered = covers;
-      this.#barriers.push({ position: this.#put('barrier', covers, nothing), covers });
+      this.#pushBarrier(this.#put('barrier', covers, nothing), covers);
     }
     const end = this.#covered;
     this.#replicateAll();
     while (this.#durable < end && this.#writable) await this.#moved.wait();
     return true;
+  }
+
+  /** Barriers need no data themselves: where nothing else follows what one covers, all up to it is durable with it. */
+  #pushBarrier(position: number, covers: number): void {
+    this.#barriers.push({ position, reaches: this.#lastData <= covers ? position : covers });
   }
 
   /** Returns the position up to which everything points to synced data. */
@@ -430,8 +435,7 @@ export class LeadingLog implements QuorumLog {
     if (position <= this.#replicated) return;
     this.#replicated = position;
     for (let barrier = this.#barriers[0]; barrier !== undefined && barrier.position <= position; barrier = this.#barriers[0]) {
-      // The barrier itself needs no data; where it follows what it covers it is durable with it.
-      this.#durable = barrier.position === barrier.covers + 1 ? barrier.position : barrier.covers;
+      this.#durable = barrier.reaches;
       this.#barriers.shift();
     }
     if (!this.#serving) return;

@@ -214,7 +214,8 @@ export class Pool {
     if (disk === undefined || diskSet.disk(number) !== disk) return error;
     log('warn', `${kind} on disk ${number} failed: ${error.message}`, { disk: number, code: error.code });
     if (isFull(error)) {
-      this.space.setFull(number);
+      // A sync that found no space may have room again: whoever writes its records anew finds out by allocating, maybe on this disk.
+      if (kind !== 'sync') this.space.setFull(number);
       diskSet.countError(number, kind);
     } else if (kind === 'read' && badRecord.has(error.code)) diskSet.countError(number, 'checksum');
     else if (kind === 'read' && error.code === 'EIO' && !this.#tooManySectors(number)) return error;

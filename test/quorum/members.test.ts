@@ -88,6 +88,25 @@ void t.test('a change is refused without a majority of the old or of the new vot
   await again.close();
 });
 
+void t.test('voters that change while data is being synced: what follows is durable all the same', async (t) => {
+  const world = await MemberWorld.make(4, [1, 2, 3]);
+  let synced = (): void => undefined;
+  let syncs = 0;
+  const syncData = async (): Promise<boolean> => {
+    if (syncs++ === 0) await new Promise<void>((resolve) => (synced = resolve));
+    return true;
+  };
+  const { log } = await world.open({ options: { syncData } });
+  log.append(Buffer.from('a'));
+  const first = log.durable(log.head.position);
+  await world.vote([1, 2, 3, 4]);
+  synced();
+  await first;
+  await world.vote([2, 3, 4]);
+  t.equal(log.durablePosition, log.head.position, 'the entries of the changes are, too');
+  await log.close();
+});
+
 void t.test('a voter that left and comes back as one knows nothing that others do not', async (t) => {
   const world = await MemberWorld.make(4, [1, 2, 3]);
   const { log } = await world.open();

@@ -3,6 +3,7 @@
  * entries say of shards that were left out (I2). What it finds is thrown by the driver after the step.
  */
 import { segmentEpoch } from '../../src/base/ids.js';
+import { MiB } from '../../src/base/limits.js';
 import type { Disk, DiskFile } from '../../src/disk/disk.js';
 import type { DiskOpener } from '../../src/disk/disk-opener.js';
 import type { SimulatedDisk } from '../../src/disk/simulated-disk.js';
@@ -18,6 +19,9 @@ import type { Rows } from './replicas.js';
 import { Violation, type Rule } from './violation.js';
 import type { PoolProcess } from './world.js';
 
+/** With so little left a disk may refuse a shard. */
+const FULL_BYTES = 8 * MiB;
+
 /** A range of a segment file that was written. */
 interface Written {
   readonly from: number;
@@ -29,8 +33,8 @@ export class Watch {
   failure: Violation | undefined;
   /** Records and headers, by the path of the segment. */
   readonly #written = new WeakMap<SimulatedMedium, Map<string, Written[]>>();
-  /** The process that declared a disk out, whatever became of it since. */
-  #declared: PoolProcess | undefined;
+  /** The process that declared a disk out, or saw one full, whatever became of it since. */
+  #excused: PoolProcess | undefined;
 
   #broken(rule: Rule, message: string): void {
     this.failure ??= new Violation(rule, message);
@@ -38,7 +42,19 @@ export class Watch {
 
   /** An opener whose disks tell what is written in segments. */
   opener(inner: DiskOpener, process: PoolProcess): DiskOpener {
-    return onFiles(inner, (file, disk) => {
+    const told = over(inner, {
+      openDisk: async (path, identify) => {
+        const disk = await inner.openDisk(path, identify);
+        return over(disk, {
+          capacity: async () => {
+            const capacity = await disk.capacity();
+            if (capacity.freeBytes < FULL_BYTES) this.#excused = process;
+            return capacity;
+          },
+        });
+      },
+    });
+    return onFiles(told, (file, disk) => {
       const name = file.path.startsWith(`${SEGMENT_DIRECTORY}/`) ? file.path.slice(SEGMENT_DIRECTORY.length + 1) : '';
       const segment = parseSegmentName(name);
       if (segment === undefined) return {};
@@ -76,14 +92,14 @@ export class Watch {
     if (entry.kind !== 'data') return;
     visitWrites(entry.payload, (key, value) => {
       if (value === undefined) return;
-      if (key[0] === TABLES.diskOut) this.#declared = process;
-      if (key[0] !== TABLES.blob || this.#declared === process) return;
+      if (key[0] === TABLES.diskOut) this.#excused = process;
+      if (key[0] !== TABLES.blob || this.#excused === process) return;
       const location = decodeLocation(decodeLocationRow(value));
       const missing = missingShards(location);
       if (missing.length === 0) return;
       const table = TABLES.diskOut.toString(16);
       for (const each of rows().keys()) if (each.startsWith(table)) return;
-      this.#broken('I2 data before pointer', `blob ${location.blob} lacks shards ${missing.join(', ')}, and no disk was declared out`);
+      this.#broken('I2 data before pointer', `blob ${location.blob} lacks shards ${missing.join(', ')}, and no disk was declared out, nor full`);
     });
   }
 }

@@ -129,6 +129,23 @@ void t.test('data that is lost before it was durable: sync says so, each time, u
   t.equal(await rig.storage.sync(), true);
 });
 
+void t.test('a sync without space, and no other disk: the same disk takes the shard in another file', async (t) => {
+  const rig = await simulatedRig(shape);
+  const data = rig.content(90_000);
+  const old = await rig.put(data);
+  const full = must(old.shards[0], 'shard').disk;
+  rig.backend.medium(full).failNext('sync', 'ENOSPC', 1, 'segments/');
+  t.equal(await rig.storage.sync(), false);
+  t.same(rig.moved[0]?.now.missing, []);
+  const now = must(rig.locations.get(old.blob), 'known');
+  t.equal(now.shards[0]?.disk, full);
+  t.not(now.shards[0]?.segment, old.shards[0]?.segment, 'another segment');
+  t.equal(await rig.storage.sync(), true);
+  await powerCut(rig, nothing);
+  for (const { disk } of now.shards.slice(1, 3)) rig.diskSet.takeOut(disk);
+  t.ok((await rig.get(now)).equals(data), 'the moved shard counts');
+});
+
 void t.test('news that the index refuses are told again, and sync does not say yes before', async (t) => {
   const rig = await simulatedRig({ ...shape, disks: 7 });
   const old = await rig.put(rig.content(20_000));
