@@ -99,7 +99,10 @@ export class Watch {
       if (missing.length === 0) return;
       const table = TABLES.diskOut.toString(16);
       for (const each of rows().keys()) if (each.startsWith(table)) return;
-      this.#broken('I2 data before pointer', `blob ${location.blob} lacks shards ${missing.join(', ')}, and no disk was declared out, nor full`);
+      this.#broken(
+        'I2 data before pointer',
+        `blob ${location.blob} lacks shards ${missing.join(', ')}, and no disk was declared out, nor full`,
+      );
     });
   }
 }
