@@ -13,7 +13,7 @@ import type { Job } from '../../src/durability/progress.js';
 import type { Faults } from './faults.js';
 import type { Operator } from './operator.js';
 import { badShards, leftSegments, recordsOn, strandedRecords } from './oracle.js';
-import type { Rows } from './replicas.js';
+import { has } from './replicas.js';
 import { expect, type Rule } from './violation.js';
 import type { World } from './world.js';
 
@@ -184,11 +184,4 @@ export class Calm {
       this.#world.count('a drained disk left');
     }
   }
-}
-
-/** Are there rows in a table? */
-export function has(rows: Rows, table: string): boolean {
-  const prefix = Buffer.from(table).toString('hex');
-  for (const key of rows.keys()) if (key.startsWith(prefix)) return true;
-  return false;
 }

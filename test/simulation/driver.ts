@@ -5,7 +5,7 @@ import { must } from '../../src/base/assert.js';
 import { OperatingError } from '../../src/base/errors.js';
 import { seededRandom } from '../../src/base/clock.js';
 import type { CheckResult } from '../../src/daemon/check-job.js';
-import { Calm, has } from './calm.js';
+import { Calm } from './calm.js';
 import { Client } from './client.js';
 import { Faults } from './faults.js';
 import { removeGhosts, writeOn } from './ghost.js';
@@ -13,6 +13,7 @@ import { describeStep, type History, type Step } from './history.js';
 import type { Mutation } from './mutations.js';
 import { Operator } from './operator.js';
 import { checkAccounting, checkSnapshots } from './oracle.js';
+import { has } from './replicas.js';
 import { expect, Violation } from './violation.js';
 import { World } from './world.js';
 

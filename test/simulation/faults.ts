@@ -111,7 +111,7 @@ export class Faults {
   deal(fault: Fault, seed: number): string | undefined {
     const random = seededRandom(seed);
     const disk = this.#victim(random);
-    if (disk === undefined) return undefined;
+    if (disk === undefined || this.#world.thin) return undefined;
     const medium = this.#world.medium(disk);
     if (medium.gone) return undefined;
     const done = this.#deal(fault, disk, medium, random);

@@ -22,6 +22,13 @@ export interface ReplicaState {
   readonly rows: Rows;
 }
 
+/** Are there rows in a table? */
+export function has(rows: Rows, table: string): boolean {
+  const prefix = Buffer.from(table).toString('hex');
+  for (const key of rows.keys()) if (key.startsWith(prefix)) return true;
+  return false;
+}
+
 const nothing: ReplicaState = { point: emptyPoint, rows: new Map() };
 
 /** `rows` after an entry. */

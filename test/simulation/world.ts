@@ -24,7 +24,7 @@ import { openQuorumLog } from '../../src/quorum/open.js';
 import type { OpenedLog, QuorumLog, QuorumOptions } from '../../src/quorum/quorum-log.js';
 import { createStorage } from '../../src/storage/create-storage.js';
 import type { Mutation } from './mutations.js';
-import { SimulatedReplicas, SimulatedWorking, type ReplicaState, type Rows } from './replicas.js';
+import { has, SimulatedReplicas, SimulatedWorking, type ReplicaState, type Rows } from './replicas.js';
 import { difference, Trace } from './trace.js';
 import { expect, Violation } from './violation.js';
 import { Watch } from './watch.js';
@@ -99,6 +99,7 @@ export class World {
   #newDirectories = 0;
   #boot = 1;
   /** Where the next process runs. */
+  #thin = false;
   #host = 1;
   #journal = journalMemory(JOURNAL_RING_BYTES);
   #workingLeft: ReplicaState | undefined;
@@ -260,8 +261,19 @@ export class World {
     this.machine.crash({ power, process: process?.disks ?? new Set() });
     this.process = undefined;
     if (enclosure) this.#loseCaches();
+    this.#thin ||= enclosure;
     if (power) this.#reboot();
     if (power || enclosure) this.committedPosition = this.durablePosition;
+  }
+
+  /**
+   * Did all disks lose what was not synced, and are there entries that recovery kept with fewer shards than they should have? Until these are healed no more
+   * is promised to survive.
+   */
+  get thin(): boolean {
+    const rows = this.process?.pool === undefined ? undefined : this.process.working?.rows();
+    if (rows !== undefined && !has(rows, 'm')) this.#thin = false;
+    return this.#thin;
   }
 
   /** All disks are without power for a moment, while the machine goes on: more of them than the code allows lose what was not synced. */
