@@ -5,7 +5,7 @@
  * Called by the index store (encode, once a commit), by the replicas (decode) and by recovery, which looks for blob locations in entries.
  */
 import { assert } from '../base/assert.js';
-import { ByteReader, DecodeError } from '../base/bytes.js';
+import { ByteReader, DecodeError, put } from '../base/bytes.js';
 import { INDEX_KEY_BYTES_MAX, KiB, LOG_ENTRY_BYTES_MAX, LOG_ENTRY_OVERHEAD_BYTES } from '../base/limits.js';
 import { compareKeys } from './keys.js';
 
@@ -63,11 +63,11 @@ export function encodeWrites(writes: Iterable<Write>, count: number, bytes: numb
   varint(count);
   for (const { key, value } of writes) {
     varint(key.length);
-    payload.set(key, at);
+    put(key, payload, at);
     at += key.length;
     varint(value === undefined ? 0 : value.length + 1);
     if (value === undefined) continue;
-    payload.set(value, at);
+    put(value, payload, at);
     at += value.length;
   }
   assert(at === payload.length, `write set of ${at} bytes was taken for ${payload.length}`);

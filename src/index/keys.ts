@@ -6,7 +6,7 @@
  * out; nothing else is allocated. So a chain must be finished before the next one begins, and there must be no await in between.
  */
 import { assert } from '../base/assert.js';
-import { DecodeError } from '../base/bytes.js';
+import { copyOf, DecodeError } from '../base/bytes.js';
 import { INDEX_KEY_BYTES_MAX } from '../base/limits.js';
 import type { Range } from './index-store.js';
 
@@ -93,9 +93,7 @@ class KeyBuilder {
 
   /** The key, in memory of its own. */
   end(): Buffer {
-    const key = Buffer.allocUnsafe(this.#length);
-    scratch.copy(key, 0, 0, this.#length);
-    return key;
+    return copyOf(scratch, this.#length);
   }
 
   /** The range of all keys that begin with what was built so far, at most `limit` rows. */

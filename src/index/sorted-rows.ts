@@ -8,6 +8,13 @@ import { compareKeys } from './keys.js';
 /** Keys in one run before it is split. Short enough that inserting into the middle is a small move. */
 const RUN_KEYS_MAX = 256;
 
+/** Like splice, which makes an array for what it takes out. */
+function insert<T>(items: T[], at: number, item: T): void {
+  items.push(item);
+  for (let i = items.length - 1; i > at; i--) items[i] = items[i - 1] as T;
+  items[at] = item;
+}
+
 interface Run<V> {
   readonly keys: Buffer[];
   readonly values: V[];
@@ -85,8 +92,8 @@ export class SortedRows<V> {
       run.values[this.#at] = value;
       return before;
     }
-    run.keys.splice(this.#at, 0, key);
-    run.values.splice(this.#at, 0, value);
+    insert(run.keys, this.#at, key);
+    insert(run.values, this.#at, value);
     this.#size++;
     if (run.keys.length > RUN_KEYS_MAX) {
       const half = run.keys.length >>> 1;
@@ -106,6 +113,11 @@ export class SortedRows<V> {
     if (run.keys.length === 0) this.#runs.splice(index, 1);
     this.#size--;
     return before;
+  }
+
+  /** Calls `visit` with all keys and values, ascending. The map must not change meanwhile. */
+  forEach(visit: (key: Buffer, value: V) => void): void {
+    for (const { keys, values } of this.#runs) for (let at = 0; at < keys.length; at++) visit(must(keys[at], 'key'), values[at] as V);
   }
 
   /** Keys and values from `start` (inclusive) to `end` (exclusive; undefined: no end), ascending. The map must not change meanwhile. */

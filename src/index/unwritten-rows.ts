@@ -2,6 +2,7 @@
  * Rows that the working replica has applied and not written to its file yet: the last write to each key, so that rows that come and go are never written at
  * all. And how they travel to the thread that writes them.
  */
+import { put } from '../base/bytes.js';
 import type { LogEntry } from '../quorum/state-machine.js';
 import { visitWrites } from './entry.js';
 import type { Range, Row } from './index-store.js';
@@ -57,20 +58,22 @@ export class UnwrittenRows {
   /** Copies all rows, in order of their keys, into memory that a thread can read; `take` finds memory of so many bytes. */
   pack(take: (bytes: number) => SharedArrayBuffer): { memory: SharedArrayBuffer; bytes: number } {
     let bytes = 0;
-    for (const [key, { value }] of this.#rows.entries()) bytes += ROW_HEADER_BYTES + key.length + (value?.length ?? 0);
+    this.#rows.forEach((key, { value }) => {
+      bytes += ROW_HEADER_BYTES + key.length + (value?.length ?? 0);
+    });
     const memory = take(bytes);
     const packed = Buffer.from(memory, 0, bytes);
     let at = 0;
-    for (const [key, { position, value }] of this.#rows.entries()) {
+    this.#rows.forEach((key, { position, value }) => {
       at = packed.writeDoubleLE(position, at);
       at = packed.writeUInt16LE(key.length, at);
       at = packed.writeUInt32LE(value === null ? 0 : value.length + 1, at);
-      packed.set(key, at);
+      put(key, packed, at);
       at += key.length;
-      if (value === null) continue;
-      packed.set(value, at);
+      if (value === null) return;
+      put(value, packed, at);
       at += value.length;
-    }
+    });
     return { memory, bytes };
   }
 }

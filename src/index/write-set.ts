@@ -40,11 +40,9 @@ export class WriteSet {
 
   /** The payload of the log entry; valid until the next one is encoded. */
   encode(): Buffer {
-    return encodeWrites(this.#writes(), this.#rows.size, this.#bytes);
-  }
-
-  *#writes(): Generator<Write> {
-    for (const [key, value] of this.#rows.entries()) yield { key, value: value ?? undefined };
+    const writes: Write[] = [];
+    this.#rows.forEach((key, value) => writes.push({ key, value: value ?? undefined }));
+    return encodeWrites(writes, writes.length, this.#bytes);
   }
 
   /** Rows of `range` as this transaction sees them. `below` scans the state before it. */

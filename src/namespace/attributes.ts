@@ -43,13 +43,14 @@ export class AttributeChanges {
     const { ctime } = wanted;
     if (ctime !== undefined) this.#clock.told(ctime);
     const times = atime !== undefined || mtime !== undefined || ctime !== undefined;
-    const folded = times && this.#fold(ino, { atime, mtime, ctime: ctime ?? now }, ctime !== undefined);
     const owned = mode !== undefined || uid !== undefined || gid !== undefined;
+    // The kernel sends the times of each file that is unlinked, once more; a refusal would be an error of the next syncfs(2).
+    if (!owned && this.#nodes.lingers(ino)) return this.#files.attributes(ino);
+    const folded = times && this.#fold(ino, { atime, mtime, ctime: ctime ?? now }, ctime !== undefined);
     if (owned || (times && !folded)) {
       const rowTimes = folded ? {} : { ...(atime && { atime }), ...(mtime && { mtime }) };
       await this.#ledger.change(async (change) => {
         const row = await change.inode(ino);
-        // The kernel sends the times of a file that was unlinked; a refusal would be an error of the next syncfs(2).
         if (row === undefined && !owned && this.#nodes.lingers(ino)) return;
         if (row === undefined) refuse('ESTALE', `inode ${ino} is gone`);
         let newMode = mode === undefined ? row.mode : (row.mode & ~PERMISSION_BITS) | (mode & PERMISSION_BITS);

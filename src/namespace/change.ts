@@ -44,13 +44,14 @@ export class Change {
   readonly inodes = new Map<number, InodeRow | undefined>();
   readonly dirents = new Map<string, DirentRow | undefined>();
   /** Inodes of which extents were written or dropped. */
-  readonly contents = new Set<number>();
+  readonly contents: number[] = [];
   counters: Counters;
   /** Inodes that the change makes, moves, fills or removes are charged to them at its end. */
   readonly quotas: QuotaChange;
   readonly #ledger: Ledger;
-  readonly #references = new Map<BlobId, number>();
-  readonly #born = new Map<BlobId, StoredBlob>();
+  /** Made with the first: a change is made for each call, and most have few parts. */
+  #references: Map<BlobId, number> | undefined;
+  #born: Map<BlobId, StoredBlob> | undefined;
   readonly #effects: (() => void)[] = [];
 
   constructor(ledger: Ledger, tx: Transaction) {
@@ -62,7 +63,7 @@ export class Change {
 
   /** What the log entry will take, about. */
   get entryBytes(): number {
-    return this.tx.entryBytes + this.inodes.size * INODE_ENTRY_BYTES + this.#references.size * BLOB_ENTRY_BYTES;
+    return this.tx.entryBytes + this.inodes.size * INODE_ENTRY_BYTES + (this.#references?.size ?? 0) * BLOB_ENTRY_BYTES;
   }
 
   async inode(ino: number): Promise<InodeRow | undefined> {
@@ -122,12 +123,19 @@ export class Change {
 
   /** A blob's row comes with this transaction, together with what endangers it (I2). It has no reference yet. */
   bear(blob: BlobId): void {
+    this.#born ??= new Map();
     if (this.#born.has(blob)) return;
     this.#born.set(blob, must(this.#ledger.locations.expected(blob), `blob ${blob} was not expected`));
     this.addReferences(blob, 0);
   }
 
+  /** Extents of this inode are written or dropped. */
+  touch(ino: number): void {
+    if (this.contents.at(-1) !== ino) this.contents.push(ino);
+  }
+
   addReferences(blob: BlobId, count: number): void {
+    this.#references ??= new Map();
     this.#references.set(blob, (this.#references.get(blob) ?? 0) + count);
   }
 
@@ -143,7 +151,7 @@ export class Change {
       if (row === undefined) this.tx.delete(inodeKey(ino));
       else this.tx.put(inodeKey(ino), encodeInode(row));
     }
-    for (const [blob, count] of this.#references) await this.#settle(blob, count);
+    if (this.#references !== undefined) for (const [blob, count] of this.#references) await this.#settle(blob, count);
     if (this.counters !== this.#ledger.counters) this.tx.put(countersKey(), encodeCounters(this.counters));
   }
 
@@ -166,7 +174,7 @@ export class Change {
 
   async #settle(blob: BlobId, delta: number): Promise<void> {
     const { tx } = this;
-    const born = this.#born.get(blob);
+    const born = this.#born?.get(blob);
     if (born !== undefined) {
       const location = encodeLocationRow(encodeLocation(born.location));
       assert(delta >= 0, `blob ${blob} is born with ${delta} references`);

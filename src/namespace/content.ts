@@ -32,14 +32,14 @@ export function extentOfRow(row: Row): Extent {
 /** Returns the row's value. */
 export function putExtent(change: Change, { ino, generation }: ContentId, extent: Extent): Buffer {
   const value = encodeExtent(extent);
-  change.contents.add(ino);
+  change.touch(ino);
   change.tx.put(extentKey(ino, generation, extent.offset), value);
   if (extent.kind === 'blob') change.addReferences(extent.blob, 1);
   return value;
 }
 
 function dropExtent(change: Change, { ino, generation }: ContentId, extent: Extent): void {
-  change.contents.add(ino);
+  change.touch(ino);
   change.tx.delete(extentKey(ino, generation, extent.offset));
   if (extent.kind === 'blob') change.addReferences(extent.blob, -1);
 }
@@ -90,7 +90,15 @@ export async function cutContent(change: Change, content: ContentId, from: numbe
  */
 export async function dropContent(change: Change, row: InodeRow): Promise<void> {
   if (row.allocatedBytes === 0) return;
-  change.contents.add(row.ino);
+  change.touch(row.ino);
+  // Most files have one extent, and to look for one is cheaper than for all.
+  const value = await change.tx.get(extentKey(row.ino, row.generation, 0));
+  const first = value === undefined ? undefined : decodeExtent(0, value);
+  if (first?.bytes === row.allocatedBytes) {
+    dropExtent(change, row, first);
+    change.count(0, -row.allocatedBytes);
+    return;
+  }
   const rows = await change.tx.scan(extentRange(row.ino, row.generation, 0, undefined, CHANGE_STEP_ROWS));
   if (rows.length < CHANGE_STEP_ROWS) for (const extent of rows) dropExtent(change, row, extentOfRow(extent));
   else change.tx.put(garbageKey(row.ino, row.generation), encodeNumber(0));

@@ -11,6 +11,8 @@ import { QUOTAS_MAX } from '../base/limits.js';
 import type { QuotaRow } from '../index/schema/quota-row.js';
 import type { FileSystemStatus } from './namespace.js';
 
+const NO_ROWS: ReadonlyMap<number, QuotaRow | undefined> = new Map();
+
 type Lookup = (quota: number) => QuotaRow | undefined;
 
 /** A quota that counts something, and those around it, the innermost first. */
@@ -111,8 +113,8 @@ export class Quotas {
 
 /** Quotas in one transaction. What inodes do is charged at its end, all together, so that a file that replaces another needs no more room than the difference. */
 export class QuotaChange {
-  /** Rows written; undefined: deleted. */
-  readonly rows = new Map<number, QuotaRow | undefined>();
+  /** Rows written; undefined: deleted. Made with the first: most changes write none. */
+  #rows: Map<number, QuotaRow | undefined> | undefined;
   /** Off where nothing is added that was not there before: counting, and repairs. */
   enforced = true;
   readonly #quotas: Quotas;
@@ -127,12 +129,17 @@ export class QuotaChange {
     return this.#quotas.size > 0;
   }
 
+  get rows(): ReadonlyMap<number, QuotaRow | undefined> {
+    return this.#rows ?? NO_ROWS;
+  }
+
   get(quota: number): QuotaRow | undefined {
     return this.rows.has(quota) ? this.rows.get(quota) : this.#quotas.get(quota);
   }
 
   put(quota: number, row: QuotaRow | undefined): void {
-    this.rows.set(quota, row);
+    this.#rows ??= new Map();
+    this.#rows.set(quota, row);
   }
 
   effective(quota: number): number {
@@ -174,7 +181,7 @@ export class QuotaChange {
   finish(): void {
     for (const [quota, row] of this.rows) {
       if (row === undefined) continue;
-      if (row.state === 'clearing' && row.usedInodes === 0) this.rows.set(quota, undefined);
+      if (row.state === 'clearing' && row.usedInodes === 0) this.put(quota, undefined);
       else if (this.enforced) checkLimits(quota, row, this.#quotas.get(quota));
     }
   }
