@@ -34,7 +34,9 @@ export type Operation =
   | 'rmdir'
   | 'list'
   | 'fsyncdir'
-  | 'sync';
+  | 'sync'
+  // In some histories (history.ts).
+  | 'quota';
 
 /** How often each is chosen. */
 export const operationWeights: readonly (readonly [Operation, number])[] = [
@@ -132,6 +134,8 @@ export class Client extends ContentOperations {
         return this.fsyncdir();
       case 'sync':
         return this.sync();
+      case 'quota':
+        return this.quota(random);
     }
   }
 
@@ -156,7 +160,7 @@ export class Client extends ContentOperations {
           if (file === undefined) {
             expect(content.length === 0, 'I3 one swap', `${this.name}: inode ${ino} was never written to and has ${content.length} bytes`);
             this.files.set(ino, new ModelFile(ino, content, 0));
-          } else file.recovered(content, position, this.world.counts.faults > 0);
+          } else file.recovered(content, position, this.troubled);
         }
   }
 
@@ -171,7 +175,7 @@ export class Client extends ContentOperations {
       if (content.equals(file.content)) continue;
       const differs = firstDifference(content, file.content);
       expect(
-        this.world.counts.faults > 0 && file.handles.length > 0,
+        this.troubled && file.handles.length > 0,
         'bytes',
         () => `${this.name}: inode ${file.ino} has ${content.length} bytes, expected ${file.content.length}; differs at ${differs}`,
       );

@@ -59,7 +59,7 @@ export class ContentOperations extends NameOperations {
     // What was written may have been lost meanwhile, which a handle is told when it is flushed.
     const differs = offset + firstDifference(found, expected);
     expect(
-      this.world.counts.faults > 0,
+      this.troubled,
       'bytes',
       () => `${this.name}: inode ${file.ino}, ${bytes} bytes at ${offset}: ${found.length} bytes, differs at ${differs}`,
     );

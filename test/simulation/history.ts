@@ -124,7 +124,14 @@ export function historyOf(seed: number, steps = STEPS): History {
         made.push({ kind: 'operation', client, operation: 'save', seed: random.below(2 ** 31), afterMs: 10 + random.below(50) });
     made.push(next);
   }
-  return { seed, shape, clients, steps: made };
+  return { seed, shape, clients, steps: withQuotas(seed, made) };
+}
+
+/** In some histories quotas are set and cleared instead of some operations. What else is in a history does not depend on it. */
+function withQuotas(seed: number, steps: readonly Step[]): readonly Step[] {
+  const random = seededRandom(Math.imul(seed, 0x85ebca6b) ^ 0x51ed270b);
+  if (random.below(4) !== 0) return steps;
+  return steps.map((each) => (each.kind === 'operation' && random.below(12) === 0 ? { ...each, operation: 'quota' } : each));
 }
 
 function step(random: Random, kind: Step['kind'], clients: number): Step {

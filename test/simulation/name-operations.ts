@@ -143,7 +143,7 @@ export class NameOperations extends Session {
     });
     if (done !== true) return;
     // What was written before has its place before the name.
-    if (moved !== undefined && this.world.counts.faults === 0) moved.committed(version, this.head);
+    if (moved !== undefined && !this.troubled) moved.committed(version, this.head);
     if (to.ino !== undefined && !exchange && to.ino !== from.ino) this.unlinked(to.ino);
   }
 
@@ -205,6 +205,20 @@ export class NameOperations extends Session {
     await this.must(this.namespace.releasedir(this.directory, handle));
   }
 
+  /** A directory gets limits that are near what is there, or loses them. */
+  protected async quota(random: Random): Promise<void> {
+    const directory = must(this.pick(random, [...this.names.tree.directories.keys()]), 'there is the own one');
+    const clears = random.below(3) === 0;
+    const limits = {
+      bytesMax: random.below(3) === 0 ? null : random.below(300_000),
+      inodesMax: random.below(3) === 0 ? null : 1 + random.below(10),
+    };
+    this.world.quotas = true;
+    const { error } = await this.call(clears ? this.namespace.clearQuota(directory) : this.namespace.setQuota(directory, limits));
+    this.world.count(`quota: ${clears ? 'cleared' : 'set'}${error === undefined ? '' : `, ${error.code}`}`);
+    if (error !== undefined && !(clears && error.code === 'ENODATA')) this.excuse(error, 'quota');
+  }
+
   protected async sync(): Promise<void> {
     const versions = [...this.files.values()].map((file) => ({ file, version: file.version }));
     const { error } = await this.call(this.namespace.syncAll());
@@ -213,7 +227,6 @@ export class NameOperations extends Session {
       return;
     }
     this.names.durable();
-    if (this.world.counts.faults === 0)
-      for (const { file, version } of versions) if (this.names.tree.links(file.ino) > 0) file.durable(version);
+    if (!this.troubled) for (const { file, version } of versions) if (this.names.tree.links(file.ino) > 0) file.durable(version);
   }
 }

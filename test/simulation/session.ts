@@ -18,6 +18,8 @@ const NAMES = ['a', 'b', 'c', 'd', 'e'];
 const READ_BYTES = 65_536;
 /** Answers that faults may cause. Others are bugs. */
 const faultCodes: ReadonlySet<string> = new Set(['EIO', 'ENOSPC', 'EROFS']);
+/** Answers that quotas may cause. */
+const quotaCodes: ReadonlySet<string> = new Set(['EDQUOT', 'EXDEV']);
 
 export class Session {
   names = new ModelNames(new Tree());
@@ -75,14 +77,21 @@ export class Session {
     return result;
   }
 
+  /** May something fail, or be lost before it was flushed? */
+  protected get troubled(): boolean {
+    return this.world.counts.faults > 0 || this.world.quotas;
+  }
+
   /** An error that nothing explains is a bug. */
   protected excuse(error: OperatingError, what: string): void {
+    const { counts, quotas } = this.world;
     expect(
-      faultCodes.has(error.code) && this.world.counts.faults > 0,
+      (faultCodes.has(error.code) && counts.faults > 0) || (quotaCodes.has(error.code) && quotas),
       'progress',
       () => `${this.name}: ${what}: ${error.code} ${error.message}${this.world.describe()}`,
     );
     this.failed++;
+    this.world.count(`answered: ${error.code} ${what.split(' ')[0] ?? ''}`);
   }
 
   protected pick<T>(random: Random, items: readonly T[]): T | undefined {

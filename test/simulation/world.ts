@@ -98,8 +98,10 @@ export class World {
   readonly #directories = new Map<DiskNumber, string>();
   #newDirectories = 0;
   #boot = 1;
-  /** Where the next process runs. */
+  /** Somebody set a quota in this history: a refusal, or a write that is lost later, may be due to it. */
+  quotas = false;
   #thin = false;
+  /** Where the next process runs. */
   #host = 1;
   #journal = journalMemory(JOURNAL_RING_BYTES);
   #workingLeft: ReplicaState | undefined;
