@@ -429,6 +429,8 @@ void define(napi_env env, napi_value exports) {
       method<mapSharedMemory>("mapShared"),
       method<unmapSharedMemory>("unmapShared"),
       method<kernelTime>("kernelTime"),
+      method<goBeforeOthers>("goBefore"),
+      method<stayBehindOthers>("stayBehind"),
       method<beginCollection>("beginCollection"),
       method<isTmpfsDirectory>("isTmpfs"),
       method<becomeIoFlusher>("setIoFlusher"),

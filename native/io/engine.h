@@ -133,6 +133,9 @@ class Core {
   int threads_ = 0;
 };
 
+// What a thread is for: somebody waits for what it does, or it moves much.
+enum class Haste { kPrompt, kSteady };
+
 // A bounded queue of tasks and its thread or threads.
 class Queue : public std::enable_shared_from_this<Queue> {
  public:
@@ -140,7 +143,7 @@ class Queue : public std::enable_shared_from_this<Queue> {
   static constexpr size_t kTasksMax = 1024;
 
   // Threads start with the first task.
-  Queue(std::shared_ptr<Core> core, int threads) : core_(std::move(core)), threadsMax_(threads) {}
+  Queue(std::shared_ptr<Core> core, int threads, Haste haste = Haste::kPrompt) : core_(std::move(core)), threadsMax_(threads), haste_(haste) {}
 
   // Takes the task, or finishes it at once: EAGAIN when full, ETIMEDOUT when abandoned, EBADF when closed, ENOMEM without a thread.
   // `urgent` tasks are always taken while it is open.
@@ -175,6 +178,7 @@ class Queue : public std::enable_shared_from_this<Queue> {
 
   const std::shared_ptr<Core> core_;
   const int threadsMax_;
+  const Haste haste_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::shared_ptr<Task>> tasks_;
@@ -186,8 +190,15 @@ class Queue : public std::enable_shared_from_this<Queue> {
   bool abandoned_ = false;
 };
 
+// Puts the calling thread `steps` of nice(2) before the program's other threads; those that it starts from now on go with it, the steady ones excepted. 0 or a
+// negative errno: whoever may not do it stays as it is.
+int goBefore(int steps);
+
+// Puts the calling thread, started by one that went before, back among the others.
+void stayBehind();
+
 // Runs `body` on a thread of its own with all signals blocked and a small stack. False when there is none to be had.
-bool startThread(std::function<void()> body);
+bool startThread(std::function<void()> body, Haste haste = Haste::kPrompt);
 
 int64_t monotonicMs();
 

@@ -56,6 +56,15 @@ napi_value beginCollection(const Arguments& args, Environment&) {
   return undefined(args.env);
 }
 
+napi_value goBeforeOthers(const Arguments& args, Environment&) {
+  return number(args.env, goBefore(static_cast<int>(args.integer(0, 1, 39))));
+}
+
+napi_value stayBehindOthers(const Arguments& args, Environment&) {
+  stayBehind();
+  return undefined(args.env);
+}
+
 napi_value kernelTime(const Arguments& args, Environment&) {
   timespec now{};
   clock_gettime(CLOCK_REALTIME_COARSE, &now);

@@ -418,3 +418,9 @@ export const SNAPSHOT_READ_BYTES = 1 * MiB;
 export const SNAPSHOT_LOOK_MS = 600_000;
 /** Recovery: lost blobs whose files are named. More than these is a pool that is lost. */
 export const LOST_BLOBS_MAX = 1024 * KiB;
+
+/**
+ * How far the thread that answers goes before those that copy and encode (nice(2)): while a big write keeps all processors busy, a small request waits for none of
+ * them. Three times their share; programs of users are as before.
+ */
+export const DAEMON_NICE_STEPS = 5;

@@ -168,6 +168,13 @@ export interface NativeIo {
    * 64 MiB have come since it did last; past half of its heap's limit it would stop everything for it.
    */
   beginCollection(bytes: number): void;
+  /**
+   * Puts the calling thread `steps` (1 … 39) of nice(2) before the program's other threads; those that it starts from now on go with it, but for native ones that move
+   * much. 0, or -EACCES where that is not permitted: then nothing changes.
+   */
+  goBefore(steps: number): Status;
+  /** Puts the calling thread, started by one that went before, back among the others. */
+  stayBehind(): void;
   /** CLOCK_REALTIME_COARSE: nanoseconds since 1970, by the tick with which the kernel dates files. */
   kernelTime(): bigint;
   /** Does the directory lie in memory (tmpfs, ramfs)? False where it cannot be asked. */

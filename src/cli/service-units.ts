@@ -6,6 +6,7 @@
  * service: the mount would be seen by nobody else. test/long/systemd.test.ts looks from outside.
  */
 import { dirname } from 'node:path';
+import { DAEMON_NICE_STEPS } from '../base/limits.js';
 
 export interface UnitOptions {
   readonly pool: string;
@@ -117,6 +118,8 @@ function hardening(user: boolean): string[] {
     'NoNewPrivileges=yes',
     '# To mount; to reach disks whoever owns them; to have memory reclaimed without waiting for itself, and the blocks that file systems keep for root.',
     'CapabilityBoundingSet=CAP_SYS_ADMIN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_SYS_RESOURCE',
+    '# The thread that answers goes before those that copy.',
+    `LimitNICE=-${DAEMON_NICE_STEPS}`,
     'RestrictAddressFamilies=AF_UNIX',
     'RestrictNamespaces=yes',
     'RestrictRealtime=yes',

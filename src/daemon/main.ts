@@ -6,6 +6,8 @@
  */
 import { systemClock } from '../base/clock.js';
 import { asOperatingError } from '../base/errors.js';
+import { DAEMON_NICE_STEPS } from '../base/limits.js';
+import { nativeIo } from '../base/native-io.js';
 import { errorMessage } from './control-protocol.js';
 import { Daemon } from './daemon.js';
 import { ownFolders } from './folders.js';
@@ -85,6 +87,7 @@ async function main([name = '', mountpoint = '', options = '', work]: readonly s
   const log = await stderrLog(name);
   dieOfBugs(log);
   keepMemory(systemClock);
+  nativeIo().goBefore(DAEMON_NICE_STEPS);
   const folders = ownFolders();
   const manager = serviceManagerOf(process.env, process.pid);
   let daemon: Daemon;

@@ -15,6 +15,7 @@ import {
   WORKING_CHECKPOINT_COMMITS,
   WORKING_SHRINK_PAGES,
 } from '../base/limits.js';
+import { nativeIo } from '../base/native-io.js';
 import type { LogPoint } from '../quorum/state-machine.js';
 import { visitWrites } from './entry.js';
 import { SortedRows } from './sorted-rows.js';
@@ -22,6 +23,9 @@ import { DamagedFileError, DamagedSourceError, errnoOf, isDamage } from './sqlit
 import { addRow, removeRow, SqliteFile } from './sqlite-file.js';
 import { visitPacked } from './unwritten-rows.js';
 import { unpackEntries, type Job, type PackedEntries, type Reply, type Request } from './worker-jobs.js';
+
+// Nobody waits for its batches as for an answer.
+nativeIo().stayBehind();
 
 /** The file that is open: a durable replica, or the working one for writing. */
 let open: SqliteFile | undefined;
