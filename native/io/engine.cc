@@ -166,6 +166,7 @@ bool Queue::startThreadLocked() {
   // The thread keeps queue and core alive.
   if (startThread(
           [self = shared_from_this(), core = core_, slot] {
+            pthread_setname_np(pthread_self(), self->name_);
             self->loop(slot);
             core->threadEnded();
           },

@@ -142,8 +142,9 @@ class Queue : public std::enable_shared_from_this<Queue> {
   // Tasks that may wait: far more than the requests in flight above us, so that only a stalled disk reaches it.
   static constexpr size_t kTasksMax = 1024;
 
-  // Threads start with the first task.
-  Queue(std::shared_ptr<Core> core, int threads, Haste haste = Haste::kPrompt) : core_(std::move(core)), threadsMax_(threads), haste_(haste) {}
+  // Threads start with the first task. `name` is theirs in ps(1) and top(1), 15 characters at most.
+  Queue(std::shared_ptr<Core> core, int threads, Haste haste = Haste::kPrompt, const char* name = "ostraka-io")
+      : core_(std::move(core)), threadsMax_(threads), haste_(haste), name_(name) {}
 
   // Takes the task, or finishes it at once: EAGAIN when full, ETIMEDOUT when abandoned, EBADF when closed, ENOMEM without a thread.
   // `urgent` tasks are always taken while it is open.
@@ -179,6 +180,7 @@ class Queue : public std::enable_shared_from_this<Queue> {
   const std::shared_ptr<Core> core_;
   const int threadsMax_;
   const Haste haste_;
+  const char* const name_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::shared_ptr<Task>> tasks_;

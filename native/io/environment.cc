@@ -24,7 +24,7 @@ static void pinModule() {
 }
 
 Environment::Environment(napi_env env)
-    : core(std::make_shared<Core>([this] { uv_async_send(&async_); })), codec(std::make_shared<Queue>(core, 2, Haste::kSteady)), env_(env) {}
+    : core(std::make_shared<Core>([this] { uv_async_send(&async_); })), codec(std::make_shared<Queue>(core, 2, Haste::kSteady, "ostraka-codec")), env_(env) {}
 
 Environment& Environment::create(napi_env env) {
   pinModule();

@@ -19,7 +19,9 @@ namespace ostraka {
 class Disk {
  public:
   explicit Disk(const std::shared_ptr<Core>& core)
-      : fetches(std::make_shared<Queue>(core, 1)), transfers(std::make_shared<Queue>(core, 1, Haste::kSteady)), syncs(std::make_shared<Queue>(core, 1)) {}
+      : fetches(std::make_shared<Queue>(core, 1, Haste::kPrompt, "ostraka-reads")),
+        transfers(std::make_shared<Queue>(core, 1, Haste::kSteady, "ostraka-writes")),
+        syncs(std::make_shared<Queue>(core, 1, Haste::kPrompt, "ostraka-syncs")) {}
   ~Disk();
   Disk(const Disk&) = delete;
   Disk& operator=(const Disk&) = delete;

@@ -341,6 +341,10 @@ export const LOG_BLANK_APPEND_BYTES_MAX = 64 * KiB;
 export const LOG_BLANK_STAGGER = 5;
 /** A voter's mark is brought up so often while it is written to: with each append it would cost as much as the append. */
 export const MARK_INTERVAL_MS = 1_000;
+/** Voters that a flush does not wait for get what it wrote so much later, many flushes together. */
+export const VOTER_FOLLOW_MS = 25;
+/** A flush waits at least so long for the quickest voters alone, and four times as long as it usually takes; then all are asked. */
+export const VOTER_PATIENCE_MS_MIN = 5;
 /** One durable step of a voter's replica: large, so that rows that come and go cancel out. */
 export const REPLICA_APPLY_BYTES_MAX = 4 * MiB;
 /** … and this many entries. */

@@ -17,6 +17,7 @@ import type { Disk } from '../disk/disk.js';
 import type { History } from './history.js';
 import type { Mutations } from './mutations.js';
 import type { QuorumLog, QuorumOptions, VoterChange, VoterStatus } from './quorum-log.js';
+import { PromptVoters } from './prompt-voters.js';
 import { encodeRecord, RECORD_HEADER_BYTES } from './record.js';
 import type { ReplicaHolder } from './replica-holder.js';
 import type { EntryKind, LogPoint } from './state-machine.js';
@@ -32,6 +33,7 @@ export class LeadingLog implements QuorumLog {
   readonly #mutations: Mutations;
   readonly #history: History;
   readonly #voters: VoterSet;
+  readonly #prompt: PromptVoters;
   readonly #newLink: (number: number, learner: boolean) => VoterLink;
   /** What recovery opened, until the links have it. */
   #prepared = new Map<number, PreparedVoter>();
@@ -71,6 +73,7 @@ export class LeadingLog implements QuorumLog {
     this.#newLink = (number, learner) => new VoterLink(context, number, learner ? undefined : absent.get(number), learner);
     const links = options.voters.map(({ number }) => this.#newLink(number, false));
     this.#voters = new VoterSet(links, options.acknowledgements);
+    this.#prompt = new PromptVoters(options.clock, this.#voters, options.allVotersAtOnce === true);
   }
 
   // ── Becoming the leader ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -125,8 +128,7 @@ export class LeadingLog implements QuorumLog {
     this.#covered = covers;
     this.#lastData = covers;
     this.#pushBarrier(position, covers);
-    this.#target = position;
-    this.#kick();
+    this.#replicateAll();
     this.#changed();
     while (this.#replicated < position && this.#mutations.skipLead !== true) {
       if (!this.#hasMajority) return false;
@@ -256,7 +258,8 @@ export class LeadingLog implements QuorumLog {
       await this.#flushEnds();
       if (this.#durable === before) break;
     }
-    if (this.#writable) await Promise.all(this.#voters.all.map((link) => link.feedReplica()));
+    if (this.#writable) this.#prompt.askAll();
+    if (this.#writable) await Promise.all(this.#voters.all.map((link) => link.settled().then(() => link.feedReplica())));
     this.#replicasMoved();
     for (const link of this.#voters.all) link.settleMark();
     await this.abandon();
@@ -267,6 +270,7 @@ export class LeadingLog implements QuorumLog {
     this.#closed = true;
     this.#cancelTimer?.();
     this.#cancelReplicas?.();
+    this.#prompt.stop();
     await Promise.all(this.#voters.all.map((link) => link.close()));
     // Nothing can become durable any more.
     this.#writable = false;
@@ -313,11 +317,7 @@ export class LeadingLog implements QuorumLog {
 
   #replicateAll(): void {
     this.#target = this.head.position;
-    this.#kick();
-  }
-
-  #kick(): void {
-    for (const link of this.#voters.all) link.kick();
+    this.#prompt.askAll();
   }
 
   #startFlush(): void {
@@ -351,8 +351,10 @@ export class LeadingLog implements QuorumLog {
       this.#pushBarrier(this.#put('barrier', covers, nothing), covers);
     }
     const end = this.#covered;
-    this.#replicateAll();
+    this.#target = this.head.position;
+    this.#prompt.flush();
     while (this.#durable < end && this.#writable) await this.#moved.wait();
+    this.#prompt.flushed();
     return true;
   }
 
@@ -409,8 +411,8 @@ export class LeadingLog implements QuorumLog {
       target: () => this.#target,
       durablePosition: () => this.#durable,
       bestReplica: (except) => this.bestReplica(except),
-      changed: () => {
-        this.#changed();
+      changed: (link) => {
+        this.#changed(link);
       },
       failed: (link, error) => this.#options.voterFailed?.(link.number, error),
       fenced: (epoch) => {
@@ -425,7 +427,9 @@ export class LeadingLog implements QuorumLog {
   }
 
   /** A voter synced more, came or went. */
-  #changed(): void {
+  #changed(link?: VoterLink): void {
+    // Those that are left have to do.
+    if (link?.online === false) this.#prompt.askAll();
     if (this.#hasMajority) this.#replicatedUpTo(this.#voters.replicated(this.#mutations.acknowledgeEarly === true ? 1 : Infinity));
     this.#setWritable(this.#serving && this.#hasMajority);
     this.#moved.open();

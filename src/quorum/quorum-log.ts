@@ -38,6 +38,8 @@ export interface QuorumOptions {
   readonly commitIntervalMs: number;
   /** ms; default MARK_INTERVAL_MS. 0: with each append. */
   readonly markIntervalMs?: number;
+  /** All voters are asked to write at the same time, whether or not so many are needed. */
+  readonly allVotersAtOnce?: boolean;
   /**
    * Makes durable on the data disks what all entries appended so far point to. Called at the start of every flush, before the voters are
    * written. Resolves false when it had to append entries itself (shards moved after a failed sync): the flush then takes these in and asks again.

@@ -21,6 +21,7 @@ import { entriesOf, type History } from './history.js';
 import type { Mutations } from './mutations.js';
 import { pointText } from './point.js';
 import type { VoterState, VoterStatus } from './quorum-log.js';
+import type { LogRecord } from './record.js';
 import { ReplicaHolder } from './replica-holder.js';
 import type { LogPoint, ReplicaStore } from './state-machine.js';
 import { highestEpoch, parseNames, QUORUM_DIRECTORY, type VoterIdentity, type VoterNames } from './voter-format.js';
@@ -77,6 +78,8 @@ export class VoterLink {
   #trimTo = 0;
   /** Entries that it needs while it is brought up come after this one; and what the log had grown to when that began. */
   #needs: { position: number; readonly sinceBytes: number } | undefined;
+  /** Of its writes lately. */
+  #usualMs = 0;
   #noteMark = false;
   #notedMs = 0;
   /** What the voter's directory held after the last append. */
@@ -108,6 +111,16 @@ export class VoterLink {
   /** Position up to which this voter is synced under this leadership; 0 while it is not online. */
   get syncedPosition(): number {
     return this.#synced;
+  }
+
+  /** Is it writing, or about to? */
+  get busy(): boolean {
+    return this.#pump !== undefined;
+  }
+
+  /** How long a write of it takes, ms, about. */
+  get usualMs(): number {
+    return this.#usualMs;
   }
 
   get holder(): ReplicaHolder | undefined {
@@ -169,6 +182,11 @@ export class VoterLink {
       });
   }
 
+  /** Resolves when it is not writing. */
+  async settled(): Promise<void> {
+    while (this.#pump !== undefined) await this.#pump;
+  }
+
   /** Makes the mark durable though nothing more is to be written. */
   settleMark(): void {
     this.#noteMark = true;
@@ -212,7 +230,7 @@ export class VoterLink {
   async close(): Promise<void> {
     this.#closed = true;
     this.#cancelRetry?.();
-    while (this.#pump !== undefined) await this.#pump;
+    await this.settled();
     const writer = this.#writer;
     const holder = this.#holder;
     this.#writer = undefined;
@@ -349,7 +367,7 @@ export class VoterLink {
         const from = writer.written.position + 1;
         const records = history.readNow(from, end, LOG_BATCH_BYTES_MAX) ?? (await history.read(from, end, LOG_BATCH_BYTES_MAX));
         this.#still(tenure);
-        const names = await writer.append(records);
+        const names = await this.#append(writer, records);
         this.#checkNames(names);
         this.#still(tenure);
         this.#synced = writer.written.position;
@@ -365,6 +383,14 @@ export class VoterLink {
       } else return;
       this.#still(tenure);
     }
+  }
+
+  async #append(writer: VoterWriter, records: readonly LogRecord[]): Promise<string> {
+    const { clock } = this.#context;
+    const startMs = clock.monotonicMs();
+    const names = await writer.append(records);
+    this.#usualMs += (clock.monotonicMs() - startMs - this.#usualMs) / 8;
+    return names;
   }
 
   /** What need not be done with each append, and whoever waits for the append does not wait for. */

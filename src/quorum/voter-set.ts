@@ -64,14 +64,24 @@ export class VoterSet {
     return this.#voters.filter((link) => link.online);
   }
 
+  /** Of `online` voters, so many must have synced a batch. Those that are out count among the m that may be lost. */
+  #needed(online: number): number {
+    return Math.min(this.#acknowledgements, Math.max(majorityOf(this.size), online));
+  }
+
+  /** As many of those that are online as must have a batch: those that are not at work, and usually quick. */
+  quickest(): VoterLink[] {
+    const online = this.#online.sort((a, b) => Number(a.busy) - Number(b.busy) || a.usualMs - b.usualMs);
+    return online.slice(0, this.#needed(online.length));
+  }
+
   /**
    * The position that enough voters have synced; there must be a majority.
    * @param atMost for a test that shows what the number is for
    */
   replicated(atMost = Infinity): number {
     const online = this.#online;
-    // Voters that are out count among the m that may be lost.
-    const needed = Math.min(this.#acknowledgements, Math.max(majorityOf(this.size), online.length), atMost);
+    const needed = Math.min(this.#needed(online.length), atMost);
     const synced = online.map((link) => link.syncedPosition).sort((a, b) => b - a);
     return must(synced[needed - 1], 'as many are online');
   }

@@ -14,7 +14,7 @@ import type { Cancel, Clock } from '../base/clock.js';
 import type { DiskNumber } from '../base/ids.js';
 import { LATE_LEAK, LATE_TICK_MS, WRITE_PATIENCE_MS_MIN } from '../base/limits.js';
 import type { Disk } from '../disk/disk.js';
-import { UsualDuration } from './usual-duration.js';
+import { UsualDuration } from '../base/usual-duration.js';
 
 /** A disk that was asked for something. */
 export interface Asked {

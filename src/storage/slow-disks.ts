@@ -12,7 +12,7 @@ import type { Cancel, Clock } from '../base/clock.js';
 import type { DiskNumber } from '../base/ids.js';
 import { READ_PATIENCE_MS_MIN, SLOW_PROBE_INTERVAL_MS, TRIAL_MS } from '../base/limits.js';
 import type { Patience } from '../disk/stripe.js';
-import { UsualDuration } from './usual-duration.js';
+import { UsualDuration } from '../base/usual-duration.js';
 
 /** Reads that may go around a disk, as a share of all, and how many may do so in a row before that counts. */
 const HEDGE_SHARE = 0.1;

@@ -140,6 +140,7 @@ export class World {
       journal: memoryJournal(this.journal, { poolId, bootId: String(this.boot) }),
       commitIntervalMs: 1000,
       markIntervalMs: 0,
+      allVotersAtOnce: true,
       syncData: () => Promise.resolve(true),
       verifyEntry: (entry) => Promise.resolve(lostData?.has(Buffer.from(entry.payload).toString('utf8')) !== true),
       log: (level, message) => {

@@ -18,8 +18,8 @@ const NAMES = ['a', 'b', 'c', 'd', 'e'];
 const READ_BYTES = 65_536;
 /** Answers that faults may cause. Others are bugs. */
 const faultCodes: ReadonlySet<string> = new Set(['EIO', 'ENOSPC', 'EROFS']);
-/** Answers that quotas may cause. */
-const quotaCodes: ReadonlySet<string> = new Set(['EDQUOT', 'EXDEV']);
+/** Answers that quotas may cause: EIO where a write was lost to one, and the end of the file with it. */
+const quotaCodes: ReadonlySet<string> = new Set(['EDQUOT', 'EXDEV', 'EIO']);
 
 export class Session {
   names = new ModelNames(new Tree());
