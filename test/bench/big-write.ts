@@ -6,7 +6,7 @@
 import { spawn } from 'node:child_process';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { must } from '../../src/base/assert.js';
 import { systemRandom } from '../../src/base/clock.js';
@@ -31,6 +31,8 @@ const { values: options } = parseArgs({
     svg: { type: 'string' },
   },
 });
+const svg = options.svg === undefined ? undefined : resolve(options.svg);
+const json = resolve(options.json);
 const mebibytes = Number(options.mebibytes);
 const rounds = Number(options.rounds);
 const K = 4;
@@ -59,7 +61,7 @@ function encodeSeconds(): number {
 const median = (numbers: readonly number[]): number => must([...numbers].sort((a, b) => a - b)[numbers.length >> 1], 'a round');
 
 /** Draws what the daemon's threads do in one more write. */
-async function draw(ostraka: Ostraka, client: string, root: string, svg: string): Promise<void> {
+async function draw(ostraka: Ostraka, client: string, root: string, file: string): Promise<void> {
   const why = await lacking('linux-perf', 'perf');
   if (why !== undefined) throw new Error(why);
   const [pid] = await ostraka.pids();
@@ -73,7 +75,7 @@ async function draw(ostraka: Ostraka, client: string, root: string, svg: string)
   perf.kill('SIGINT');
   await ended;
   const { stdout } = await run('perf', ['script', '-i', data, '-F', 'comm,ip,sym'], { limitMs: 300_000 });
-  await writeFile(svg, flameGraph(stdout, `The daemon while ${mebibytes} MiB are written to 4+2: processor time`));
+  await writeFile(file, flameGraph(stdout, `The daemon while ${mebibytes} MiB are written to 4+2: processor time`));
   await rm(path);
 }
 
@@ -82,6 +84,8 @@ async function main(): Promise<void> {
   const images = await mkdtemp(join(options.images, 'ostraka-bench-images-'));
   const root = await mkdtemp(join(tmpdir(), 'ostraka-bench-'));
   const janitor = new Janitor({ root, images });
+  // V8 leaves logs where a program was started that perf is to follow.
+  process.chdir(root);
   try {
     const client = await buildClient(root);
     const site = (name: string) => ({
@@ -91,7 +95,7 @@ async function main(): Promise<void> {
       folders: false,
     });
     // So that perf can name what V8 has compiled.
-    if (options.svg !== undefined) process.env.NODE_OPTIONS = '--perf-basic-prof --interpreted-frames-native-stack';
+    if (svg !== undefined) process.env.NODE_OPTIONS = '--perf-basic-prof --interpreted-frames-native-stack';
     await mkdir(site('s0').root);
     await mkdir(site('s1').root);
     const ostraka = new Ostraka(site('s0'), { name: 'ostraka' });
@@ -142,11 +146,11 @@ async function main(): Promise<void> {
         ],
       ),
     );
-    if (options.svg !== undefined) await draw(ostraka, client, root, options.svg);
+    if (svg !== undefined) await draw(ostraka, client, root, svg);
     await ostraka.down();
     await nothing.down();
-    await mkdir(join(options.json, '..'), { recursive: true });
-    await writeFile(options.json, JSON.stringify({ when: new Date().toISOString(), mebibytes, seconds, ratio }, undefined, 1) + '\n');
+    await mkdir(join(json, '..'), { recursive: true });
+    await writeFile(json, JSON.stringify({ when: new Date().toISOString(), mebibytes, seconds, ratio }, undefined, 1) + '\n');
   } finally {
     await janitor.finish();
   }
