@@ -20,7 +20,7 @@ const newCall = (): Call => ({ samples: 0, callees: new Map() });
 function short(symbol: string): string {
   return symbol
     .replace(/\+0x[0-9a-f]+$/, '')
-    .replace(/^JS:[*+~^]?(\S*) file:\/\/\S*\/dist\/src\/(\S+?):\d+:\d+$/, '$1 ($2)')
+    .replace(/^JS:[*+~^]?(\S*) \S*\/(?:dist\/src|node_modules)\/(\S+?)(?::\d+)*$/, '$1 ($2)')
     .replace(/^JS:[*+~^]?/, '')
     .replace(/\((?:[^()]|\([^()]*\))*\)$/, '');
 }
