@@ -18,11 +18,9 @@ const newCall = (): Call => ({ samples: 0, callees: new Map() });
 
 /** Names of JavaScript functions come with how they were compiled and where their file lies. */
 function short(symbol: string): string {
-  return symbol
-    .replace(/\+0x[0-9a-f]+$/, '')
-    .replace(/^JS:[*+~^]?(\S*) \S*\/(?:dist\/src|node_modules)\/(\S+?)(?::\d+)*$/, '$1 ($2)')
-    .replace(/^JS:[*+~^]?/, '')
-    .replace(/\((?:[^()]|\([^()]*\))*\)$/, '');
+  const name = symbol.replace(/\+0x[0-9a-f]+$/, '');
+  if (!name.startsWith('JS:')) return name.replace(/\((?:[^()]|\([^()]*\))*\)$/, '');
+  return name.replace(/^JS:[*+~^]?/, '').replace(/^(\S*) \S*\/(?:dist\/src|node_modules)\/(\S+?)(?::\d+)*$/, '$1 ($2)');
 }
 
 /** Samples by call stack. @param text blocks with an empty line after each: the thread's name, then its calls, the innermost first */
