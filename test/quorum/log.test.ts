@@ -1,36 +1,19 @@
 /** What the quorum log promises to those who use it, one test each. The crash safety is in exhaustive.test.ts and random.test.ts. */
 import t from 'tap';
-import { assert, must } from '../../src/base/assert.js';
+import { must } from '../../src/base/assert.js';
 import { OperatingError } from '../../src/base/errors.js';
-import {
-  LOG_FILE_BYTES_MAX,
-  LOG_KEPT_BYTES_MAX,
-  REPLICA_INTERVAL_MS,
-  VOTER_FOLLOW_MS,
-  VOTER_PATIENCE_MS_MIN,
-  VOTER_RETRY_MS,
-} from '../../src/base/limits.js';
+import { LOG_FILE_BYTES_MAX, LOG_KEPT_BYTES_MAX, REPLICA_INTERVAL_MS, VOTER_RETRY_MS } from '../../src/base/limits.js';
 import { acknowledgementsFor } from '../../src/quorum/acknowledgements.js';
 import { journalMemory, memoryJournal } from '../../src/quorum/journal.js';
 import { initialiseVoters } from '../../src/quorum/open.js';
 import type { QuorumLog } from '../../src/quorum/quorum-log.js';
 import { readVoter } from '../../src/quorum/voter-reader.js';
 import { MemoryWorking } from './memory-machine.js';
-import { poolId, settle, World } from './world.js';
+import { poolId, put, quiet, settle, World } from './world.js';
 
 const lose = () => () => false;
 
-function put(log: QuorumLog, text: string): number {
-  assert(log.reserve(text.length) === undefined, 'there is room');
-  return log.append(Buffer.from(text));
-}
-
 const states = (log: QuorumLog): string[] => log.voters().map((voter) => voter.state);
-
-/** Lets promises and calls on disks run until all is quiet. */
-async function quiet(): Promise<void> {
-  for (let turn = 0; turn < 200; turn++) await settle();
-}
 
 async function image(world: World, voter: number): Promise<Awaited<ReturnType<typeof readVoter>>> {
   const disk = world.openDisk(voter);
@@ -364,58 +347,6 @@ void t.test('a working replica that is ahead of the recovered history is made an
   await world.open();
   t.same(world.working.state.data, ['a']);
   t.equal(world.working.rebuilds, rebuilds + 1);
-});
-
-const quickest = { allVotersAtOnce: false };
-const synced = (log: QuorumLog): number[] =>
-  log.voters().flatMap(({ number, syncedPosition }) => (syncedPosition === log.head.position ? [number] : []));
-
-void t.test('a flush waits for as many voters as it needs; the others follow, many flushes together', async (t) => {
-  const world = await World.fresh(5);
-  const { log } = await world.open({ options: quickest });
-  await quiet();
-  for (const text of ['a', 'b', 'c']) {
-    await log.durable(put(log, text));
-    await quiet();
-    t.equal(synced(log).length, 3, 'three of five');
-  }
-  world.clock.advance(VOTER_FOLLOW_MS);
-  await quiet();
-  t.same(synced(log), [1, 2, 3, 4, 5]);
-  // Two of those that had it first are lost with the power.
-  const had = synced(log);
-  await log.durable(put(log, 'd'));
-  await quiet();
-  const first = synced(log);
-  t.same([had.length, first.length], [5, 3]);
-  world.crash(true, lose);
-  const { log: again } = await world.open({ missing: first.slice(0, 2) });
-  t.same(world.working.state.data, ['a', 'b', 'c', 'd'], 'one that has it is enough among a majority');
-  await again.close();
-});
-
-void t.test('where one of the quickest voters is late or fails, all are asked', async (t) => {
-  const world = await World.fresh(5);
-  const { log } = await world.open({ options: quickest });
-  await quiet();
-  await log.durable(put(log, 'a'));
-  await quiet();
-  const [late, failing] = synced(log);
-  world.medium(must(late, 'three have it')).stalledPath = 'quorum/log';
-  const durable = log.durable(put(log, 'b'));
-  await quiet();
-  t.equal(synced(log).length, 2, 'one is missing');
-  world.clock.advance(VOTER_PATIENCE_MS_MIN);
-  await durable;
-  await quiet();
-  t.same(synced(log).length, 4, 'all others were asked');
-  world.medium(must(failing, 'three have it')).failNext('write', 'EIO', 1, 'quorum/log');
-  await log.durable(put(log, 'c'));
-  t.notOk(synced(log).includes(must(failing, 'checked')), 'without any time passing');
-  world.machine.release(world.medium(must(late, 'checked')));
-  await quiet();
-  await log.close();
-  t.same(world.working.state.data, ['a', 'b', 'c']);
 });
 
 void t.test('durable replicas follow late, logs are cut behind those of a majority', async (t) => {

@@ -2,7 +2,7 @@
  * A pool's voters on simulated disks for tests of the quorum log: opens logs over them, lets the test choose the order in which calls
  * complete, crashes, and copies the state of the disks so that one crash can be recovered from in many ways.
  */
-import { must } from '../../src/base/assert.js';
+import { assert, must } from '../../src/base/assert.js';
 import { checksum } from '../../src/base/checksums.js';
 import { seededRandom, type Clock } from '../../src/base/clock.js';
 import type { Uuid } from '../../src/base/ids.js';
@@ -14,7 +14,7 @@ import { acknowledgementsFor } from '../../src/quorum/acknowledgements.js';
 import { journalMemory, memoryJournal } from '../../src/quorum/journal.js';
 import type { Mutations } from '../../src/quorum/mutations.js';
 import { initialiseVoters } from '../../src/quorum/open.js';
-import type { OpenedLog, QuorumOptions } from '../../src/quorum/quorum-log.js';
+import type { OpenedLog, QuorumLog, QuorumOptions } from '../../src/quorum/quorum-log.js';
 import { openWithMutations } from '../../src/quorum/recovery.js';
 import { MemoryReplicas, MemoryWorking } from './memory-machine.js';
 
@@ -23,6 +23,17 @@ export const JOURNAL_BYTES = 2 ** 15;
 
 /** Lets promises run until nothing moves without I/O. */
 export const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/** Appends an entry; there must be room. */
+export function put(log: QuorumLog, text: string): number {
+  assert(log.reserve(text.length) === undefined, 'there is room');
+  return log.append(Buffer.from(text));
+}
+
+/** Lets promises and calls on disks run until all is quiet. */
+export async function quiet(): Promise<void> {
+  for (let turn = 0; turn < 200; turn++) await settle();
+}
 
 /** A clock whose timers run only when the test says so. */
 export class ManualClock implements Clock {
