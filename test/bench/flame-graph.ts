@@ -1,4 +1,5 @@
 /** What `perf script -F comm,ip,sym` prints, as a flame graph: an SVG in which each call is as wide as the time that was seen in it. The threads stand at the bottom. */
+import { escape } from './picture.js';
 
 const WIDTH = 1200;
 const ROW = 17;
@@ -42,8 +43,6 @@ function merge(text: string): Call {
   return all;
 }
 
-const escaped = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
-
 /** Colours tell apart where a call is from: JavaScript, V8 and Node, ours in C++, the kernel and libraries. */
 function colourOf(name: string): string {
   if (/\.js\)$/.test(name)) return '#7ac27f';
@@ -69,8 +68,8 @@ export function flameGraph(text: string, title: string): string {
         const room = Math.floor((width - 6) * LETTERS);
         const label = room < 3 ? '' : name.length <= room ? name : `${name.slice(0, room - 1)}…`;
         const box = `<rect x="${x.toFixed(1)}" y="@${level}" width="${Math.max(0.5, width - 0.5).toFixed(1)}" height="${ROW - 1}" fill="${colourOf(name)}"/>`;
-        const words = label === '' ? '' : `<text x="${(x + 3).toFixed(1)}" y="#${level}">${escaped(label)}</text>`;
-        boxes.push(`<g><title>${escaped(name)}: ${(100 * share).toFixed(1)} %</title>${box}${words}</g>`);
+        const words = label === '' ? '' : `<text x="${(x + 3).toFixed(1)}" y="#${level}">${escape(label)}</text>`;
+        boxes.push(`<g><title>${escape(name)}: ${(100 * share).toFixed(1)} %</title>${box}${words}</g>`);
         draw(callee, at, level + 1);
       }
       at += callee.samples;
@@ -86,7 +85,7 @@ export function flameGraph(text: string, title: string): string {
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" role="img">
 <style>text{font:11px ui-monospace,monospace;fill:#1f2328}.title{font:600 15px system-ui,sans-serif}</style>
 <rect width="${WIDTH}" height="${height}" fill="#fff"/>
-<text class="title" x="${MARGIN}" y="20">${escaped(title)}</text>
+<text class="title" x="${MARGIN}" y="20">${escape(title)}</text>
 <text x="${MARGIN}" y="36">green: JavaScript · blue: V8 and Node · yellow: native code of Ostraka · red: the kernel and libraries</text>
 ${body}
 </svg>

@@ -31,7 +31,7 @@ const STYLE = `text{font:13px system-ui,sans-serif;fill:#1f2328}.quiet{fill:#596
 .axis{stroke:#d1d9e0}.one{stroke:#59636e;stroke-width:1.5}.better{fill:#2da44e}.worse{fill:#e5534b}
 @media(prefers-color-scheme:dark){text{fill:#f0f6fc}.quiet{fill:#9198a1}.axis{stroke:#3d444d}.one{stroke:#9198a1}.mark{filter:brightness(1.5)}}`;
 
-function escape(text: string): string {
+export function escape(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 }
 

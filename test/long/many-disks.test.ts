@@ -6,7 +6,7 @@ import t from 'tap';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { must } from '../../src/base/assert.js';
-import { TestPool } from '../support/pool.js';
+import { TestPool, until } from '../support/pool.js';
 import { run } from '../support/run.js';
 import { differences, digests, randomFile, smallTree } from '../support/tree.js';
 
@@ -42,6 +42,7 @@ t.test('64 disks', async (t) => {
   want.set('meanwhile', await randomFile(pool.at('meanwhile'), 5 * MiB));
   await pool.ostraka(['disk', 'replace', pool.name, must(pool.disks[3], 'disks'), must(spare[0], 'a spare')], { limitMs: 120_000 });
   for (const i of gone.slice(1)) await pool.mountDisk(i);
+  await until('they are taken back', async () => (await pool.status()).disks.every(({ state }) => state === 'online'), 120_000);
   await pool.ostraka(['heal', pool.name, '--watch'], { limitMs: 400_000 });
   await pool.ostraka(['disk', 'add', pool.name, must(spare[1], 'two spares')]);
   const after = await pool.status();
