@@ -18,7 +18,8 @@ import { run } from '../support/run.js';
 import { buildClient, measure } from './client.js';
 import { flameGraph } from './flame-graph.js';
 import { Janitor } from './janitor.js';
-import { markdownTable } from './report.js';
+import { processorSeconds, rest } from './measure-group.js';
+import { markdownTable, median } from './report.js';
 import { NullFileSystem, Ostraka } from './subjects/ostraka.js';
 import { lacking } from './subjects/subject.js';
 
@@ -38,8 +39,8 @@ const rounds = Number(options.rounds);
 const K = 4;
 const M = 2;
 const LIMIT_SECONDS = 300;
-/** What a daemon puts off is done by then. */
-const REST_MS = 3000;
+/** What a daemon puts off begins by then. */
+const REST_MS = 1100;
 const SAMPLES_PER_SECOND = 1999;
 
 /** Processor seconds that encoding takes, with the checksums of frames. */
@@ -58,7 +59,7 @@ function encodeSeconds(): number {
   return (user + system) / 1e6;
 }
 
-const median = (numbers: readonly number[]): number => must([...numbers].sort((a, b) => a - b)[numbers.length >> 1], 'a round');
+const middle = (numbers: readonly number[]): number => must(median(numbers), 'a round');
 
 /** Draws what the daemon's threads do in one more write. */
 async function draw(ostraka: Ostraka, client: string, root: string, file: string): Promise<void> {
@@ -112,15 +113,15 @@ async function main(): Promise<void> {
     const write = async (folder: string, pids: readonly number[], size: number): Promise<{ own: number; daemons: number }> => {
       const path = join(folder, 'big-write');
       const before = await processorSeconds(pids);
-      const { clientSeconds } = await measure(client, pids, LIMIT_SECONDS, ['write', path, String(size)]);
-      if (pids.length > 0) await sleep(REST_MS);
+      const { clientSeconds } = await measure(client, [], LIMIT_SECONDS, ['write', path, String(size)]);
+      await rest(pids, REST_MS);
       const daemons = (await processorSeconds(pids)) - before;
       await rm(path);
       return { own: clientSeconds, daemons };
     };
     for (let round = 0; round < rounds; round++) {
       const big = await write(ostraka.folder, await ostraka.pids(), mebibytes);
-      await sleep(REST_MS);
+      await rest(await ostraka.pids(), REST_MS);
       const bare = await write(nothing.folder, await nothing.pids(), mebibytes);
       let files = 0;
       for (const disk of ostraka.diskFolders) files += (await write(disk, [], mebibytes / K)).own;
@@ -130,18 +131,18 @@ async function main(): Promise<void> {
       seconds.files.push(files);
       seconds.encode.push(encodeSeconds());
     }
-    const parts = median(seconds.null) + median(seconds.encode) + median(seconds.files);
-    const ratio = median(seconds.ostraka) / parts;
+    const parts = middle(seconds.null) + middle(seconds.encode) + middle(seconds.files);
+    const ratio = middle(seconds.ostraka) / parts;
     const row = (what: string, value: number): string[] => [what, value.toFixed(2)];
     process.stdout.write(
       markdownTable(
         [`${mebibytes} MiB written, fsync: processor seconds, median of ${rounds}`, ''],
         [
-          row('Ostraka 4+2: the writer and the daemon', median(seconds.ostraka)),
-          row('… of that the writer', median(seconds.client)),
-          row('the null file system on the same channel: the writer and the server', median(seconds.null)),
-          row('encoding and checksums', median(seconds.encode)),
-          row('six files of a quarter each on the disks below', median(seconds.files)),
+          row('Ostraka 4+2: the writer and the daemon', middle(seconds.ostraka)),
+          row('… of that the writer', middle(seconds.client)),
+          row('the null file system on the same channel: the writer and the server', middle(seconds.null)),
+          row('encoding and checksums', middle(seconds.encode)),
+          row('six files of a quarter each on the disks below', middle(seconds.files)),
           row('Ostraka × the sum of the three', ratio),
         ],
       ),
@@ -154,17 +155,6 @@ async function main(): Promise<void> {
   } finally {
     await janitor.finish();
   }
-}
-
-/** Of these processes, all threads, those that ended included. */
-async function processorSeconds(pids: readonly number[]): Promise<number> {
-  let ticks = 0;
-  for (const pid of pids) {
-    const { stdout } = await run('cat', [`/proc/${pid}/stat`]);
-    const fields = stdout.slice(stdout.lastIndexOf(')') + 2).split(' ');
-    ticks += Number(fields[11]) + Number(fields[12]);
-  }
-  return ticks / 100;
 }
 
 await main();

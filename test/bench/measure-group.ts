@@ -45,7 +45,7 @@ const REST_SECONDS = 0.015;
 const TICKS_PER_SECOND = 100;
 
 /** User and system time of processes so far, by /proc. */
-async function processorSeconds(pids: readonly number[]): Promise<number> {
+export async function processorSeconds(pids: readonly number[]): Promise<number> {
   let ticks = 0;
   for (const pid of pids) {
     const text = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
@@ -66,7 +66,8 @@ export async function peakBytes(pids: readonly number[]): Promise<number> {
   return bytes;
 }
 
-async function rest(pids: readonly number[], leastMs: number): Promise<void> {
+/** Waits until processes are at rest, at least `leastMs`; for what they put off. */
+export async function rest(pids: readonly number[], leastMs: number): Promise<void> {
   if (pids.length === 0 || leastMs === 0) return;
   const end = performance.now() + REST_MS_MAX;
   await sleep(leastMs);
