@@ -45,18 +45,22 @@ export class AttributeChanges {
     const times = atime !== undefined || mtime !== undefined || ctime !== undefined;
     const owned = mode !== undefined || uid !== undefined || gid !== undefined;
     // The kernel sends the times of each file that is unlinked, once more; a refusal would be an error of the next syncfs(2).
-    if (!owned && this.#nodes.lingers(ino)) return this.#files.attributes(ino);
+    if (!owned && this.#nodes.ghost(ino) !== undefined) return this.#files.attributes(ino);
     const folded = times && this.#fold(ino, { atime, mtime, ctime: ctime ?? now }, ctime !== undefined);
     if (owned || (times && !folded)) {
       const rowTimes = folded ? {} : { ...(atime && { atime }), ...(mtime && { mtime }) };
       await this.#ledger.change(async (change) => {
-        const row = await change.inode(ino);
-        if (row === undefined && !owned && this.#nodes.lingers(ino)) return;
-        if (row === undefined) refuse('ESTALE', `inode ${ino} is gone`);
+        const committed = await change.inode(ino);
+        const row = committed ?? this.#nodes.ghost(ino) ?? refuse('ESTALE', `inode ${ino} is gone`);
         let newMode = mode === undefined ? row.mode : (row.mode & ~PERMISSION_BITS) | (mode & PERMISSION_BITS);
         if (mode === undefined && (uid !== undefined || gid !== undefined)) newMode = withoutPrivileges(newMode);
+        const changed = { ...row, ...rowTimes, mode: newMode, uid: uid ?? row.uid, gid: gid ?? row.gid, ctime: ctime ?? now };
+        if (committed === undefined) {
+          this.#nodes.changeGhost(changed);
+          return;
+        }
         if (mode !== undefined) await this.#changeAcl(change, row, newMode);
-        change.putInode({ ...row, ...rowTimes, mode: newMode, uid: uid ?? row.uid, gid: gid ?? row.gid, ctime: ctime ?? now });
+        change.putInode(changed);
       });
     }
     return this.#files.attributes(ino);

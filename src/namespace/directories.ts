@@ -164,6 +164,8 @@ export class Directories {
 
   async readlink(ino: Ino): Promise<Buffer> {
     const value = await this.#ledger.index.get(symlinkKey(ino));
+    // Replaced, perhaps, since it was looked up: then the kernel looks again.
+    if (this.#nodes.ghost(ino) !== undefined) refuse('ESTALE', `inode ${ino} is gone`);
     if (value === undefined) refuse('EINVAL', `inode ${ino} is not a symbolic link`);
     return Buffer.from(decodeBytes(value, 'symlink'));
   }

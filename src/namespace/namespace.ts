@@ -119,6 +119,11 @@ export interface Namespace {
    * mknod, mkdir, link and create, and every entry with attributes (but . and ..) that readdir's `room` accepted.
    */
   forget(ino: Ino, count: number): void;
+  /**
+   * Keeps an inode, which is no directory, as if it were open, until what this resolves to is called.
+   * @throws OperatingError ESTALE
+   */
+  hold(ino: Ino): Promise<() => Promise<void>>;
   readlink(ino: Ino): Promise<Buffer>;
   symlink(parent: Ino, name: string, target: Uint8Array, caller: Caller): Promise<Attributes>;
   /** Regular files, fifos, sockets and devices. `mode` has type and permissions; the caller's umask counts unless the directory has a default ACL. */

@@ -27,6 +27,8 @@ export class Node {
   /** The committed row. */
   row: InodeRow;
   readonly handles = new Set<OpenFile>();
+  /** Those who keep it without having it open. */
+  holds = 0;
   /** Made without a name, and has had none yet: it may be given one. */
   linkable = false;
   /** Takes new writes. */
@@ -67,7 +69,9 @@ export class Node {
   }
 
   get idle(): boolean {
-    return this.handles.size === 0 && this.current === undefined && this.committing === undefined && this.commitDone === undefined;
+    return (
+      this.handles.size + this.holds === 0 && this.current === undefined && this.committing === undefined && this.commitDone === undefined
+    );
   }
 }
 

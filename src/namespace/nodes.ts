@@ -62,9 +62,13 @@ export class Nodes {
     return left <= 0;
   }
 
-  /** The inode is gone, and the kernel still knows it. */
-  lingers(ino: Ino): boolean {
-    return this.#ghosts.has(ino);
+  /** What is left of an inode that is gone, where the kernel still knows it. */
+  ghost(ino: Ino): InodeRow | undefined {
+    return this.#ghosts.get(ino);
+  }
+
+  changeGhost(row: InodeRow): void {
+    if (this.#ghosts.has(row.ino)) this.#ghosts.set(row.ino, row);
   }
 
   /** The row of an inode, or what is left of it. @throws OperatingError ESTALE */
@@ -93,6 +97,18 @@ export class Nodes {
         this.letGo(node);
       }
     });
+  }
+
+  /** Keeps an inode as if it were open, until what this resolves to is called. @throws OperatingError ESTALE */
+  async hold(ino: Ino): Promise<() => Promise<void>> {
+    const node = await this.attach(ino, (found) => {
+      found.holds++;
+      return found;
+    });
+    return () => {
+      node.holds--;
+      return this.settle(node);
+    };
   }
 
   /** Forgets a node that nobody uses, if the inode has a name. */

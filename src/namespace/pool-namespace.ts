@@ -264,6 +264,10 @@ export class PoolNamespace implements Namespace {
     if (this.#nodes.forget(ino, count)) this.#uploads.lostEnds.forget(ino);
   }
 
+  hold(ino: Ino): Promise<() => Promise<void>> {
+    return this.#nodes.hold(ino);
+  }
+
   async readlink(ino: Ino): Promise<Buffer> {
     return this.#directories.readlink(ino);
   }

@@ -50,20 +50,29 @@ export class Xattrs {
     this.#clock = clock;
   }
 
-  /** @throws OperatingError ENODATA, ENOTSUP */
+  /** @throws OperatingError ENODATA, ENOTSUP, ESTALE */
   async get(ino: Ino, name: string): Promise<Buffer> {
     checkXattr(name);
     const row = await this.#nodes.row(ino);
     if ((row.flags & INODE_HAS_XATTRS) === 0) throw NO_ATTRIBUTE;
     const value = await this.#ledger.index.get(xattrKey(ino, name));
+    this.#checkThere(ino);
     if (value === undefined) refuse('ENODATA', 'no such attribute');
     return Buffer.from(decodeBytes(value, 'xattr'));
   }
 
+  /** @throws OperatingError ESTALE */
   async list(ino: Ino): Promise<string[]> {
     const row = await this.#nodes.row(ino);
     if ((row.flags & INODE_HAS_XATTRS) === 0) return [];
-    return names(ino, (range) => this.#ledger.index.scan(range));
+    const found = await names(ino, (range) => this.#ledger.index.scan(range));
+    this.#checkThere(ino);
+    return found;
+  }
+
+  /** The attributes of an inode go with it, whoever still knows it. @throws OperatingError ESTALE */
+  #checkThere(ino: Ino): void {
+    if (this.#nodes.ghost(ino) !== undefined) refuse('ESTALE', `inode ${ino} is gone`);
   }
 
   /** @throws OperatingError EEXIST, ENODATA, E2BIG, ENOSPC, ENOTSUP */

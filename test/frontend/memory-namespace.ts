@@ -212,6 +212,13 @@ export class MemoryNamespace implements Namespace {
     this.#collect(node);
   }
 
+  async hold(ino: Ino): Promise<() => Promise<void>> {
+    this.#node(ino).lookups++;
+    return async () => {
+      this.forget(ino, 1);
+    };
+  }
+
   async readlink(ino: Ino): Promise<Buffer> {
     const node = this.#node(ino);
     return (node.mode & S_IFMT) === S_IFLNK ? node.data : fail('EINVAL');

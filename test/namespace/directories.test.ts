@@ -86,15 +86,41 @@ t.test('a removed directory that is still somebody’s working directory', async
   test.equal(await codeOf(() => namespace.getattr(dir.ino)), 'ESTALE');
 });
 
-t.test('the kernel sends the times of a file that was unlinked', async (test) => {
+t.test('an inode that is gone, and that the kernel still knows', async (test) => {
   const { namespace } = await openPool(test);
   const ino = await writeFile(namespace, ROOT, 'a', Buffer.from('x'));
+  await namespace.setxattr(ino, 'user.kept', Buffer.from('v'), 0, root);
   await namespace.unlink(ROOT, 'a', root);
   const times = { mtime: { seconds: 5, nanoseconds: 0 }, ctime: { seconds: 5, nanoseconds: 0 } };
-  test.equal((await namespace.setattr(ino, times, root)).links, 0);
-  test.equal(await codeOf(() => namespace.setattr(ino, { mode: 0o600 }, root)), 'ESTALE', 'nothing but times');
+  test.equal((await namespace.setattr(ino, times, root)).links, 0, 'the kernel sends the times of a file that was unlinked');
+  await namespace.setattr(ino, { mode: 0o600, uid: 7 }, root);
+  test.match(await namespace.getattr(ino), { mode: 0o100600, uid: 7, links: 0 }, 'who looked it up before can still change it');
+  test.equal(await codeOf(() => namespace.getxattr(ino, 'user.kept')), 'ESTALE', 'and looks again for what is not there any more');
+  test.equal(await codeOf(() => namespace.listxattr(ino)), 'ESTALE');
+  test.equal(await codeOf(() => namespace.open(ino, O_RDONLY, root)), 'ESTALE');
   namespace.forget(ino, 1);
   test.equal(await codeOf(() => namespace.setattr(ino, times, root)), 'ESTALE', 'forgotten');
+  const link = await namespace.symlink(ROOT, 'link', Buffer.from('target'), root);
+  await namespace.unlink(ROOT, 'link', root);
+  test.equal(await codeOf(() => namespace.readlink(link.ino)), 'ESTALE', 'a link, too');
+});
+
+t.test('an inode that is held is as if it were open', async (test) => {
+  const { namespace, index } = await openPool(test);
+  const ino = await writeFile(namespace, ROOT, 'file', Buffer.from('content'));
+  const link = await namespace.symlink(ROOT, 'link', Buffer.from('target'), root);
+  const releases = [await namespace.hold(ino), await namespace.hold(link.ino)];
+  await namespace.unlink(ROOT, 'file', root);
+  await namespace.unlink(ROOT, 'link', root);
+  test.equal((await contentOf(namespace, ino)).toString(), 'content');
+  test.equal((await namespace.readlink(link.ino)).toString(), 'target');
+  await namespace.setxattr(ino, 'user.a', Buffer.from('v'), 0, root);
+  test.equal((await rowsByTable(index)).get('z')?.length, 2, 'a crash would remove them');
+  for (const release of releases) await release();
+  test.equal(await codeOf(() => namespace.open(ino, O_RDONLY, root)), 'ESTALE');
+  test.equal(await codeOf(() => namespace.hold(ino)), 'ESTALE');
+  test.notOk((await rowsByTable(index)).has('z'), 'no orphan is left');
+  await checkRows(index);
 });
 
 t.test('ten thousand entries, listed while they are deleted', async (test) => {

@@ -1,5 +1,6 @@
 /** Operations on inodes: attributes, link targets, extended attributes, and the file system as a whole. */
 import { OperatingError } from '../../base/errors.js';
+import { ACCESS_ACL } from '../../namespace/acl.js';
 import type { Ino, Namespace } from '../../namespace/namespace.js';
 import type { Context, Operation } from './context.js';
 import { decodeGetattr, decodeGetxattr, decodeListxattr, decodeSetattr, decodeSetxattr, decodeStatx, decodeXattrName } from './decode.js';
@@ -86,7 +87,9 @@ export function xattrOperations(context: Context): Map<number, Operation> {
     const { name, value, flags, killSetGroup } = decodeSetxattr(request, context.setxattrExtended());
     refuseVirtual(name);
     const copy = Buffer.from(value);
-    if (killSetGroup) await namespace.setattr(request.ino, { mode: (await namespace.getattr(request.ino)).mode & ~S_ISGID }, request);
+    // The kernel says it of default ACLs, too; they take nothing away.
+    if (killSetGroup && name === ACCESS_ACL)
+      await namespace.setattr(request.ino, { mode: (await namespace.getattr(request.ino)).mode & ~S_ISGID }, request);
     await namespace.setxattr(request.ino, name, copy, flags, request);
     outbox.done(request);
   }

@@ -3,6 +3,7 @@ import type { Handle, Ino, Namespace } from '../../namespace/namespace.js';
 import type { Validity } from './encode.js';
 import type { Outbox } from './outbox.js';
 import type { Request } from './request.js';
+import type { Retries } from './retries.js';
 import type { Describe } from './virtual-attributes.js';
 
 /** Answers one request: a reply goes to the outbox, or it throws. Everything in the request's memory is used before the first await. */
@@ -18,6 +19,8 @@ export interface Context {
   /** Open files and directories, to be released when the mount ends without the kernel's doing it. */
   readonly files: Map<Handle, Ino>;
   readonly directories: Map<Handle, Ino>;
+  /** Who looks a name up again. */
+  readonly retries: Retries;
   /** Values of attributes that the file system makes. */
   readonly describe: Describe | undefined;
   /** SETXATTR_EXT was negotiated. */

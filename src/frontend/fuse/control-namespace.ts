@@ -75,6 +75,10 @@ export class ControlNamespace implements Namespace {
     }
   }
 
+  hold(ino: Ino): Promise<() => Promise<void>> {
+    return isControlInode(ino) ? Promise.resolve(async () => undefined) : this.#below.hold(ino);
+  }
+
   getattr(ino: Ino, handle?: Handle): Promise<Attributes> {
     return isControlInode(ino) ? this.#attributes(ino) : this.#below.getattr(ino, handle);
   }

@@ -30,6 +30,7 @@ import { Outbox, type ReplyChannel } from './outbox.js';
 import { rangeOperations } from './range-operations.js';
 import { FUSE_MAJOR, INIT_OUT_BYTES, Opcode, opcodeName } from './protocol.js';
 import { Request } from './request.js';
+import { Retries } from './retries.js';
 import type { Describe } from './virtual-attributes.js';
 
 /** What the front end needs of a channel. */
@@ -74,6 +75,7 @@ const ABANDONABLE: ReadonlySet<number> = new Set([
 
 const ENOSYS = errnoNumber('ENOSYS');
 const EINTR = errnoNumber('EINTR');
+const ESTALE = errnoNumber('ESTALE');
 const EPROTO = errnoNumber('EPROTO');
 /** Unexpected failures are logged so often at most; a disk that fails answers thousands of requests. */
 const LOG_INTERVAL_MS = 1000;
@@ -92,6 +94,7 @@ export class FuseFrontEnd {
   readonly #meters = new RequestMeters();
   readonly #waiting = new Map<number, Request>();
   readonly #interrupted: Interrupts;
+  readonly #retries: Retries;
   readonly #files = new Map<number, Ino>();
   readonly #directories = new Map<number, Ino>();
   #negotiated: Negotiated | undefined;
@@ -115,6 +118,7 @@ export class FuseFrontEnd {
       request.abandoned = true;
       this.#outbox.error(request, EINTR);
     });
+    this.#retries = new Retries(options.namespace, options.clock, options.log);
     this.ready = new Promise((agree, refuse) => {
       this.#agree = agree;
       this.#refuse = refuse;
@@ -125,6 +129,7 @@ export class FuseFrontEnd {
       validity: options.validity,
       files: this.#files,
       directories: this.#directories,
+      retries: this.#retries,
       describe: options.describe,
       setxattrExtended: () => this.#negotiated?.setxattrExtended ?? false,
       writing: (bytes) => {
@@ -279,6 +284,7 @@ export class FuseFrontEnd {
   #fail(request: Request, thrown: unknown): boolean {
     const failure = failureOf(thrown);
     if (!failure.expected) this.#failures++;
+    if (failure.errno === ESTALE) this.#retries.expect(request.pid);
     if (!request.abandoned) this.#outbox.error(request, failure.errno);
     if (!failure.expected) this.#report(request, thrown);
     // A bug of ours is not handled: the process ends, and the one who asked has an answer.
@@ -326,6 +332,7 @@ export class FuseFrontEnd {
       await new Promise<void>((resolve) => {
         this.#drained = resolve;
       });
+    await this.#retries.end();
     const { namespace, log } = this.#options;
     const failed = (thrown: unknown): void => {
       log('warn', 'release after the end of the mount failed', { reason: String(thrown) });

@@ -16,7 +16,7 @@ function checked(name: string): string {
 }
 
 export function nameOperations(context: Context): Map<number, Operation> {
-  const { namespace, outbox, validity } = context;
+  const { namespace, outbox, validity, retries } = context;
 
   function entry(request: Request, attributes: Attributes): void {
     encodeEntry(outbox.memory, outbox.reserve(request, ENTRY_OUT_BYTES), attributes, validity);
@@ -26,7 +26,9 @@ export function nameOperations(context: Context): Map<number, Operation> {
     const name = checked(decodeName(request));
     let found: Attributes;
     try {
-      found = await namespace.lookup(request.ino, name, request);
+      found = retries.isExpected(request.pid)
+        ? await retries.found(request.pid, () => namespace.lookup(request.ino, name, request))
+        : await namespace.lookup(request.ino, name, request);
     } catch (thrown) {
       if (!isErrno(thrown, 'ENOENT')) throw thrown;
       if (!request.abandoned) encodeNoEntry(outbox.memory, outbox.reserve(request, ENTRY_OUT_BYTES), validity);

@@ -305,6 +305,18 @@ const inherited = family('ACLs: modes, defaults, mistakes', (add) => {
       await s.file('f');
       await s.refused(() => s.root.setxattr('f', name, value), want);
     });
+  for (const [about, name, group, want] of [
+    ['an ACL of one outside the group takes the set-group-id bit away', ACCESS, GUESTS, '770'],
+    ['an ACL of one in the group leaves the set-group-id bit', ACCESS, STAFF, '2770'],
+    ['a default ACL of one outside the group leaves the set-group-id bit', DEFAULT, GUESTS, '2775'],
+  ] as const)
+    add(about, async (s) => {
+      await s.dir('d', 0o775);
+      await s.expect(s.root.chown('d', ALICE.uid, group), 0);
+      await s.expect(s.root.chmod('d', 0o2775), 0);
+      await s.expect(s.alice.setxattr('d', name, defaults), 0);
+      s.same(await s.mode('d'), want, 'the mode');
+    });
   add('of a symbolic link: EOPNOTSUPP', async (s) => {
     await s.expect(s.root.symlink('t', 'l'), 0);
     await s.refused(() => s.root.setxattr('l', ACCESS, named, 0, 'lsetxattr'), 'EOPNOTSUPP');
