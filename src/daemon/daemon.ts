@@ -249,6 +249,8 @@ export class Daemon {
 
   /** Sends what was answered, and ends the connections. */
   async endControl(): Promise<void> {
+    // The connection to the kernel ends before umount(2) does, on a busy machine by seconds; who asked for the stop waits for both.
+    await this.#stopping?.catch(() => undefined);
     await this.#control?.close();
   }
 
