@@ -10,7 +10,7 @@ import type { Change } from './change.js';
 import { refuse } from './directories.js';
 import type { Files } from './files.js';
 import type { Ledger } from './ledger.js';
-import { PERMISSION_BITS, withoutPrivileges } from './modes.js';
+import { PERMISSION_BITS, privilegesLost } from './modes.js';
 import type { AttributeChange, Attributes, Caller, Ino } from './namespace.js';
 import type { Nodes } from './nodes.js';
 import type { Uploads } from './uploads.js';
@@ -53,7 +53,7 @@ export class AttributeChanges {
         const committed = await change.inode(ino);
         const row = committed ?? this.#nodes.ghost(ino) ?? refuse('ESTALE', `inode ${ino} is gone`);
         let newMode = mode === undefined ? row.mode : (row.mode & ~PERMISSION_BITS) | (mode & PERMISSION_BITS);
-        if (mode === undefined && (uid !== undefined || gid !== undefined)) newMode = withoutPrivileges(newMode);
+        if (mode === undefined && (uid !== undefined || gid !== undefined)) newMode &= ~privilegesLost(row, caller);
         const changed = { ...row, ...rowTimes, mode: newMode, uid: uid ?? row.uid, gid: gid ?? row.gid, ctime: ctime ?? now };
         if (committed === undefined) {
           this.#nodes.changeGhost(changed);

@@ -8,7 +8,7 @@ import type { IndexStore } from '../index/index-store.js';
 import type { InodeRow } from '../index/schema/inode-row.js';
 import type { Committer } from './commits.js';
 import { refuse } from './directories.js';
-import { isDirectory, isRegular, opensForWrite, staysUnnamed, truncatesOnOpen, withoutPrivileges } from './modes.js';
+import { isDirectory, isRegular, opensForWrite, staysUnnamed, truncatesOnOpen, privilegesLost } from './modes.js';
 import type { Attributes, Caller, Handle, Ino } from './namespace.js';
 import { attributesOf, type Node, type OpenFile } from './node.js';
 import type { Nodes } from './nodes.js';
@@ -105,7 +105,7 @@ export class Files {
     layer.truncate(size);
     uploads.lostEnds.truncated(node, size);
     if (moves) layer.times.mtime = layer.times.ctime = this.#options.now();
-    if (caller.uid !== 0 && withoutPrivileges(node.row.mode) !== node.row.mode) layer.killPrivileges = true;
+    if (caller.uid !== 0) layer.modeLost |= privilegesLost(node.row, caller);
   }
 
   /**

@@ -39,7 +39,8 @@ export class Layer {
   size: number;
   /** What lies below is hidden from here on. */
   cutOffset = Infinity;
-  killPrivileges = false;
+  /** Bits of the mode that go with it. */
+  modeLost = 0;
   frozen = false;
   dead = false;
   /** While it is reserved in a quota: what was written behind all that is stored, and what of that is surely added to what the file takes. */

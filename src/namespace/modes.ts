@@ -1,4 +1,5 @@
 /** Numbers of the POSIX interface on Linux, and what they say. */
+import type { Caller } from './namespace.js';
 
 export const S_IFMT = 0o170000;
 export const S_IFDIR = 0o040000;
@@ -29,9 +30,17 @@ export const staysUnnamed = (flags: number): boolean => (flags & O_EXCL) !== 0;
 
 export const truncatesOnOpen = (flags: number): boolean => (flags & O_TRUNC) !== 0;
 
-/** What remains of a mode when somebody without privileges writes to the file or its owner changes. */
-export function withoutPrivileges(mode: number): number {
-  // A set-group-id bit without group execution means mandatory locking, not a privilege.
-  const group = (mode & S_IXGRP) !== 0 ? S_ISGID : 0;
-  return isRegular(mode) ? mode & ~(S_ISUID | group) : mode;
+/**
+ * The bits of a mode that go when somebody without privileges writes to the file, or its owner changes (setattr_should_drop_suidgid in the kernel's fs/attr.c).
+ * Directories keep theirs.
+ */
+export function privilegesLost(
+  { mode, gid }: { readonly mode: number; readonly gid: number },
+  caller: Pick<Caller, 'uid' | 'gid' | 'inGroup'>,
+): number {
+  if (isDirectory(mode) || (mode & (S_ISUID | S_ISGID)) === 0) return 0;
+  // A set-group-id bit without group execution means mandatory locking, not a privilege; one who is not of the group takes it away all the same.
+  const belongs = (): boolean => caller.uid === 0 || caller.gid === gid || caller.inGroup?.(gid) === true;
+  const keepsGroup = (mode & S_ISGID) === 0 || ((mode & S_IXGRP) === 0 && belongs());
+  return mode & (keepsGroup ? S_ISUID : S_ISUID | S_ISGID);
 }

@@ -17,6 +17,8 @@ export interface Caller {
   readonly pid: number;
   /** Of the process, for what it makes; 0 where it was applied already. */
   readonly umask?: number;
+  /** Is this one of its other groups? Asked where it decides whether a set-group-id bit stays. */
+  inGroup?(gid: number): boolean;
   /**
    * The caller dates changes of content itself and tells the times by setattr, before it flushes, as the kernel does with its write-back cache: writes, `allocate` and
    * `copyRange` leave them as they are.

@@ -7,7 +7,7 @@ import type { OperatingError } from '../base/errors.js';
 import type { InodeRow } from '../index/schema/inode-row.js';
 import { later } from './file-clock.js';
 import type { Layer } from './layer.js';
-import { isRegular, withoutPrivileges } from './modes.js';
+import { isRegular } from './modes.js';
 import type { Attributes, Handle } from './namespace.js';
 
 /** One open file. */
@@ -85,7 +85,7 @@ export function withLayer(row: InodeRow, layer: Layer): InodeRow {
   const replaced = toldOver !== undefined && sameTime(toldOver, row.ctime);
   return {
     ...row,
-    mode: layer.killPrivileges ? withoutPrivileges(row.mode) : row.mode,
+    mode: row.mode & ~layer.modeLost,
     atime: times.atime ?? row.atime,
     mtime: times.mtime ?? row.mtime,
     // A change of the row that came after the layer's last one must not be dated back.

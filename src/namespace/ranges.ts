@@ -18,7 +18,7 @@ import type { Committer } from './commits.js';
 import { clearRange, extentOfRow, putExtent, straddling } from './content.js';
 import { refuse } from './directories.js';
 import type { Ledger } from './ledger.js';
-import { withoutPrivileges } from './modes.js';
+import { privilegesLost } from './modes.js';
 import type { AllocateMode, Caller } from './namespace.js';
 import type { Node } from './node.js';
 import type { Uploads } from './uploads.js';
@@ -182,7 +182,7 @@ export class Ranges {
   #changed(node: Node, caller: Caller): void {
     const layer = this.#options.uploads.open(node);
     if (caller.datesContent !== true) layer.times.mtime = layer.times.ctime = this.#options.clock.now();
-    if (caller.uid !== 0 && withoutPrivileges(node.row.mode) !== node.row.mode) layer.killPrivileges = true;
+    if (caller.uid !== 0) layer.modeLost |= privilegesLost(node.row, caller);
   }
 
   /** Commits what was written so far. @throws why it is lost. */

@@ -17,7 +17,7 @@ import { Layer } from './layer.js';
 import { LostEnds } from './lost-ends.js';
 import type { Ledger } from './ledger.js';
 import type { Chunk, ChunkMemory } from './memory.js';
-import { withoutPrivileges } from './modes.js';
+import { privilegesLost } from './modes.js';
 import type { Caller, Ino } from './namespace.js';
 import type { Node } from './node.js';
 import type { Log } from './options.js';
@@ -97,7 +97,7 @@ export class Uploads {
     const layer = this.open(node);
     const full = layer.write(offset, data);
     if (caller.datesContent !== true && !layer.mtimeGiven) layer.times.mtime = layer.times.ctime = this.#options.clock.now();
-    if (caller.uid !== 0 && withoutPrivileges(node.row.mode) !== node.row.mode) layer.killPrivileges = true;
+    if (caller.uid !== 0) layer.modeLost |= privilegesLost(node.row, caller);
     for (const chunk of full) this.#storePart(node, layer, chunk);
     if (layer.ranges.size > UPLOAD_RANGES_MAX) this.onDirty(node, true);
     const room = this.#memory.budget.room();

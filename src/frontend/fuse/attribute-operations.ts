@@ -1,7 +1,8 @@
 /** Operations on inodes: attributes, link targets, extended attributes, and the file system as a whole. */
 import { OperatingError } from '../../base/errors.js';
 import { ACCESS_ACL } from '../../namespace/acl.js';
-import type { Ino, Namespace } from '../../namespace/namespace.js';
+import { privilegesLost, S_ISGID } from '../../namespace/modes.js';
+import type { Caller, Ino, Namespace } from '../../namespace/namespace.js';
 import type { Context, Operation } from './context.js';
 import { decodeGetattr, decodeGetxattr, decodeListxattr, decodeSetattr, decodeSetxattr, decodeStatx, decodeXattrName } from './decode.js';
 import { encodeAttrOut, encodeSize, encodeStatfs, encodeStatx } from './encode.js';
@@ -9,21 +10,14 @@ import { ATTR_OUT_BYTES, GetattrFlag, GETXATTR_OUT_BYTES, Opcode, STATFS_OUT_BYT
 import type { Request } from './request.js';
 import { isVirtual, refuseVirtual, virtualValue } from './virtual-attributes.js';
 
-const S_IFMT = 0o170000;
-const S_IFDIR = 0o040000;
-const S_ISUID = 0o4000;
-const S_ISGID = 0o2000;
-const S_IXGRP = 0o010;
-
 /**
- * The mode of an inode without the bits that a write, truncation or change of owner takes away (HANDLE_KILLPRIV_V2 makes it our duty);
- * undefined when nothing changes. Directories keep theirs; set-gid without group execution means something else.
+ * The mode of an inode without the bits that a write, truncation or change of owner by this caller takes away (HANDLE_KILLPRIV_V2 makes it our duty);
+ * undefined when nothing changes.
  */
-export async function modeWithoutPrivileges(namespace: Namespace, ino: Ino): Promise<number | undefined> {
-  const { mode } = await namespace.getattr(ino);
-  if ((mode & S_IFMT) === S_IFDIR) return undefined;
-  const cleared = mode & ~S_ISUID & ((mode & S_IXGRP) !== 0 ? ~S_ISGID : ~0);
-  return cleared === mode ? undefined : cleared;
+export async function modeWithoutPrivileges(namespace: Namespace, ino: Ino, caller: Caller): Promise<number | undefined> {
+  const attributes = await namespace.getattr(ino);
+  const lost = privilegesLost(attributes, caller);
+  return lost === 0 ? undefined : attributes.mode & ~lost;
 }
 
 export function attributeOperations(context: Context): Map<number, Operation> {
@@ -45,7 +39,7 @@ export function attributeOperations(context: Context): Map<number, Operation> {
     const { change: asked, handle, killPrivileges } = decodeSetattr(request);
     let change = asked;
     if ((killPrivileges || asked.uid !== undefined || asked.gid !== undefined) && asked.mode === undefined) {
-      const mode = await modeWithoutPrivileges(namespace, request.ino);
+      const mode = await modeWithoutPrivileges(namespace, request.ino, request);
       if (mode !== undefined) change = { ...asked, mode };
     }
     const attributes = await namespace.setattr(request.ino, change, request, handle);

@@ -21,7 +21,7 @@ import {
 import type { Request } from './request.js';
 
 async function clearPrivileges({ namespace }: Context, request: Request): Promise<void> {
-  const mode = await modeWithoutPrivileges(namespace, request.ino);
+  const mode = await modeWithoutPrivileges(namespace, request.ino, request);
   if (mode !== undefined) await namespace.setattr(request.ino, { mode }, request);
 }
 

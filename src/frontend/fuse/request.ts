@@ -2,6 +2,7 @@
  * One request of the kernel: its header, decoded, and checked access to its body. The input is not trusted: nothing is read outside the message, and
  * what is not as it says throws DecodeError.
  */
+import { readFileSync } from 'node:fs';
 import { DecodeError } from '../../base/bytes.js';
 import type { Caller, Ino, SecurityContext } from '../../namespace/namespace.js';
 import { IN_HEADER_BYTES } from './protocol.js';
@@ -51,6 +52,16 @@ export class Request implements Caller {
     if (this.bodyBytes < 0) throw new DecodeError(`request of ${length} bytes with ${extensionBytes} of extensions`);
     this.#memory = memory;
     this.#body = start + IN_HEADER_BYTES;
+  }
+
+  /** The kernel tells one group of its caller; the others stand in /proc. False where they cannot be seen. */
+  inGroup(gid: number): boolean {
+    try {
+      const [, groups = ''] = /^Groups:(.*)$/m.exec(readFileSync(`/proc/${this.pid}/status`, 'latin1')) ?? [];
+      return groups.trim().split(/\s+/).includes(String(gid));
+    } catch {
+      return false;
+    }
   }
 
   #at(offset: number, bytes: number): number {
