@@ -205,7 +205,7 @@ class Opening {
       log('info', `${doubtful.size} blobs lack shards that were not synced`, { blobs: doubtful.size });
     }
     const settings = await this.#settle(index);
-    const cleanStop = await takeCleanStop(index, readOnly);
+    const lastStop = await takeCleanStop(index, readOnly);
     const outDisks = new OutDisks(index, quorum.epoch, clock, log);
     await outDisks.recover((disk) => diskSet.disk(disk) !== undefined);
     const { k, m } = diskSet.membership;
@@ -236,7 +236,7 @@ class Opening {
     const still = readOnly || !quorum.writable || damage !== undefined;
     wires.namespace = namespace;
     // After the namespace has written its last: see `cleanStopKey`.
-    this.#closing.push(() => markCleanStop(wires.services, index));
+    this.#closing.push(() => markCleanStop(wires.services, index, lastStop));
     this.#closing.push(() => namespace.close());
     const jobs = new JobRunner({ index, clock, log, readOnly: readOnly || damage !== undefined });
     const snapshots = new SnapshotJobs({ index, diskSet, clock, log, settings: inForce });
@@ -244,7 +244,7 @@ class Opening {
     const check = new CheckJob({ index, storage, ledger: namespace.ledger, diskSet, clock, log, snapshot, quiet: readOnly });
     for (const kind of [check.kind, ...snapshots.kinds]) jobs.register(kind);
     if (!still) {
-      const services = new Services({ index, storage, namespace, diskSet, jobs, clock, log, strandedPossible: !cleanStop });
+      const services = new Services({ index, storage, namespace, diskSet, jobs, clock, log, strandedPossible: lastStop !== 'clean' });
       wires.services = services;
       this.#closing.push(() => services.stop());
       services.start();

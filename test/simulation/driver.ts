@@ -63,7 +63,7 @@ class Driver {
   readonly lines: string[] = [];
   readonly #calmer: Calm;
   #ghostFailure: unknown;
-  /** Disks may have been out since the start of this process. */
+  /** Disks may have been out since the start of this process, or one that it took over from may have written after its search: the next start finds that. */
   #strandedPossible = false;
 
   constructor(
@@ -223,6 +223,7 @@ class Driver {
     this.operator.checkMembers();
     await world.time.pass(forMs);
     world.endFenced(old);
+    this.#strandedPossible = true;
     if (this.#ghostFailure !== undefined) throw asError(this.#ghostFailure);
     await checkAccounting(world);
   }

@@ -28,8 +28,8 @@ export function decodeSetting(value: Uint8Array): string {
 }
 
 /**
- * There while the pool is closed after a clean stop with all disks in, during which nothing was left stranded. No setting's name begins with a dot. Taken
- * away, durably, before anything else is written.
+ * There while the pool is closed after a clean stop with all disks in, during which nothing was left stranded (its value: `clean-stop.ts`). No setting's
+ * name begins with a dot. Taken away, durably, before anything else is written.
  */
 export const cleanStopKey = (): Buffer => settingKey('.clean-stop');
 
