@@ -143,8 +143,8 @@ export class Collector {
       try {
         // Shards that a failed sync moved after the last reference went. Only of whole blobs: where the places that a move left went to is alive.
         const current = serial === 0 ? storage.current(location) : location;
-        // In this order: what storage knows of the move goes with the last of its places.
-        if (current !== location) await storage.free(current);
+        // In this order: what storage knows of the moves goes with the last of their places.
+        if (current !== location) for (const place of [...storage.passed(location), current]) await storage.free(place);
         await storage.free(location);
         done.push(key);
         this.#waiting.delete(key.toString('hex'));

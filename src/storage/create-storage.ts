@@ -150,6 +150,10 @@ class BlobStorage implements Storage {
     return this.#moves.current(location);
   }
 
+  passed(location: Location): Location[] {
+    return this.#moves.passed(location);
+  }
+
   free(location: Location): Promise<void> {
     return this.#run(async () => {
       this.#syncer.forget(location);

@@ -39,6 +39,20 @@ export class Moves {
     return { ...location, shards };
   }
 
+  /** Where shards were in between, if they moved more than once: each place as a location with all others missing. */
+  passed(location: Location): Location[] {
+    const shards = [...location.shards];
+    const found: Location[] = [];
+    for (const { shard, from, to } of this.#moves.get(location.blob) ?? []) {
+      const place = shards[shard] ?? MISSING;
+      if (!samePlace(place, from)) continue;
+      if (!samePlace(place, location.shards[shard] ?? MISSING))
+        found.push({ ...location, shards: shards.map((_, other) => (other === shard ? place : MISSING)) });
+      shards[shard] = to;
+    }
+    return found;
+  }
+
   /** The blob is gone. */
   forget(blob: BlobId): void {
     this.#moves.delete(blob);

@@ -146,6 +146,11 @@ export interface Storage {
    */
   current(location: Location): Location;
   /**
+   * Where shards were between this location and the current one, if they were moved more than once: what `free` takes. No row may ever have named these
+   * places: moves of a blob whose row is gone are told to nobody. As `current`, for locations of whole blobs alone.
+   */
+  passed(location: Location): Location[];
+  /**
    * Gives a blob's space back now. The caller vouches for I5; waits for reads in flight on it itself. What lies on disks that are out stays until they
    * are searched (`scan`).
    * @throws OperatingError a disk that stays in refused for one of the shards; the others were given back. To be asked again, for the same location

@@ -3,6 +3,7 @@ import t from 'tap';
 import { must } from '../../src/base/assert.js';
 import { systemClock } from '../../src/base/clock.js';
 import { OperatingError } from '../../src/base/errors.js';
+import { KiB } from '../../src/base/limits.js';
 import { Collector } from '../../src/durability/collector.js';
 import { Heal } from '../../src/durability/heal.js';
 import { countEndangered, recordEndangered } from '../../src/durability/survey.js';
@@ -11,6 +12,7 @@ import type { IndexStore } from '../../src/index/index-store.js';
 import { decodeEndangered } from '../../src/index/schema/blob-rows.js';
 import { endangeredKey, parseFreeKey } from '../../src/index/schema/tables.js';
 import { FakeDisks, TestContext, unused } from './job-context.js';
+import { DurabilityRig } from './rig.js';
 import { ManualClock } from '../disk/manual-clock.js';
 import { checkRows } from '../namespace/check.js';
 import { contentOf, O_RDWR, openPool, pattern, root, ROOT, rowsByTable, writeFile, type Pool, type Test } from '../namespace/fixture.js';
@@ -255,6 +257,21 @@ t.test('two movers of one blob do not undo each other', async (test) => {
   test.same(now.shards[2], two.location.shards[2]);
   test.same(now.shards[3], old.shards[3]);
   test.equal((await rowsByTable(pool.index)).get('f')?.length, 2, 'both old places wait to be freed');
+});
+
+t.test('I10: a deleted blob that moved more than once leaves nothing where it was in between', async (test) => {
+  const rig = await DurabilityRig.create(test, { disks: 4, k: 2, m: 2 });
+  await rig.write('f', 100 * KiB);
+  await rig.remove('f');
+  // A full disk stays in: each sync that finds no space moves the shard to another segment.
+  rig.pool.backend.medium(2).failNext('sync', 'ENOSPC', 3, 'segments/');
+  for (let round = 0; round < 3; round++) test.equal(await rig.storage.sync(), false, 'a shard was moved');
+  await rig.index.durable();
+  await rig.collect();
+  const records: number[] = [];
+  for (const disk of [1, 2, 3, 4])
+    for await (const { kind } of rig.storage.scanRecords(disk, undefined, { frames: false })) if (kind === 'record') records.push(disk);
+  test.same(records, []);
 });
 
 t.test('a blob that moves before its row is committed is committed where it is', async (test) => {

@@ -160,6 +160,10 @@ export class MemoryStorage implements Storage {
     return location;
   }
 
+  passed(): Location[] {
+    return [];
+  }
+
   async free(location: Location): Promise<void> {
     for (const place of location.shards) this.#drop(location.blob, place);
   }
