@@ -59,11 +59,4 @@ export const ostrakaExceptions: readonly Exception[] = [
     reason:
       'lengths are numbers that are exact up to 8 PiB, with room for sums (ext4 ends at 16 TiB); the kernel takes cached writes without asking, and cannot be told of a limit',
   },
-  {
-    cases: /^ETXTBSY: nor cut by O_RDONLY \| O_TRUNC/,
-    says: /nothing has changed after/,
-    operation: 'open O_RDONLY | O_TRUNC of a program that runs',
-    does: 'ETXTBSY, and the file is cut',
-    reason: 'the kernel sends the open before it looks; O_WRONLY | O_TRUNC is refused in time',
-  },
 ];

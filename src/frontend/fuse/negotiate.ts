@@ -23,7 +23,6 @@ export interface Negotiated {
 /** Taken where the kernel offers them; the reasons are in README.md. Everything else is left alone, POSIX and BSD locks too. */
 const WANTED: ReadonlySet<InitFlagName> = new Set<InitFlagName>([
   'ASYNC_READ',
-  'ATOMIC_O_TRUNC',
   'EXPORT_SUPPORT',
   'BIG_WRITES',
   'DONT_MASK',
