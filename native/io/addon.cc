@@ -432,6 +432,7 @@ void define(napi_env env, napi_value exports) {
       method<goBeforeOthers>("goBefore"),
       method<stayBehindOthers>("stayBehind"),
       method<beginCollection>("beginCollection"),
+      method<trimMemory>("trimMemory"),
       method<isTmpfsDirectory>("isTmpfs"),
       method<becomeIoFlusher>("setIoFlusher"),
       method<sendDatagramTo>("sendDatagram"),

@@ -1,6 +1,7 @@
 // See process-exports.h. src/base/native-io.ts documents each function.
 #include "process-exports.h"
 
+#include <malloc.h>
 #include <ctime>
 #include <memory>
 
@@ -53,6 +54,12 @@ napi_value beginCollection(const Arguments& args, Environment&) {
   int64_t total;
   check(napi_adjust_external_memory(args.env, bytes, &total));
   check(napi_adjust_external_memory(args.env, -bytes, &total));
+  return undefined(args.env);
+}
+
+// glibc gives back the end of its heap by itself, and holes within it only when it is told to (malloc_trim(3)).
+napi_value trimMemory(const Arguments& args, Environment&) {
+  malloc_trim(0);
   return undefined(args.env);
 }
 

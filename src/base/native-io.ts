@@ -168,6 +168,8 @@ export interface NativeIo {
    * 64 MiB have come since it did last; past half of its heap's limit it would stop everything for it.
    */
   beginCollection(bytes: number): void;
+  /** Gives free pages within the C heap back to the system (malloc_trim(3)). Takes some milliseconds. */
+  trimMemory(): void;
   /**
    * Puts the calling thread `steps` (1 … 39) of nice(2) before the program's other threads; those that it starts from now on go with it, but for native ones that move
    * much. 0, or -EACCES where that is not permitted: then nothing changes.

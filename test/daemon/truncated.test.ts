@@ -16,7 +16,8 @@ t.test('O_TRUNC beside appends', { skip: await cannotRun() }, async (t) => {
   const folder = pool.at('folder');
   await mkdir(folder);
   await run(program, [folder, String(FILES)]);
-  const contents = (): Promise<string[]> => Promise.all(Array.from({ length: FILES }, (_, i) => readFile(join(folder, String(i)), 'latin1')));
+  const contents = (): Promise<string[]> =>
+    Promise.all(Array.from({ length: FILES }, (_, i) => readFile(join(folder, String(i)), 'latin1')));
   const seen = await contents();
   t.same(
     seen.filter((content) => !LEFT.has(content)),
