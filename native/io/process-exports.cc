@@ -2,8 +2,12 @@
 #include "process-exports.h"
 
 #include <malloc.h>
+#include <cstdint>
 #include <ctime>
+#include <fstream>
 #include <memory>
+#include <sstream>
+#include <string>
 
 #include "service.h"
 #include "shared-memory.h"
@@ -61,6 +65,22 @@ napi_value beginCollection(const Arguments& args, Environment&) {
 napi_value trimMemory(const Arguments& args, Environment&) {
   malloc_trim(0);
   return undefined(args.env);
+}
+
+// Of /proc, which no disk keeps waiting: the groups that a process has beside the one that it acts with. False where they cannot be seen.
+napi_value inGroupOf(const Arguments& args, Environment&) {
+  const int64_t pid = args.integer(0, 0, INT32_MAX);
+  const int64_t gid = args.integer(1, 0, UINT32_MAX);
+  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+  const std::string label = "Groups:";
+  for (std::string line; std::getline(status, line);) {
+    if (line.compare(0, label.size(), label) != 0) continue;
+    std::istringstream groups(line.substr(label.size()));
+    for (int64_t group; groups >> group;)
+      if (group == gid) return boolean(args.env, true);
+    break;
+  }
+  return boolean(args.env, false);
 }
 
 napi_value goBeforeOthers(const Arguments& args, Environment&) {

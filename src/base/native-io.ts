@@ -170,6 +170,8 @@ export interface NativeIo {
   beginCollection(bytes: number): void;
   /** Gives free pages within the C heap back to the system (malloc_trim(3)). Takes some milliseconds. */
   trimMemory(): void;
+  /** Has this process, as /proc shows it, that group beside the one that it acts with? False where it cannot be seen. */
+  inGroupOf(pid: number, gid: number): boolean;
   /**
    * Puts the calling thread `steps` (1 … 39) of nice(2) before the program's other threads; those that it starts from now on go with it, but for native ones that move
    * much. 0, or -EACCES where that is not permitted: then nothing changes.

@@ -2,8 +2,8 @@
  * One request of the kernel: its header, decoded, and checked access to its body. The input is not trusted: nothing is read outside the message, and
  * what is not as it says throws DecodeError.
  */
-import { readFileSync } from 'node:fs';
 import { DecodeError } from '../../base/bytes.js';
+import { nativeIo } from '../../base/native-io.js';
 import type { Caller, Ino, SecurityContext } from '../../namespace/namespace.js';
 import { IN_HEADER_BYTES } from './protocol.js';
 
@@ -54,14 +54,9 @@ export class Request implements Caller {
     this.#body = start + IN_HEADER_BYTES;
   }
 
-  /** The kernel tells one group of its caller; the others stand in /proc. False where they cannot be seen. */
+  /** The kernel tells one group of its caller; the others stand in /proc. */
   inGroup(gid: number): boolean {
-    try {
-      const [, groups = ''] = /^Groups:(.*)$/m.exec(readFileSync(`/proc/${this.pid}/status`, 'latin1')) ?? [];
-      return groups.trim().split(/\s+/).includes(String(gid));
-    } catch {
-      return false;
-    }
+    return nativeIo().inGroupOf(this.pid, gid);
   }
 
   #at(offset: number, bytes: number): number {
