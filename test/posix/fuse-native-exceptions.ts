@@ -109,7 +109,7 @@ export const fuseNativeExceptions: readonly Exception[] = [
   },
   {
     cases:
-      /^ACLs: who may: (?!the owner changes)|^ACLs: modes, defaults, mistakes: (chmod \d|an ACL that says|a default ACL gives|a symbolic link inherits|O_TMPFILE inherits|removing the default)/,
+      /^ACLs: who may: (?!the owner changes)|^ACLs: modes, defaults, mistakes: (chmod \d|an ACL (that says|of one)|a default ACL of one|a default ACL gives|a symbolic link inherits|O_TMPFILE inherits|removing the default)/,
     says: /setxattr\(.*\): got EOPNOTSUPP, want 0/,
     operation: 'POSIX ACLs',
     does: 'EOPNOTSUPP; those that are there count for nothing, mode bits alone do',
