@@ -1,5 +1,5 @@
 /**
- * Which inodes are in use, and what becomes of those that lost their last name. The content of an unlinked file lives as long as somebody has it open;
+ * Which inodes are in use, and what becomes of those that lost their last name. The content of an unlinked file lives as long as somebody has it open (or holds it);
  * an orphan row remembers it over a crash. What the kernel merely still knows (a lookup, a working directory) keeps its attributes: a ghost.
  *
  *   linked ──last name gone, open──▶ orphan ──last close──▶ removed (ghost while looked up) ──forgotten──▶ nothing

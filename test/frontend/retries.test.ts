@@ -83,8 +83,9 @@ t.test('what is held is bounded', async (t) => {
 });
 
 t.test('a hold that fails is told', async (t) => {
+  const forgotten: Ino[] = [];
   const retries = new Retries(
-    { hold: () => Promise.reject(new OperatingError('EIO', 'no')), forget: () => undefined },
+    { hold: () => Promise.reject(new OperatingError('EIO', 'no')), forget: (ino) => void forgotten.push(ino) },
     new ManualClock(),
     () => undefined,
   );
@@ -93,5 +94,6 @@ t.test('a hold that fails is told', async (t) => {
     retries.found(1, async () => ({ ino: 1, mode: S_IFREG }) as unknown as Attributes),
     { code: 'EIO' },
   );
+  t.same(forgotten, [1], 'the kernel does not hear of the lookup');
   await retries.end();
 });

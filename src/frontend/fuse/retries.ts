@@ -5,10 +5,10 @@
  * for it, as if it were open, for a time.
  */
 import type { Cancel, Clock } from '../../base/clock.js';
-import { OperatingError } from '../../base/errors.js';
 import { isDirectory } from '../../namespace/modes.js';
 import type { Attributes, Ino, Namespace } from '../../namespace/namespace.js';
 import type { Log } from './context.js';
+import { isErrno } from './errors.js';
 
 /** From the answer to the end of the system call: some requests of one thread. */
 const HOLD_MS = 1000;
@@ -31,6 +31,8 @@ export class Retries {
   readonly #log: Log;
   /** By thread, the one that has waited longest first. */
   readonly #retries = new Map<number, Retry>();
+  /** Of those whose time is over; never rejects. */
+  #releasing: Promise<void> = Promise.resolve();
 
   constructor(namespace: Pick<Namespace, 'hold' | 'forget'>, clock: Clock, log: Log) {
     this.#namespace = namespace;
@@ -45,27 +47,35 @@ export class Retries {
     this.#retries.delete(thread);
     for (const [oldest] of this.#retries) {
       if (this.#retries.size < THREADS_MAX) break;
-      void this.#end(oldest);
+      this.#end(oldest);
     }
-    const cancel = this.#clock.after(HOLD_MS, () => void this.#end(thread));
+    const cancel = this.#clock.after(HOLD_MS, () => {
+      this.#end(thread);
+    });
     this.#retries.set(thread, { releases: known?.releases ?? [], cancel });
   }
 
   isExpected(thread: number): boolean {
-    return this.#retries.size > 0 && this.#retries.has(thread);
+    return this.#retries.has(thread);
   }
 
   /**
    * Looks a name up for a thread that is expected, and holds what it finds.
    * @param look a lookup, which the kernel will be told of
-   * @throws what the lookup throws
+   * @throws what the lookup or the hold throws
    */
   async found(thread: number, look: () => Promise<Attributes>): Promise<Attributes> {
     for (let looks = 1; ; looks++) {
       const attributes = await look();
-      // A directory that is replaced is empty, and nothing is in it any more: those who look again find that out.
-      if (isDirectory(attributes.mode) || looks === LOOKS_MAX || (await this.#hold(thread, attributes.ino))) return attributes;
-      this.#namespace.forget(attributes.ino, 1);
+      let kept = false;
+      try {
+        // A directory that is replaced is empty, and nothing is in it any more: those who look again find that out.
+        kept = isDirectory(attributes.mode) || looks === LOOKS_MAX || (await this.#hold(thread, attributes.ino));
+      } finally {
+        // The kernel is not told of this lookup.
+        if (!kept) this.#namespace.forget(attributes.ino, 1);
+      }
+      if (kept) return attributes;
     }
   }
 
@@ -75,7 +85,7 @@ export class Retries {
     try {
       release = await this.#namespace.hold(ino);
     } catch (thrown) {
-      if (thrown instanceof OperatingError && thrown.code === 'ESTALE') return false;
+      if (isErrno(thrown, 'ESTALE')) return false;
       throw thrown;
     }
     const releases = this.#retries.get(thread)?.releases;
@@ -84,12 +94,14 @@ export class Retries {
     return true;
   }
 
-  async #end(thread: number): Promise<void> {
+  #end(thread: number): void {
     const retry = this.#retries.get(thread);
     if (retry === undefined) return;
     this.#retries.delete(thread);
     retry.cancel();
-    for (const release of retry.releases) await this.#release(release);
+    this.#releasing = this.#releasing.then(async () => {
+      for (const release of retry.releases) await this.#release(release);
+    });
   }
 
   async #release(release: Release | undefined): Promise<void> {
@@ -100,8 +112,9 @@ export class Retries {
     }
   }
 
-  /** Lets go of all: the mount ends. */
+  /** Lets go of all: the mount ends. Resolves when nothing is held any more. */
   async end(): Promise<void> {
-    for (const thread of [...this.#retries.keys()]) await this.#end(thread);
+    for (const thread of [...this.#retries.keys()]) this.#end(thread);
+    await this.#releasing;
   }
 }
