@@ -44,6 +44,11 @@ export class OperatingError extends Error {
   }
 }
 
+/** True for the operating error of this code. */
+export function isErrno(thrown: unknown, code: ErrnoName): boolean {
+  return thrown instanceof OperatingError && thrown.code === code;
+}
+
 const numbers = constants.errno as Readonly<Record<string, number>>;
 const names = new Map<number, ErrnoName>();
 for (const [name, number] of Object.entries(numbers)) if (!names.has(number)) names.set(number, name as ErrnoName);

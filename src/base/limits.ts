@@ -38,6 +38,10 @@ export const UNSYNCED_BYTES_MAX = 256 * MiB;
 
 /** Data held in memory for uploads (dirty bytes that are not yet in a blob or a row). */
 export const UPLOAD_BYTES_MAX = 16 * MiB;
+/** Whoever brings at most this much at one time does not wait for memory behind those who bring more … */
+export const BUDGET_SMALL_BYTES_MAX = 64 * KiB;
+/** … but may overdraw it by this, at most by 5/4: what write-back may bring at one time (FUSE_BACKGROUND_MAX), and some more. */
+export const BUDGET_SMALL_OVERDRAFT_BYTES_MAX = 20 * MiB;
 /** Blobs that are being encoded and written at one time. Each pins its data and 1/2 as much parity (4+2). */
 export const STORES_IN_FLIGHT_MAX = 2;
 /** Blob contents kept for readers (read-ahead). */
@@ -295,8 +299,12 @@ export const JOB_KINDS_MAX = 16;
 export const JOB_RUNS_KEPT = 10;
 /** A job's place is written down so often: what a crash makes it do again. One small row each time. */
 export const JOB_SAVE_INTERVAL_MS = 5000;
-/** Dropped locations handled in one step of the collector. */
+/** Rows or records of blobs that are looked at in one step. */
 export const COLLECT_BLOBS_MAX = 64;
+/** Blobs whose space the collector gives back before it looks for more: 4 GiB of large ones … */
+export const COLLECT_FOUND_MAX = 1024;
+/** … and of those at one time. */
+export const COLLECT_FREES_MAX = 16;
 
 /** What is on each disk is counted anew for status when the last count is older than this … */
 export const DISK_CONTENTS_AGE_MS = 2_000;
@@ -366,6 +374,11 @@ export const FUSE_BATCH_BYTES = 128 * KiB;
 export const FUSE_OUTBOX_BYTES = 64 * KiB;
 /** FUSE: requests that the kernel sends without anyone waiting (read-ahead, write-back): with 1 MiB each, what may be under way at one time. */
 export const FUSE_BACKGROUND_MAX = 16;
+/**
+ * FUSE: pages of one mount that programs may have written and the kernel not yet handed to us. All of it fits into the requests above, so that what a `close`
+ * writes, or somebody reads, is never behind more than that in the kernel's one queue. By itself the kernel allows 1 % of what it has for dirty pages.
+ */
+export const FUSE_DIRTY_BYTES_MAX = 16 * MiB;
 /** FUSE: requests under way; past this no more are taken. Each is a few hundred bytes and a promise. */
 export const FUSE_REQUESTS_MAX = 1024;
 /** FUSE: bytes of writes that the namespace has copied but not yet accepted; past this no more requests are taken. */

@@ -139,6 +139,7 @@ export class Services {
 
   start(): void {
     this.#collector.start();
+    this.#options.namespace.space.reclaimer = () => this.#collector.reclaim();
     this.#compactor.start();
     this.#loop = this.#run();
   }

@@ -6,18 +6,22 @@
  * A free row is acted on only when the transaction that wrote it is durable: rows found at log position P wait until everything up to P is. A crash
  * between giving back and deleting the row repeats the giving back, which is harmless. A row whose space a disk refuses to give back stays, and is tried again. The daemon starts one for each writable pool.
  */
+import { must } from '../base/assert.js';
 import { asOperatingError, type OperatingError } from '../base/errors.js';
 import type { Clock } from '../base/clock.js';
 import type { BlobId } from '../base/ids.js';
 import {
   BACKGROUND_INTERVAL_MS,
-  COLLECT_BLOBS_MAX,
+  CHANGE_STEP_ROWS,
+  COLLECT_FOUND_MAX,
+  COLLECT_FREES_MAX,
   COLLECT_RETRY_MS_MAX,
   COLLECT_RETRY_MS_MIN,
   COLLECT_WAITING_MAX,
 } from '../base/limits.js';
 import { decodeLocationRow } from '../index/schema/blob-rows.js';
 import type { Row } from '../index/index-store.js';
+import { Slots } from '../base/slots.js';
 import { keyAfter } from '../index/keys.js';
 import { parseFreeKey, parseGarbageKey, tableRange, TABLES } from '../index/schema/tables.js';
 import { decodeNumber } from '../index/schema/work-rows.js';
@@ -48,6 +52,12 @@ export interface CollectorStatus {
   readonly failure: OperatingError | undefined;
 }
 
+/** Free rows, which nobody else changes or deletes. */
+interface Found {
+  readonly rows: readonly Row[];
+  readonly position: number;
+}
+
 interface Waiting {
   readonly atMs: number;
   readonly pauseMs: number;
@@ -57,8 +67,13 @@ interface Waiting {
 export class Collector {
   readonly #options: CollectorOptions;
   readonly #repeater: Repeater;
+  /** One at a time takes apart and gives back. */
+  readonly #turns = new Slots(1);
+  readonly #frees = new Slots(COLLECT_FREES_MAX);
   /** Free rows whose space a disk did not give back, by key, and when they are tried again. */
   readonly #waiting = new Map<string, Waiting>();
+  /** Rows that wait until the log is durable; more would be found behind them each time, with work going on. */
+  #found: Found | undefined;
   #contents = 0;
   #freedBlobs = 0;
   #freedBytes = 0;
@@ -87,29 +102,66 @@ export class Collector {
   }
 
   /** Stops after the step under way. */
-  stop(): Promise<void> {
-    return this.#repeater.stop();
+  async stop(): Promise<void> {
+    await this.#repeater.stop();
+    await this.#turns.run(() => Promise.resolve());
   }
 
   /** Does what can be done now: all garbage, and all free rows that are durable. */
-  async collect(): Promise<void> {
+  collect(): Promise<void> {
+    return this.#turns.run(() => this.#collect(false));
+  }
+
+  /**
+   * The same at once, with what was deleted a moment ago, for who finds no room.
+   * @returns whether any space was given back
+   */
+  async reclaim(): Promise<boolean> {
+    const before = this.#freedBlobs;
+    try {
+      await this.#turns.run(() => this.#collect(true));
+    } catch (thrown) {
+      const { code, message } = asOperatingError(thrown);
+      this.#options.log('warn', `no space could be given back to who needs it: ${message}`, { code });
+    }
+    return this.#freedBlobs > before;
+  }
+
+  /** @param urgent does not wait until somebody else makes the log durable */
+  async #collect(urgent: boolean): Promise<void> {
     await this.#dropContents();
+    const { index } = this.#options.namespace.ledger;
+    if (urgent) this.#found = undefined;
+    for (let start: Buffer | undefined; !this.#repeater.stopped;) {
+      this.#found ??= await this.#find(start);
+      const { rows, position } = this.#found;
+      // Somebody flushes within the commit interval; nobody waits for this space more than that.
+      if (index.durablePosition < position && !urgent) return;
+      await index.durable(position);
+      this.#found = undefined;
+      await this.#free(rows);
+      if (rows.length < COLLECT_FOUND_MAX) return;
+      start = keyAfter(must(rows.at(-1), 'as many as there may be').key);
+    }
+  }
+
+  /** Free rows from `start` on, and the position up to which the log must be durable before they are acted on. */
+  async #find(start: Buffer | undefined): Promise<Found> {
     const { ledger } = this.#options.namespace;
     const { index } = ledger;
-    let range = tableRange(TABLES.free, COLLECT_BLOBS_MAX);
-    while (!this.#repeater.stopped) {
+    const table = tableRange(TABLES.free, CHANGE_STEP_ROWS);
+    const rows: Row[] = [];
+    for (let range = start === undefined ? table : { ...table, start }; rows.length < COLLECT_FOUND_MAX;) {
       // In a turn of its own: readers know of every change whose rows are seen here.
       const from = range;
-      const rows = await ledger.exclusively(() => index.scan(from));
-      const position = index.headPosition;
-      // Somebody flushes within the commit interval; nobody waits for this space more than that.
-      if (index.durablePosition < position) return;
-      await this.#free(rows);
-      const last = rows.at(-1);
-      if (last === undefined || rows.length < COLLECT_BLOBS_MAX) return;
+      const some = await ledger.exclusively(() => index.scan(from));
+      rows.push(...some);
+      const last = some.at(-1);
+      if (last === undefined || some.length < CHANGE_STEP_ROWS) break;
       range = { ...range, start: keyAfter(last.key) };
       await this.#options.clock.yield();
     }
+    return { rows, position: rows.length === 0 ? 0 : index.headPosition };
   }
 
   async #dropContents(): Promise<void> {
@@ -135,10 +187,10 @@ export class Collector {
     const { ledger, pins } = namespace;
     const done: Buffer[] = [];
     let tooMany: OperatingError | undefined;
-    for (const { key, value } of rows) {
-      if (tooMany !== undefined) break;
+    const free = async ({ key, value }: Row): Promise<void> => {
+      if (tooMany !== undefined) return;
       const { blob, serial } = parseFreeKey(key);
-      if (pins.has(blob) || this.#waits(key)) continue;
+      if (pins.has(blob) || this.#waits(key)) return;
       const location = decodeLocation(decodeLocationRow(value));
       try {
         // Shards that a failed sync moved after the last reference went. Only of whole blobs: where the places that a move left went to is alive.
@@ -154,10 +206,12 @@ export class Collector {
         const error = asOperatingError(thrown);
         if (!this.#refused(key, blob, error)) tooMany = error;
       }
-    }
-    if (done.length > 0)
+    };
+    // Each waits behind what is being written to the disks: together they wait once.
+    await Promise.all(rows.map((row) => this.#frees.run(() => free(row))));
+    for (let at = 0; at < done.length; at += CHANGE_STEP_ROWS)
       await ledger.change(async (change) => {
-        for (const key of done) change.tx.delete(key);
+        for (const key of done.slice(at, at + CHANGE_STEP_ROWS)) change.tx.delete(key);
       });
     if (tooMany !== undefined) throw tooMany;
   }

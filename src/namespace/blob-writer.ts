@@ -1,4 +1,5 @@
 /** The way of dirty data into the data plane: so many blobs at one time, each known to `locations` from the moment in which it is stored. */
+import { isErrno } from '../base/errors.js';
 import { STORES_IN_FLIGHT_MAX } from '../base/limits.js';
 import { Slots } from '../base/slots.js';
 import type { Storage, StoredBlob } from '../storage/storage.js';
@@ -44,10 +45,19 @@ export class BlobWriter {
   }
 
   async #store(data: Uint8Array): Promise<StoredBlob> {
-    const stored = await this.#storage.store(data);
+    const stored = await this.#stored(data);
     this.#ledger.locations.expect(stored);
     this.#space.stored(data.length);
     return stored;
+  }
+
+  async #stored(data: Uint8Array): Promise<StoredBlob> {
+    for (;;)
+      try {
+        return await this.#storage.store(data);
+      } catch (thrown) {
+        if (!isErrno(thrown, 'ENOSPC') || !(await this.#space.reclaim())) throw thrown;
+      }
   }
 
   /** Nobody wants this blob after all: queued for the collector. */

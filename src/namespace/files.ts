@@ -64,7 +64,7 @@ export class Files {
   /** @throws OperatingError ESTALE, EISDIR, EINVAL, ENOSPC */
   async open(ino: Ino, flags: number, caller: Caller): Promise<Handle> {
     const { nodes, uploads } = this.#options;
-    if (opensForWrite(flags)) uploads.checkSpace();
+    if (opensForWrite(flags) && !uploads.hasRoom()) await uploads.makeRoom();
     return nodes.attach(ino, (node) => {
       if (isDirectory(node.row.mode)) refuse('EISDIR', `inode ${ino} is a directory`);
       if (!isRegular(node.row.mode)) refuse('EINVAL', `inode ${ino} is not a regular file`);

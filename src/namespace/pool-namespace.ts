@@ -90,7 +90,7 @@ export class PoolNamespace implements Namespace {
   readonly #ranges: Ranges;
   readonly #attributes: AttributeChanges;
   readonly #xattrs: Xattrs;
-  readonly #space: Space;
+  readonly space: Space;
   readonly #budget: Budget;
   readonly #windows: BufferPool;
   readonly #background: Background;
@@ -104,7 +104,7 @@ export class PoolNamespace implements Namespace {
     const { ledger, pins } = this;
     this.#background = new Background(log);
     this.quotas = new QuotaKeeper({ ledger, clock, background: this.#background, stopped: () => this.#closing });
-    this.#space = new Space(storage, clock);
+    this.space = new Space(storage, clock);
     this.#budget = new Budget(settings.uploadBytesMax);
     this.#nodes = new Nodes(ledger, epoch);
     this.#windows = new BufferPool(storage.blobBytesMax, {
@@ -113,11 +113,11 @@ export class PoolNamespace implements Namespace {
       resting: { keepMax: WINDOWS_KEPT, clock },
     });
     const memory = new ChunkMemory(this.#budget, this.#windows);
-    const writer = new BlobWriter(storage, ledger, this.#space, this.#windows);
+    const writer = new BlobWriter(storage, ledger, this.space, this.#windows);
     const onInvalidate = options.onInvalidate ?? ((): void => undefined);
     const fileClock = new FileClock(clock);
     const common = { ledger, writer, clock: fileClock, epoch, background: this.#background };
-    this.#uploads = new Uploads({ ...common, memory, space: this.#space, log, onInvalidate });
+    this.#uploads = new Uploads({ ...common, memory, space: this.space, log, onInvalidate });
     this.packer = new Packer({ ...common, storage, nodes: this.#nodes, pins, newUpload: () => this.#uploads.newUpload() });
     this.#committer = new Committer({
       ...common,
@@ -166,7 +166,7 @@ export class PoolNamespace implements Namespace {
   async start(): Promise<void> {
     const { readOnly, clock, epoch, log } = this.#options;
     const damage = await this.ledger.load();
-    await this.#space.refresh();
+    await this.space.refresh();
     if (readOnly) return;
     if (damage !== undefined) throw new DecodeError(damage);
     await initialiseNamespace(this.ledger, clock);
@@ -326,7 +326,7 @@ export class PoolNamespace implements Namespace {
     caller: Caller,
   ): Promise<{ attributes: Attributes; handle: Handle }> {
     this.#checkWritable();
-    this.#uploads.checkSpace();
+    if (!this.#uploads.hasRoom()) await this.#uploads.makeRoom();
     let handle = 0;
     const made = (row: InodeRow): void => {
       handle = this.#files.created(row, flags);
@@ -343,7 +343,7 @@ export class PoolNamespace implements Namespace {
 
   async createUnnamed(parent: Ino, mode: number, flags: number, caller: Caller): Promise<{ attributes: Attributes; handle: Handle }> {
     this.#checkWritable();
-    this.#uploads.checkSpace();
+    if (!this.#uploads.hasRoom()) await this.#uploads.makeRoom();
     let handle = 0;
     const { value } = await this.#directories.makeUnnamed(
       parent,
@@ -450,7 +450,7 @@ export class PoolNamespace implements Namespace {
   }
 
   async statfs(ino: Ino = ROOT_INO): Promise<FileSystemStatus> {
-    const { usableBytes, usableFreeBytes } = await this.#space.capacity();
+    const { usableBytes, usableFreeBytes } = await this.space.capacity();
     const blocksFree = Math.max(0, Math.floor((usableFreeBytes - this.#budget.usedBytes) / BLOCK_BYTES));
     const pool: FileSystemStatus = {
       blockBytes: BLOCK_BYTES,

@@ -92,8 +92,8 @@ export class Ranges {
     const { uploads } = this.#options;
     if (!mode.punch && !mode.zero) {
       const more = end - Math.max(offset, node.size);
-      if (more > 0) uploads.checkRoom(node, more);
-      else uploads.checkSpace();
+      if (!uploads.hasRoom(Math.max(more, 1))) await uploads.makeRoom(Math.max(more, 1));
+      if (more > 0) uploads.checkQuota(node, more);
     }
     this.#changed(node, caller);
     const layer = uploads.open(node);

@@ -7,12 +7,15 @@ import { CAPACITY_AGE_MS } from '../base/limits.js';
 import type { PoolCapacity, Storage } from '../storage/storage.js';
 
 export class Space {
+  /** Gives back what was deleted and still takes space; says whether that was anything. The collector's, while one runs. */
+  reclaimer: () => Promise<boolean> = async () => false;
   readonly #storage: Storage;
   readonly #clock: Clock;
   #capacity: PoolCapacity = { rawFreeBytes: 0, rawTotalBytes: 0, usableBytes: 0, usableFreeBytes: 0 };
   #storedBytes = 0;
   #askedMs = -Infinity;
   #asking: Promise<void> | undefined;
+  #reclaiming: Promise<boolean> | undefined;
 
   constructor(storage: Storage, clock: Clock) {
     this.#storage = storage;
@@ -35,6 +38,22 @@ export class Space {
       this.#asking = undefined;
     });
     return this.#asking;
+  }
+
+  /** For who finds no room: waits for the space of what was deleted. False: there was none. */
+  reclaim(): Promise<boolean> {
+    this.#reclaiming ??= this.#reclaim().finally(() => {
+      this.#reclaiming = undefined;
+    });
+    return this.#reclaiming;
+  }
+
+  async #reclaim(): Promise<boolean> {
+    if (!(await this.reclaimer())) return false;
+    // What is being asked just now may not know of it.
+    await this.#asking;
+    await this.refresh();
+    return true;
   }
 
   async #ask(): Promise<void> {

@@ -85,9 +85,13 @@ export class Uploads {
   async write(node: Node, offset: number, data: Uint8Array, caller: Caller): Promise<number> {
     if (data.length === 0) return 0;
     if (offset + data.length > FILE_BYTES_MAX) throw new OperatingError('EFBIG', `file would be longer than ${FILE_BYTES_MAX} bytes`);
-    const error = this.#fits(data.length)
-      ? this.#reserve(node, offset, offset + data.length)
-      : new OperatingError('ENOSPC', 'the pool is full', { hint: 'delete something or add a disk' });
+    let bytes = data;
+    let error: OperatingError | undefined;
+    if (!this.hasRoom(data.length)) {
+      bytes = Buffer.from(data);
+      error = await this.makeRoom(data.length).then(() => undefined, asOperatingError);
+    }
+    error ??= this.#reserve(node, offset, offset + data.length);
     if (error !== undefined) {
       if (node.current !== undefined) this.poison(node, node.current, error);
       else this.#tell(node, error);
@@ -95,12 +99,12 @@ export class Uploads {
       throw error;
     }
     const layer = this.open(node);
-    const full = layer.write(offset, data);
+    const full = layer.write(offset, bytes);
     if (caller.datesContent !== true && !layer.mtimeGiven) layer.times.mtime = layer.times.ctime = this.#options.clock.now();
     if (caller.uid !== 0) layer.modeLost |= privilegesLost(node.row, caller);
     for (const chunk of full) this.#storePart(node, layer, chunk);
     if (layer.ranges.size > UPLOAD_RANGES_MAX) this.onDirty(node, true);
-    const room = this.#memory.budget.room();
+    const room = this.#memory.budget.room(data.length);
     if (room !== undefined) {
       const { poisons } = node;
       await room;
@@ -142,15 +146,14 @@ export class Uploads {
     reserved.written = 0;
   }
 
-  /** Is there room for so much more, in the pool and in the file's quota? @throws OperatingError ENOSPC, EDQUOT */
-  checkRoom(node: Node, bytes: number): void {
-    this.checkSpace(bytes);
+  /** Is there room for so much more in the file's quota? @throws OperatingError EDQUOT */
+  checkQuota(node: Node, bytes: number): void {
     const { quota } = node.row;
     if (quota !== 0 && bytes > this.#options.ledger.quotas.room(quota).bytes) throw overQuota(quota, 'no more bytes');
   }
 
-  /** Is there room for so much more user data, beside what is on its way? */
-  #fits(bytes: number): boolean {
+  /** Is there room for so much more user data, or for anything at all, beside what is on its way? */
+  hasRoom(bytes = 1): boolean {
     const { space } = this.#options;
     const free = space.freeBytes - bytes;
     if (free >= this.#memory.budget.usedBytes) return true;
@@ -159,9 +162,11 @@ export class Uploads {
     return free >= pendingBytes;
   }
 
-  /** Is there room for so much more, or for anything at all? @throws OperatingError ENOSPC */
-  checkSpace(bytes = 1): void {
-    if (!this.#fits(bytes)) throw new OperatingError('ENOSPC', 'the pool is full', { hint: 'delete something or add a disk' });
+  /** Waits for the space of what was deleted, as long as that helps. @throws OperatingError ENOSPC */
+  async makeRoom(bytes = 1): Promise<void> {
+    while (!this.hasRoom(bytes))
+      if (!(await this.#options.space.reclaim()))
+        throw new OperatingError('ENOSPC', 'the pool is full', { hint: 'delete something or add a disk' });
   }
 
   /** A full window goes to the disks while writing goes on. */

@@ -2,7 +2,7 @@
 import t from 'tap';
 import { must } from '../../src/base/assert.js';
 import { systemClock } from '../../src/base/clock.js';
-import { OperatingError } from '../../src/base/errors.js';
+import { asOperatingError, OperatingError } from '../../src/base/errors.js';
 import { KiB } from '../../src/base/limits.js';
 import { Collector } from '../../src/durability/collector.js';
 import { Heal } from '../../src/durability/heal.js';
@@ -132,6 +132,36 @@ t.test('more refusals than are remembered stop a round; the rows stay, and all g
   await clock.advance(2000);
   await collector.collect();
   test.equal(storage.blobs.size, 0);
+});
+
+t.test('whoever finds no room gets the space of what was deleted', async (test) => {
+  const storage = new MemoryStorage();
+  storage.capacityBytes = 500_000;
+  const pool = await openPool(test, { storage });
+  const { namespace } = pool;
+  const code = async (work: Promise<unknown>): Promise<string> => {
+    const { code } = await work.then(() => ({ code: 'done' }), asOperatingError);
+    return code;
+  };
+  await writeFile(namespace, ROOT, 'kept', pattern(100_000, 1));
+  await writeFile(namespace, ROOT, 'old', pattern(350_000, 2));
+  await namespace.unlink(ROOT, 'old', root);
+  test.equal(await code(writeFile(namespace, ROOT, 'refused', pattern(300_000, 3))), 'ENOSPC', 'nobody collects');
+  await namespace.unlink(ROOT, 'refused', root);
+  const collector = collectorOf(pool);
+  namespace.space.reclaimer = () => collector.reclaim();
+  for (let turn = 0; turn < 20; turn++) {
+    const data = pattern(300_000, turn);
+    await writeFile(namespace, ROOT, 'again', data);
+    const { ino } = await namespace.lookup(ROOT, 'again', root);
+    test.ok((await contentOf(namespace, ino)).equals(data), `file ${turn}`);
+    await namespace.unlink(ROOT, 'again', root);
+  }
+  test.ok(collector.status().freedBlobs >= 20);
+  await writeFile(namespace, ROOT, 'most', pattern(350_000, 4));
+  test.equal(await code(writeFile(namespace, ROOT, 'more', pattern(100_000, 5))), 'ENOSPC', 'nothing is left to give back');
+  const { ino } = await namespace.lookup(ROOT, 'kept', root);
+  test.ok((await contentOf(namespace, ino)).equals(pattern(100_000, 1)));
 });
 
 t.test('the collector runs by itself, and stops', async (test) => {

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import * as fs from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
+import { FUSE_DIRTY_BYTES_MAX, FUSE_READAHEAD_BYTES } from '../../src/base/limits.js';
 import { cleanStaleMount, isStaleMount } from '../../src/frontend/fuse/stale-mount.js';
 import { parseMountTable } from '../../src/frontend/fuse/mount-table.js';
 import { until } from '../support/pool.js';
@@ -35,6 +36,13 @@ t.test('mounted, used, unmounted', { skip }, async (t) => {
   await fs.writeFile(daemon.at('f'), 'content');
   t.equal(await fs.readFile(daemon.at('f'), 'utf8'), 'content');
   t.equal(await code(fs.readFile(daemon.at('g'))), 'ENOENT');
+  const device = (await run('findmnt', ['-no', 'MAJ:MIN', daemon.mountpoint])).stdout.trim();
+  const tuned = (name: string): Promise<number> => fs.readFile(`/sys/class/bdi/${device}/${name}`, 'utf8').then(Number);
+  t.equal(await tuned('read_ahead_kb'), FUSE_READAHEAD_BYTES / 1024);
+  // The kernel keeps it as a share of all memory, in millionths.
+  const dirty = await tuned('max_bytes').catch(() => undefined);
+  if (dirty === undefined) t.pass('a kernel before 6.2 cannot be told how much may be dirty');
+  else t.ok(Math.abs(dirty / FUSE_DIRTY_BYTES_MAX - 1) < 0.05, `${dirty} bytes may be dirty`);
   t.equal((await daemon.ask('unmount 0')).code, 'done');
   t.match(await daemon.event('closed'), { replyErrors: 0, notifyErrors: 0, handles: 0, underWay: 0 });
   t.equal(await daemon.exited, 0);

@@ -164,6 +164,23 @@ t.test('filled by files until nothing goes in', async (t) => {
   await pool.unmount();
 });
 
+t.test('what is deleted makes room at once', async (t) => {
+  const pool = await TestPool.create(t, { loopBytes: DISK_BYTES });
+  await pool.mount();
+  const random = seededRandom(8);
+  const bytes = Math.floor((await freeBytes(pool)) * 0.6);
+  for (let round = 0; round < 8; round++) {
+    const piece = Buffer.from(random.bytes(1000));
+    const content = Buffer.alloc(bytes, piece);
+    // Twice as much as there is, if what went before still took its space.
+    t.equal(await write(pool.at('large'), content, round % 2 === 0), undefined, `round ${round}: written`);
+    await TestPool.dropCaches();
+    t.ok((await readFile(pool.at('large'))).equals(content), `round ${round}: as written`);
+    await unlink(pool.at('large'));
+  }
+  await pool.unmount();
+});
+
 t.test('filled from outside, the reserves too', async (t) => {
   const pool = await TestPool.create(t, { loopBytes: DISK_BYTES });
   await pool.mount();

@@ -197,8 +197,8 @@ t.test('memory for dirty data is bounded: writers wait, everything arrives', asy
     const { ino } = await namespace.lookup(ROOT, `f${number}`, root);
     test.ok((await contentOf(namespace, ino)).equals(pattern(400_000, number)), `file ${number}`);
   }
-  // Each writer may bring one request, which may need one window, before it waits.
-  test.ok(mostBytes <= 512 * 1024 + files * storage.blobBytesMax, `${mostBytes} bytes`);
+  // Small requests may overdraw it, and each writer may bring one more, which may need one window, before it waits.
+  test.ok(mostBytes <= 2.25 * 512 * 1024 + files * storage.blobBytesMax, `${mostBytes} bytes`);
   test.ok(storage.inFlightMax <= 4, `${storage.inFlightMax} stores at one time`);
   test.equal(namespace.status().dirtyBytes, 0);
 });

@@ -2,7 +2,7 @@
  * A namespace with `/.ostraka` in it: found by name, never listed, so that find, rsync, tar and du do not see it. What a pool has by that name already comes
  * first, and can be moved away; nothing new gets the name. All else goes to the namespace below, without another promise on the way.
  */
-import { OperatingError } from '../../base/errors.js';
+import { OperatingError, isErrno } from '../../base/errors.js';
 import type {
   AllocateMode,
   AttributeChange,
@@ -17,7 +17,6 @@ import type {
   RenameFlags,
 } from '../../namespace/namespace.js';
 import { CONTROL_INO, isControlInode, refuseChange, type ControlDirectory } from './control-directory.js';
-import { isErrno } from './errors.js';
 
 export const CONTROL_NAME = '.ostraka';
 const ROOT_INO = 1;

@@ -1,7 +1,7 @@
 /** The one place that turns what a handler threw into an errno for the kernel. */
 import { AssertionError } from '../../base/assert.js';
 import { DecodeError } from '../../base/bytes.js';
-import { errnoNumber, OperatingError, type ErrnoName } from '../../base/errors.js';
+import { errnoNumber, OperatingError } from '../../base/errors.js';
 import { ERRNO_MAX } from './protocol.js';
 
 /** An errno, and whether it was expected; what was not is logged. */
@@ -24,9 +24,4 @@ export function failureOf(thrown: unknown): Failure {
   }
   if (thrown instanceof DecodeError) return { errno: EINVAL, expected: false, fatal: false };
   return { errno: EIO, expected: false, fatal: thrown instanceof AssertionError };
-}
-
-/** True for the operating error of this code. */
-export function isErrno(thrown: unknown, code: ErrnoName): boolean {
-  return thrown instanceof OperatingError && thrown.code === code;
 }

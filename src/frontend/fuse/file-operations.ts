@@ -1,5 +1,5 @@
 /** Operations on open files. */
-import { OperatingError } from '../../base/errors.js';
+import { OperatingError, isErrno } from '../../base/errors.js';
 import { FUSE_IO_BYTES_MAX, NAME_BYTES_MAX } from '../../base/limits.js';
 import type { Attributes, Handle } from '../../namespace/namespace.js';
 import { modeWithoutPrivileges } from './attribute-operations.js';
@@ -7,7 +7,6 @@ import type { Context, Operation } from './context.js';
 import { isControlInode } from './control-directory.js';
 import { decodeClose, decodeCreate, decodeFsync, decodeOpen, decodeRead, decodeTmpfile, decodeWrite } from './decode.js';
 import { encodeEntry, encodeOpen, encodeSize } from './encode.js';
-import { isErrno } from './errors.js';
 import {
   ENTRY_OUT_BYTES,
   FSYNC_DATA_ONLY,

@@ -9,6 +9,7 @@ import {
   FUSE_BATCH_BYTES,
   FUSE_IO_BYTES_MAX,
   FUSE_OUTBOX_BYTES,
+  FUSE_DIRTY_BYTES_MAX,
   FUSE_READAHEAD_BYTES,
   FUSE_SLOTS,
   FUSE_SPIN_MICROSECONDS,
@@ -40,6 +41,8 @@ export interface MountOptions extends MountRequest {
   readonly spinMicroseconds?: number;
   /** How far the kernel reads ahead, root's mounts only; 0: as the kernel has it. */
   readonly readAheadBytes?: number;
+  /** What programs may have written and the kernel not yet handed to us, root's mounts only; 0: as the kernel has it. */
+  readonly dirtyBytesMax?: number;
 }
 
 /** As any mount's, and what the channel counts. */
@@ -176,10 +179,12 @@ export class FuseMount implements Mount {
     return this.#invalidations.idle();
   }
 
-  /** Lets the kernel read ahead further than it does by itself. Root's mounts only; elsewhere it stays as it is. */
-  async readAhead(bytes: number): Promise<void> {
-    if (bytes === 0 || this.#device === undefined || !mayMount()) return;
-    await writeFile(`/sys/class/bdi/${this.#device}/read_ahead_kb`, String(bytes / KiB)).catch(() => undefined);
+  /** Lets the kernel read ahead further, and hold back less, than it does by itself. Root's mounts only; elsewhere, and where a kernel cannot (max_bytes: before 6.2), it stays as it is. */
+  async tune(readAheadBytes: number, dirtyBytesMax: number): Promise<void> {
+    if (this.#device === undefined || !mayMount()) return;
+    const folder = `/sys/class/bdi/${this.#device}`;
+    if (readAheadBytes > 0) await writeFile(`${folder}/read_ahead_kb`, String(readAheadBytes / KiB)).catch(() => undefined);
+    if (dirtyBytesMax > 0) await writeFile(`${folder}/max_bytes`, String(dirtyBytesMax)).catch(() => undefined);
   }
 
   connection(): Connection {
@@ -228,6 +233,6 @@ export async function mountFuse(options: MountOptions): Promise<FuseMount> {
     mount.abort();
     throw new OperatingError('EPROTO', `${mountpoint}: ${String(thrown)}`, { path: mountpoint, cause: thrown });
   }
-  await mount.readAhead(options.readAheadBytes ?? FUSE_READAHEAD_BYTES);
+  await mount.tune(options.readAheadBytes ?? FUSE_READAHEAD_BYTES, options.dirtyBytesMax ?? FUSE_DIRTY_BYTES_MAX);
   return mount;
 }

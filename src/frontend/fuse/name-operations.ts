@@ -1,11 +1,10 @@
 /** Operations on names: looking up, making, removing, renaming, linking. */
-import { OperatingError } from '../../base/errors.js';
+import { OperatingError, isErrno } from '../../base/errors.js';
 import { NAME_BYTES_MAX, SYMLINK_BYTES_MAX } from '../../base/limits.js';
 import type { Attributes } from '../../namespace/namespace.js';
 import type { Context, Operation } from './context.js';
 import { decodeLink, decodeMkdir, decodeMknod, decodeName, decodeRename, decodeRename2, decodeSymlink, type RenameIn } from './decode.js';
 import { encodeEntry, encodeNoEntry } from './encode.js';
-import { isErrno } from './errors.js';
 import { ENTRY_OUT_BYTES, Opcode, RenameBit } from './protocol.js';
 import type { Request } from './request.js';
 

@@ -8,7 +8,7 @@ import type { Cancel, Clock } from '../../base/clock.js';
 import { isDirectory } from '../../namespace/modes.js';
 import type { Attributes, Ino, Namespace } from '../../namespace/namespace.js';
 import type { Log } from './context.js';
-import { isErrno } from './errors.js';
+import { isErrno } from '../../base/errors.js';
 
 /** From the answer to the end of the system call: some requests of one thread. */
 const HOLD_MS = 1000;

@@ -1,0 +1,53 @@
+/** The memory of dirty data: who waits for it, and behind whom. */
+import { setImmediate } from 'node:timers/promises';
+import t from 'tap';
+import { BUDGET_SMALL_BYTES_MAX, BUDGET_SMALL_OVERDRAFT_BYTES_MAX, MiB } from '../../src/base/limits.js';
+import { Budget } from '../../src/namespace/budget.js';
+
+/** Takes memory as a write does; its name is in `through` once it need not wait any more. */
+function bring(budget: Budget, through: string[], name: string, bytes: number): void {
+  budget.take(bytes);
+  const room = budget.room(bytes);
+  if (room === undefined) through.push(name);
+  else void room.then(() => through.push(name));
+}
+
+t.test('whoever overdraws it waits, first come first served', async (t) => {
+  const budget = new Budget(16 * MiB);
+  const through: string[] = [];
+  bring(budget, through, 'a', 16 * MiB);
+  bring(budget, through, 'b', MiB);
+  bring(budget, through, 'c', MiB);
+  t.same(through, ['a']);
+  budget.give(MiB);
+  await setImmediate();
+  t.same(through, ['a'], 'still overdrawn by what the second one brought');
+  budget.give(MiB);
+  await setImmediate();
+  t.same(through, ['a', 'b', 'c']);
+  t.equal(budget.usedBytes, 16 * MiB);
+});
+
+t.test('who brings little passes those who bring much, within a bound', async (t) => {
+  const budget = new Budget(16 * MiB);
+  const through: string[] = [];
+  bring(budget, through, 'large', 16 * MiB);
+  bring(budget, through, 'larger', 16 * MiB);
+  bring(budget, through, 'small', BUDGET_SMALL_BYTES_MAX);
+  t.same(through, ['large', 'small'], 'one waits, the other does not');
+  bring(budget, through, 'as much', BUDGET_SMALL_BYTES_MAX + 1);
+  t.same(through, ['large', 'small']);
+  let few = 0;
+  while (budget.usedBytes <= 16 * MiB + BUDGET_SMALL_OVERDRAFT_BYTES_MAX - BUDGET_SMALL_BYTES_MAX)
+    bring(budget, through, `few ${few++}`, BUDGET_SMALL_BYTES_MAX);
+  t.equal(through.length, 2 + few);
+  bring(budget, through, 'too many', BUDGET_SMALL_BYTES_MAX);
+  bring(budget, through, 'the next', BUDGET_SMALL_BYTES_MAX);
+  t.equal(through.length, 2 + few, 'the bound holds for small ones, too');
+  budget.give(2 * BUDGET_SMALL_BYTES_MAX);
+  await setImmediate();
+  t.same(through.slice(-2), ['too many', 'the next'], 'in their order, and before those who bring much');
+  budget.give(budget.usedBytes - 16 * MiB);
+  await setImmediate();
+  t.same(through.slice(-2), ['larger', 'as much']);
+});
