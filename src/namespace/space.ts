@@ -34,13 +34,13 @@ export class Space {
   }
 
   refresh(): Promise<void> {
-    this.#asking ??= this.#ask().finally(() => {
+    this.#asking ??= this.#ask(false).finally(() => {
       this.#asking = undefined;
     });
     return this.#asking;
   }
 
-  /** For who finds no room: waits for the space of what was deleted. False: there was none. */
+  /** For who finds no room: waits for the space of what was deleted. False: there is no more than before. */
   reclaim(): Promise<boolean> {
     this.#reclaiming ??= this.#reclaim().finally(() => {
       this.#reclaiming = undefined;
@@ -49,17 +49,20 @@ export class Space {
   }
 
   async #reclaim(): Promise<boolean> {
-    if (!(await this.reclaimer())) return false;
-    // What is being asked just now may not know of it.
+    const freed = await this.reclaimer();
     await this.#asking;
-    await this.refresh();
-    return true;
+    const before = this.#capacity.usableFreeBytes;
+    this.#asking = this.#ask(true).finally(() => {
+      this.#asking = undefined;
+    });
+    await this.#asking;
+    return freed || this.#capacity.usableFreeBytes > before;
   }
 
-  async #ask(): Promise<void> {
+  async #ask(anew: boolean): Promise<void> {
     this.#askedMs = this.#clock.monotonicMs();
     const before = this.#storedBytes;
-    this.#capacity = await this.#storage.capacity();
+    this.#capacity = await this.#storage.capacity(anew);
     this.#storedBytes -= before;
   }
 

@@ -207,8 +207,8 @@ class BlobStorage implements Storage {
     return this.#run(() => this.#freeing.freeRecord(record));
   }
 
-  capacity(): Promise<PoolCapacity> {
-    return this.#run(() => this.#pool.space.capacity(this.k, this.m));
+  capacity(anew = false): Promise<PoolCapacity> {
+    return this.#run(() => this.#pool.space.capacity(this.k, this.m, anew));
   }
 
   async close(): Promise<void> {

@@ -164,9 +164,14 @@ export class Space {
     return candidates;
   }
 
-  /** The space of the disks that take shards; of those that are out the size that they had when last seen. */
-  async capacity(k: number, m: number): Promise<PoolCapacity> {
-    if (this.#clock.monotonicMs() - this.#askedMs >= CAPACITY_AGE_MS) await this.#ask();
+  /**
+   * The space of the disks that take shards; of those that are out the size that they had when last seen.
+   * @param anew asks the disks in any case, after all that was given back before the call
+   */
+  async capacity(k: number, m: number, anew = false): Promise<PoolCapacity> {
+    // An answer that is on its way may be older.
+    if (anew) await this.#asking;
+    if (anew || this.#clock.monotonicMs() - this.#askedMs >= CAPACITY_AGE_MS) await this.#ask();
     // What will be there: a draining disk's data will need room on the others.
     const members = this.dataMembers().filter(({ member }) => member.state === 'active');
     const zoned = members.map(({ member }) => ({ disk: member.number, zone: member.zone }));

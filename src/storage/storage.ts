@@ -201,6 +201,7 @@ export interface Storage {
   scan(): AsyncIterable<FoundRecord>;
   /** Gives one unreferenced record's space back. @throws OperatingError it cannot be read, or its disk refused, and is still in */
   freeRecord(record: FoundRecord): Promise<void>;
-  capacity(): Promise<PoolCapacity>;
+  /** A second old at most, but for what was stored and given back since; `anew`: as the disks say now. */
+  capacity(anew?: boolean): Promise<PoolCapacity>;
   close(): Promise<void>;
 }
