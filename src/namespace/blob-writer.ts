@@ -1,5 +1,5 @@
 /** The way of dirty data into the data plane: so many blobs at one time, each known to `locations` from the moment in which it is stored. */
-import { isErrno } from '../base/errors.js';
+import { asOperatingError, isErrno } from '../base/errors.js';
 import { STORES_IN_FLIGHT_MAX } from '../base/limits.js';
 import { Slots } from '../base/slots.js';
 import type { Storage, StoredBlob } from '../storage/storage.js';
@@ -60,11 +60,16 @@ export class BlobWriter {
       }
   }
 
-  /** Nobody wants this blob after all: queued for the collector. */
+  /** Nobody wants this blob after all: queued for the collector. Where that fails, the next start's search finds it (I10). */
   async abandon(stored: StoredBlob): Promise<void> {
     const { blob } = stored.location;
-    await this.#ledger.change(async (change) => {
-      if (this.#ledger.locations.expected(blob) !== undefined) change.bear(blob);
-    });
+    try {
+      await this.#ledger.change(async (change) => {
+        if (this.#ledger.locations.expected(blob) !== undefined) change.bear(blob);
+      });
+    } catch (thrown) {
+      asOperatingError(thrown);
+      this.#storage.leave();
+    }
   }
 }

@@ -110,9 +110,9 @@ export class Committer {
     }
   }
 
-  /** Blobs of a dead layer go to the collector; should that fail too, the search for stranded records finds them (I10). */
+  /** Blobs of a dead layer go to the collector. */
   async #abandon(prepared: Prepared | undefined): Promise<void> {
-    for (const stored of prepared?.blobs ?? []) await this.#options.writer.abandon(stored).catch(() => undefined);
+    for (const stored of prepared?.blobs ?? []) await this.#options.writer.abandon(stored);
   }
 
   /** Stores what is in memory. */
@@ -151,7 +151,7 @@ export class Committer {
       }
     });
     if (failure !== undefined) {
-      for (const stored of blobs) await writer.abandon(stored).catch(() => undefined);
+      for (const stored of blobs) await writer.abandon(stored);
       throw failure;
     }
     extents.sort((a, b) => a.offset - b.offset);

@@ -11,6 +11,7 @@ import type { Clock } from '../base/clock.js';
 import { asOperatingError, OperatingError } from '../base/errors.js';
 import { FILE_BYTES_MAX, UPLOAD_RANGES_MAX } from '../base/limits.js';
 import { must } from '../base/assert.js';
+import type { StoredBlob } from '../storage/storage.js';
 import type { Background } from './background.js';
 import type { BlobWriter } from './blob-writer.js';
 import { Layer } from './layer.js';
@@ -185,8 +186,10 @@ export class Uploads {
 
   async #store(node: Node, layer: Layer, chunk: Chunk): Promise<void> {
     const { writer, ledger, epoch } = this.#options;
+    let stored: StoredBlob | undefined;
     try {
-      const stored = await writer.store(must(chunk.buffer, 'a window being stored has memory'));
+      stored = await writer.store(must(chunk.buffer, 'a window being stored has memory'));
+      const { blob } = stored.location;
       if (layer.dead) {
         await writer.abandon(stored);
         return;
@@ -194,14 +197,16 @@ export class Uploads {
       layer.upload ??= this.newUpload();
       const upload = layer.upload;
       await ledger.change(async (change) => {
-        if (layer.dead) change.bear(stored.location.blob);
-        else putPart(change, upload, epoch, node.ino, stored.location.blob);
+        if (layer.dead) change.bear(blob);
+        else putPart(change, upload, epoch, node.ino, blob);
       });
       if (layer.dead) return;
       chunk.stored = stored;
       chunk.state = 'stored';
     } catch (error) {
       this.poison(node, layer, asOperatingError(error));
+      // The change may have come through all the same: then it is not expected any more.
+      if (stored !== undefined) await writer.abandon(stored);
     }
   }
 

@@ -174,6 +174,10 @@ class BlobStorage implements Storage {
     return this.#freeing.leavesRecords;
   }
 
+  leave(): void {
+    this.#pool.leavesRecords = true;
+  }
+
   rebuild(location: Location, shards: readonly number[], options?: RebuildOptions): Promise<StoredBlob> {
     const bytes = (location.k + shards.length) * shardBytesOf(location.bytes, location.k);
     return this.#run(() => this.#rebuilds.run(() => this.#rebuilder.rebuild(location, shards, options), bytes));

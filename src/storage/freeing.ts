@@ -35,8 +35,6 @@ export class Freeing {
   readonly #checking = new Set<string>();
   /** What `discard` could not give back yet. */
   readonly #discarded = new Set<Location>();
-  /** … and did not remember. */
-  #forgot = false;
   /** Segments that no scan has seen and in which something was freed, and such that are known to be large. Bounded by the number of files. */
   readonly #touched = new Set<string>();
   readonly #large = new Set<string>();
@@ -63,7 +61,7 @@ export class Freeing {
       await this.free(location);
     } catch (thrown) {
       if (this.#discarded.size < DISCARDED_BLOBS_MAX) this.#discarded.add(location);
-      else this.#forgot = true;
+      else this.#pool.leavesRecords = true;
       const { code, message } = asOperatingError(thrown);
       this.#pool.options.log('warn', `space of blob ${location.blob} is not given back yet: ${message}`, { code });
     }
@@ -83,7 +81,7 @@ export class Freeing {
 
   /** Is there something left that only the next leadership finds? */
   get leavesRecords(): boolean {
-    return this.#forgot || this.#discarded.size > 0;
+    return this.#pool.leavesRecords || this.#discarded.size > 0;
   }
 
   async #give(disk: DiskNumber, segment: SegmentId, offset: number, bytes: number): Promise<void> {

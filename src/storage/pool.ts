@@ -63,6 +63,8 @@ export class Pool {
   readonly slowDisks: SlowDisks;
   readonly lateDisks: LateDisks;
   readonly tally: Tally = { unsyncedBytes: 0 };
+  /** Records stay behind that nothing points to and nobody remembers: the next leadership's scan finds them. */
+  leavesRecords = false;
   readonly #shelves = new Map<DiskNumber, Shelf>();
   readonly #declared = new Map<DiskNumber, Promise<void>>();
   /** When reads of each disk failed lately. */

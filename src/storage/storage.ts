@@ -158,8 +158,10 @@ export interface Storage {
   free(location: Location): Promise<void>;
   /** The same for what was stored in this leadership and no row ever spoke of. Never rejects for a disk: what is refused is tried again by itself. */
   discard(location: Location): Promise<void>;
-  /** Did `discard` leave something behind that only a later leadership's `scan` finds? */
+  /** Is something left behind that only a later leadership's `scan` finds? */
   readonly leavesRecords: boolean;
+  /** A blob stays behind that no row ever spoke of. */
+  leave(): void;
   /**
    * Writes the shards anew, in other places (on other disks where needed), and resolves with the new location; the old one stays valid. What is good
    * where it is is copied, and keeps its place if there is no other; what is missing, bad, or on a disk that is out is made of the others. `missing`

@@ -62,12 +62,6 @@ interface Landed {
   readonly place: Place;
 }
 
-/** Space that was taken for a record that will not come. */
-function giveBack({ segment, offset }: Place, bytes: number): void {
-  segment.gaveUp(offset, bytes);
-  if (segment.trusted) segment.file.punch(offset, bytes).catch(() => undefined);
-}
-
 /** One write in progress. */
 class Write {
   readonly shards: ShardPlace[];
@@ -247,7 +241,7 @@ export class Writer {
         try {
           const place = await shelf.take(size, space.totalBytes(disk));
           // Nobody waits for it any more.
-          if (givenUp.has(disk)) return giveBack(place, size);
+          if (givenUp.has(disk)) return this.#giveBack(place, size);
           space.take(disk, size);
           places.push({ shard: must(pending[index], 'no more disks than shards'), disk, place });
         } catch (thrown) {
@@ -322,7 +316,17 @@ export class Writer {
     write.landed.delete(shard);
     write.shards[shard] = MISSING;
     const { k, bytes } = write.request.location;
-    giveBack(place, recordBytesOf(bytes, k));
+    this.#giveBack(place, recordBytesOf(bytes, k));
+  }
+
+  /** Space that was taken for a record that will not come. Whole or torn, it may be there: where it cannot be punched out, a search finds it. */
+  #giveBack({ segment, offset }: Place, bytes: number): void {
+    segment.gaveUp(offset, bytes);
+    const leave = (): void => {
+      this.#pool.leavesRecords = true;
+    };
+    if (segment.trusted) segment.file.punch(offset, bytes).catch(leave);
+    else leave();
   }
 
   #checkEnough(write: Write): void {

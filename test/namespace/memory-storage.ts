@@ -168,7 +168,11 @@ export class MemoryStorage implements Storage {
     for (const place of location.shards) this.#drop(location.blob, place);
   }
 
-  readonly leavesRecords = false;
+  leavesRecords = false;
+
+  leave(): void {
+    this.leavesRecords = true;
+  }
 
   discard(location: Location): Promise<void> {
     return this.free(location);

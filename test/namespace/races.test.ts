@@ -1,6 +1,7 @@
 /** Orders of events that random tests hit too rarely, each forced by holding a store, a read or the index back. */
 import t from 'tap';
 import { systemClock } from '../../src/base/clock.js';
+import { OperatingError } from '../../src/base/errors.js';
 import { Collector } from '../../src/durability/collector.js';
 import type { IndexStore } from '../../src/index/index-store.js';
 import { TABLES } from '../../src/index/schema/tables.js';
@@ -44,6 +45,29 @@ t.test('I5: space is given back only when the drop is durable', async (test) => 
   test.equal(storage.blobs.size, 0);
   test.equal((await rowsByTable(index)).get('f'), undefined);
   log.flushAtOnce = true;
+});
+
+t.test('I10: a blob that no transaction would take is left to the next start', async (test) => {
+  let refusing = false;
+  const wrap = (index: IndexStore): IndexStore =>
+    new Proxy(index, {
+      get: (target, name) => {
+        if (name === 'transact' && refusing) return () => Promise.reject(new OperatingError('EROFS', 'no majority'));
+        const value: unknown = Reflect.get(target, name, target);
+        return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+      },
+    });
+  const { namespace, storage } = await openPool(test, { wrap });
+  const { attributes, handle } = await namespace.create(ROOT, 'f', 0o644, O_RDWR, root);
+  const { ino } = attributes;
+  await namespace.write(ino, handle, 0, pattern(200_000, 1), root);
+  test.equal(storage.leavesRecords, false);
+  refusing = true;
+  test.equal(await codeOf(() => namespace.flush(ino, handle)), 'EROFS');
+  test.ok(storage.blobs.size > 0, 'it was stored');
+  test.equal(storage.leavesRecords, true);
+  refusing = false;
+  await namespace.release(ino, handle);
 });
 
 t.test('a commit between two looks at the manifest', async (test) => {

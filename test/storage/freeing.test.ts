@@ -180,3 +180,22 @@ void t.test('a segment of which a part cannot be read is not unlinked, however e
   t.equal(rig.diskSet.disk(place.disk) === undefined, false);
   await rig.stop();
 });
+
+void t.test('the place of a record that did not land cannot be punched out: the next start has to search', async (t) => {
+  const rig = await simulatedRig(shape);
+  await rig.put(rig.content(100 * KiB));
+  const medium = rig.backend.medium(4);
+  medium.failNext('write', 'ENOSPC', 1, 'segments/');
+  t.equal(await codeOf(rig.storage.store(rig.content(100 * KiB))), 'ENOSPC');
+  await settle();
+  t.equal(rig.storage.leavesRecords, false, 'all that was taken for it is given back');
+  medium.failNext('write', 'ENOSPC', 1, 'segments/');
+  medium.failNext('punch', 'ENOSPC', 1000);
+  // It is not taken for full any more.
+  await rig.storage.capacity(true);
+  t.equal(await codeOf(rig.storage.store(rig.content(100 * KiB))), 'ENOSPC');
+  await settle();
+  t.equal(rig.storage.leavesRecords, true);
+  medium.clearFaults();
+  await rig.stop();
+});
