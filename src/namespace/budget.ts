@@ -1,5 +1,3 @@
-import { BUDGET_SMALL_BYTES_MAX, BUDGET_SMALL_OVERDRAFT_BYTES_MAX } from '../base/limits.js';
-
 /**
  * The memory that dirty data may take, over all uploads. Data is always taken (the kernel has let go of it already); whoever brings some while the
  * budget is overdrawn waits until it is not, first come first served. That is bounded by the requests in flight. What waits holds nothing, and
@@ -7,6 +5,8 @@ import { BUDGET_SMALL_BYTES_MAX, BUDGET_SMALL_OVERDRAFT_BYTES_MAX } from '../bas
  *
  * Whoever brings little does not wait behind those who bring much: it may overdraw the budget by so much more.
  */
+import { BUDGET_SMALL_BYTES_MAX, BUDGET_SMALL_OVERDRAFT_BYTES_MAX } from '../base/limits.js';
+
 export class Budget {
   readonly bytesMax: number;
   /** Called when much is used that nobody is writing out. */

@@ -176,7 +176,9 @@ function quietFlushes(namespace: PoolNamespace): PoolNamespace {
 /** The collector takes everything for durable. */
 function freeEarly(namespace: PoolNamespace): PoolNamespace {
   const { ledger } = namespace;
-  return over(namespace, { ledger: over(ledger, { index: over(ledger.index, { durablePosition: Infinity }) }) });
+  return over(namespace, {
+    ledger: over(ledger, { index: over(ledger.index, { durablePosition: Infinity, durable: async () => undefined }) }),
+  });
 }
 
 /** Whoever counts blobs finds none. */
