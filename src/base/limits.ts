@@ -40,8 +40,8 @@ export const UNSYNCED_BYTES_MAX = 256 * MiB;
 export const UPLOAD_BYTES_MAX = 16 * MiB;
 /** Whoever brings at most this much at one time does not wait for memory behind those who bring more … */
 export const BUDGET_SMALL_BYTES_MAX = 64 * KiB;
-/** … but may overdraw it by this, at most by 5/4: what write-back may bring at one time (FUSE_BACKGROUND_MAX), and some more. */
-export const BUDGET_SMALL_OVERDRAFT_BYTES_MAX = 20 * MiB;
+/** … but may overdraw it by this, at most by a quarter, beside what those who wait brought. */
+export const BUDGET_SMALL_OVERDRAFT_BYTES_MAX = 4 * MiB;
 /** Blobs that are being encoded and written at one time. Each pins its data and 1/2 as much parity (4+2). */
 export const STORES_IN_FLIGHT_MAX = 2;
 /** Blob contents kept for readers (read-ahead). */

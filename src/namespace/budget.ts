@@ -3,9 +3,14 @@
  * budget is overdrawn waits until it is not, first come first served. That is bounded by the requests in flight. What waits holds nothing, and
  * `relieve` commits the oldest uploads, so there is always somebody who gives back.
  *
- * Whoever brings little does not wait behind those who bring much: it may overdraw the budget by so much more.
+ * Whoever brings little does not wait behind those who bring much: what these brought and wait for does not count for him, and a little more is allowed.
  */
 import { BUDGET_SMALL_BYTES_MAX, BUDGET_SMALL_OVERDRAFT_BYTES_MAX } from '../base/limits.js';
+
+interface Waiting {
+  readonly bytes: number;
+  readonly go: () => void;
+}
 
 export class Budget {
   readonly bytesMax: number;
@@ -13,7 +18,10 @@ export class Budget {
   relieve: () => void = () => undefined;
   #usedBytes = 0;
   #leavingBytes = 0;
-  readonly #waiting: (() => void)[] = [];
+  /** Who brought much. */
+  readonly #waiting: Waiting[] = [];
+  #waitingBytes = 0;
+  /** Who brought little. */
   readonly #smallWaiting: (() => void)[] = [];
 
   constructor(bytesMax: number) {
@@ -36,15 +44,13 @@ export class Budget {
 
   give(bytes: number): void {
     this.#usedBytes -= bytes;
-    while (this.#usedBytes <= this.#smallBytesMax) {
-      const next = this.#smallWaiting.shift() ?? (this.#usedBytes <= this.bytesMax ? this.#waiting.shift() : undefined);
+    while (this.#roomForLittle && this.#smallWaiting.length > 0) this.#smallWaiting.shift()?.();
+    while (this.#usedBytes <= this.bytesMax) {
+      const next = this.#waiting.shift();
       if (next === undefined) return;
-      next();
+      this.#waitingBytes -= next.bytes;
+      next.go();
     }
-  }
-
-  get #smallBytesMax(): number {
-    return this.bytesMax + Math.min(BUDGET_SMALL_OVERDRAFT_BYTES_MAX, 1.25 * this.bytesMax);
   }
 
   /** So many of the used bytes are being written out, and will be given back. */
@@ -56,14 +62,22 @@ export class Budget {
     this.#leavingBytes -= bytes;
   }
 
+  get #roomForLittle(): boolean {
+    const overdraft = Math.min(BUDGET_SMALL_OVERDRAFT_BYTES_MAX, this.bytesMax / 4);
+    return this.#usedBytes - this.#waitingBytes <= this.bytesMax + overdraft;
+  }
+
   /**
    * For whoever brought so many bytes.
    * @returns undefined: there is room now. Otherwise resolves when there is.
    */
   room(bytes: number): Promise<void> | undefined {
-    const small = bytes <= BUDGET_SMALL_BYTES_MAX;
-    const waiting = small ? this.#smallWaiting : this.#waiting;
-    if (this.#usedBytes <= (small ? this.#smallBytesMax : this.bytesMax) && waiting.length === 0) return undefined;
-    return new Promise((resolve) => waiting.push(resolve));
+    if (bytes <= BUDGET_SMALL_BYTES_MAX) {
+      if (this.#roomForLittle && this.#smallWaiting.length === 0) return undefined;
+      return new Promise((go) => this.#smallWaiting.push(go));
+    }
+    if (this.#usedBytes <= this.bytesMax && this.#waiting.length === 0) return undefined;
+    this.#waitingBytes += bytes;
+    return new Promise((go) => this.#waiting.push({ bytes, go }));
   }
 }

@@ -37,17 +37,21 @@ t.test('who brings little passes those who bring much, within a bound', async (t
   t.same(through, ['large', 'small'], 'one waits, the other does not');
   bring(budget, through, 'as much', BUDGET_SMALL_BYTES_MAX + 1);
   t.same(through, ['large', 'small']);
-  let few = 0;
-  while (budget.usedBytes <= 16 * MiB + BUDGET_SMALL_OVERDRAFT_BYTES_MAX - BUDGET_SMALL_BYTES_MAX)
-    bring(budget, through, `few ${few++}`, BUDGET_SMALL_BYTES_MAX);
+  const few = BUDGET_SMALL_OVERDRAFT_BYTES_MAX / BUDGET_SMALL_BYTES_MAX - 1;
+  for (let n = 0; n < few; n++) bring(budget, through, `few ${n}`, BUDGET_SMALL_BYTES_MAX);
   t.equal(through.length, 2 + few);
   bring(budget, through, 'too many', BUDGET_SMALL_BYTES_MAX);
   bring(budget, through, 'the next', BUDGET_SMALL_BYTES_MAX);
-  t.equal(through.length, 2 + few, 'the bound holds for small ones, too');
+  t.equal(through.length, 2 + few, 'the bound holds for small ones, too, whatever the others brought');
   budget.give(2 * BUDGET_SMALL_BYTES_MAX);
   await setImmediate();
   t.same(through.slice(-2), ['too many', 'the next'], 'in their order, and before those who bring much');
   budget.give(budget.usedBytes - 16 * MiB);
   await setImmediate();
   t.same(through.slice(-2), ['larger', 'as much']);
+  bring(budget, through, 'last', BUDGET_SMALL_BYTES_MAX);
+  t.equal(through.at(-1), 'last', 'what waits no more counts');
+  for (let n = 0; n < few; n++) bring(budget, through, `again ${n}`, BUDGET_SMALL_BYTES_MAX);
+  bring(budget, through, 'over', BUDGET_SMALL_BYTES_MAX);
+  t.not(through.at(-1), 'over');
 });

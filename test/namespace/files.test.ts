@@ -198,7 +198,7 @@ t.test('memory for dirty data is bounded: writers wait, everything arrives', asy
     test.ok((await contentOf(namespace, ino)).equals(pattern(400_000, number)), `file ${number}`);
   }
   // Small requests may overdraw it, and each writer may bring one more, which may need one window, before it waits.
-  test.ok(mostBytes <= 2.25 * 512 * 1024 + files * storage.blobBytesMax, `${mostBytes} bytes`);
+  test.ok(mostBytes <= 1.25 * 512 * 1024 + files * storage.blobBytesMax, `${mostBytes} bytes`);
   test.ok(storage.inFlightMax <= 4, `${storage.inFlightMax} stores at one time`);
   test.equal(namespace.status().dirtyBytes, 0);
 });
