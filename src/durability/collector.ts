@@ -135,9 +135,11 @@ export class Collector {
     for (let start: Buffer | undefined; !this.#repeater.stopped;) {
       this.#found ??= await this.#find(start);
       const { rows, position } = this.#found;
-      // Somebody flushes within the commit interval; nobody waits for this space more than that.
-      if (index.durablePosition < position && !urgent) return;
-      await index.durable(position);
+      if (index.durablePosition < position) {
+        // Somebody flushes within the commit interval; nobody waits for this space more than that.
+        if (!urgent) return;
+        await index.durable(position);
+      }
       this.#found = undefined;
       await this.#free(rows);
       if (rows.length < COLLECT_FOUND_MAX) return;

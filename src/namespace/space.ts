@@ -33,8 +33,9 @@ export class Space {
     return this.#capacity;
   }
 
-  refresh(): Promise<void> {
-    this.#asking ??= this.#ask(false).finally(() => {
+  /** Asks, or waits for whoever is asking. @param anew see `Storage.capacity`; not while somebody is asking */
+  refresh(anew = false): Promise<void> {
+    this.#asking ??= this.#ask(anew).finally(() => {
       this.#asking = undefined;
     });
     return this.#asking;
@@ -50,12 +51,10 @@ export class Space {
 
   async #reclaim(): Promise<boolean> {
     const freed = await this.reclaimer();
-    await this.#asking;
+    // One at a time, as each takes off what was stored before it; and one that is under way may not know of what was given back.
+    while (this.#asking !== undefined) await this.#asking;
     const before = this.#capacity.usableFreeBytes;
-    this.#asking = this.#ask(true).finally(() => {
-      this.#asking = undefined;
-    });
-    await this.#asking;
+    await this.refresh(true);
     return freed || this.#capacity.usableFreeBytes > before;
   }
 

@@ -176,9 +176,7 @@ function quietFlushes(namespace: PoolNamespace): PoolNamespace {
 /** The collector takes everything for durable. */
 function freeEarly(namespace: PoolNamespace): PoolNamespace {
   const { ledger } = namespace;
-  return over(namespace, {
-    ledger: over(ledger, { index: over(ledger.index, { durablePosition: Infinity, durable: async () => undefined }) }),
-  });
+  return over(namespace, { ledger: over(ledger, { index: over(ledger.index, { durablePosition: Infinity }) }) });
 }
 
 /** Whoever counts blobs finds none. */
