@@ -1,9 +1,10 @@
 /**
  * Committed extents for readers. The index is asked for a stretch of the manifest at a time, and the last stretch of each file is kept, so that a
- * sequential reader asks once in many reads, and one that jumps about in a file of a few hundred MiB once.
+ * sequential reader asks once in many reads, and one that jumps about in a file of few extents once. Who jumps about in a file of many asks for what it
+ * reads and no more: its next read is somewhere else.
  */
 import { LRUCache } from 'lru-cache';
-import { EXTENT_CACHE_BYTES_MAX, EXTENT_STRETCH_ROWS } from '../base/limits.js';
+import { BLOB_BYTES_MAX, EXTENT_CACHE_BYTES_MAX, EXTENT_STRETCH_ROWS } from '../base/limits.js';
 import type { IndexStore } from '../index/index-store.js';
 import type { Extent } from '../index/schema/extent-row.js';
 import { extentRange } from '../index/schema/tables.js';
@@ -11,12 +12,17 @@ import { extentOfRow } from './content.js';
 import type { Node } from './node.js';
 
 /** All extents that overlap `start` … `end`. */
-interface Stretch {
-  readonly node: Node;
-  readonly version: number;
+interface Found {
   readonly start: number;
   readonly end: number;
   readonly extents: readonly Extent[];
+}
+
+interface Stretch extends Found {
+  readonly node: Node;
+  readonly version: number;
+  /** Of an extent of it. */
+  readonly meanBytes: number;
 }
 
 const EXTENT_OBJECT_BYTES = 96;
@@ -37,7 +43,7 @@ export class Manifests {
   async find(node: Node, start: number, end: number): Promise<Extent[] | undefined> {
     const found: Extent[] = [];
     for (let at = start; at < end;) {
-      const stretch = this.#kept(node, at) ?? (await this.#scan(node, at));
+      const stretch = this.#kept(node, at) ?? (await this.#scan(node, at, end));
       if (stretch === undefined) return undefined;
       for (const extent of stretch.extents)
         if (extent.offset < end && extent.offset + extent.bytes > at && found.at(-1) !== extent) found.push(extent);
@@ -57,26 +63,49 @@ export class Manifests {
     return stretch.start <= at && at < stretch.end ? stretch : undefined;
   }
 
-  async #scan(node: Node, at: number): Promise<Stretch | undefined> {
+  /** From `at` on; as far as `end` at least, unless there are very many extents. */
+  async #scan(node: Node, at: number, end: number): Promise<Stretch | undefined> {
     const version = node.contentVersion;
-    const { ino } = node;
-    const { generation } = node.row;
-    // The last extent that begins before `at`, which may reach so far, and those behind it; for a reader that did not come from the last stretch more of those before.
-    const limit = this.#stretches.peek(ino)?.end === at ? 1 : EXTENT_STRETCH_ROWS;
-    const back = at === 0 ? [] : await this.#index.scan(extentRange(ino, generation, 0, at, limit, true));
-    const rows = await this.#index.scan(extentRange(ino, generation, at, undefined, EXTENT_STRETCH_ROWS));
+    const last = this.#stretches.peek(node.ino);
+    const few = last?.node !== node || node.row.allocatedBytes <= last.meanBytes * EXTENT_STRETCH_ROWS;
+    const expected = few || at === 0 || last.end === at ? Infinity : Math.ceil((end - at) / last.meanBytes) + 1;
+    const exact = expected < EXTENT_STRETCH_ROWS ? await this.#exactly(node, at, end, expected) : undefined;
+    const found = exact ?? (await this.#widely(node, at));
     if (node.contentVersion !== version) return undefined;
-    const before = back.reverse().map(extentOfRow);
-    const after = rows.map(extentOfRow);
-    const last = after.at(-1) ?? before.at(-1);
-    const stretch = {
-      node,
-      version,
-      start: back.length < limit ? 0 : Math.min(at, before[0]?.offset ?? at),
-      end: rows.length < EXTENT_STRETCH_ROWS || last === undefined ? Infinity : last.offset + last.bytes,
-      extents: [...before, ...after],
-    };
-    this.#stretches.set(ino, stretch);
+    const { start, end: reached, extents } = found;
+    const meanBytes = extents.length === 0 ? BLOB_BYTES_MAX : extents.reduce((sum, { bytes }) => sum + bytes, 0) / extents.length;
+    const stretch = { node, version, start, end: reached, extents, meanBytes };
+    this.#stretches.set(node.ino, stretch);
     return stretch;
+  }
+
+  /** All that overlaps `at` … `end`, by one scan; undefined when that takes more than `limit` rows. */
+  async #exactly({ ino, row }: Node, at: number, end: number, limit: number): Promise<Found | undefined> {
+    const rows = await this.#index.scan(extentRange(ino, row.generation, 0, end, limit, true));
+    const extents = rows.reverse().map(extentOfRow);
+    const [first] = extents;
+    if (rows.length === limit && first !== undefined && first.offset > at) return undefined;
+    const latest = extents.at(-1);
+    return {
+      start: rows.length < limit ? 0 : Math.min(at, first?.offset ?? 0),
+      end: Math.max(end, latest === undefined ? 0 : latest.offset + latest.bytes),
+      extents,
+    };
+  }
+
+  /** From `at` on, and for a reader that did not come from the last stretch what lies before. */
+  async #widely({ ino, row }: Node, at: number): Promise<Found> {
+    // The last extent that begins before `at` may reach so far.
+    const limit = this.#stretches.peek(ino)?.end === at ? 1 : EXTENT_STRETCH_ROWS;
+    const back = at === 0 ? [] : await this.#index.scan(extentRange(ino, row.generation, 0, at, limit, true));
+    const rows = await this.#index.scan(extentRange(ino, row.generation, at, undefined, EXTENT_STRETCH_ROWS));
+    const before = back.reverse().map(extentOfRow);
+    const extents = [...before, ...rows.map(extentOfRow)];
+    const latest = extents.at(-1);
+    return {
+      start: back.length < limit ? 0 : Math.min(at, before[0]?.offset ?? at),
+      end: rows.length < EXTENT_STRETCH_ROWS || latest === undefined ? Infinity : latest.offset + latest.bytes,
+      extents,
+    };
   }
 }

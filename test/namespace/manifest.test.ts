@@ -1,0 +1,90 @@
+/** What a reader asks of the index: a file of many extents is read right wherever it is read, and by few rows. */
+import t from 'tap';
+import { seededRandom } from '../../src/base/clock.js';
+import type { IndexStore } from '../../src/index/index-store.js';
+import { openPool, O_RDWR, pattern, readAll, root, ROOT, type Pool, type Test } from './fixture.js';
+
+const BLOCK = 4096;
+/** Many times what is fetched at once. */
+const BLOCKS = 2000;
+
+interface Scans {
+  count: number;
+  rows: number;
+}
+
+/** The index, and what is asked of it outside of transactions. */
+function counting(index: IndexStore, scans: Scans): IndexStore {
+  return new Proxy(index, {
+    get(target, name) {
+      if (name === 'scan')
+        return async (...args: Parameters<IndexStore['scan']>) => {
+          const rows = await target.scan(...args);
+          scans.count++;
+          scans.rows += rows.length;
+          return rows;
+        };
+      const value: unknown = Reflect.get(target, name);
+      return typeof value === 'function' ? (value as () => unknown).bind(target) : value;
+    },
+  });
+}
+
+/** A file whose blocks each are an extent, but for every third, which is a hole. */
+async function fragmented(test: Test): Promise<{ pool: Pool; scans: Scans; ino: number; handle: number; shadow: Buffer }> {
+  const scans = { count: 0, rows: 0 };
+  const pool = await openPool(test, { wrap: (index) => counting(index, scans) });
+  const { namespace } = pool;
+  const shadow = Buffer.alloc(BLOCKS * BLOCK);
+  const { attributes, handle } = await namespace.create(ROOT, 'f', 0o644, O_RDWR, root);
+  for (const turn of [0, 1])
+    for (let block = turn; block < BLOCKS; block += 3) {
+      pattern(BLOCK, block).copy(shadow, block * BLOCK);
+      await namespace.write(attributes.ino, handle, block * BLOCK, shadow.subarray(block * BLOCK, (block + 1) * BLOCK), root);
+      if (block % 300 === turn) await namespace.fsync(attributes.ino, handle, false);
+    }
+  await namespace.setattr(attributes.ino, { size: shadow.length }, root, handle);
+  await namespace.fsync(attributes.ino, handle, false);
+  return { pool, scans, ino: attributes.ino, handle, shadow };
+}
+
+t.test('one that jumps about asks for what it reads', async (test) => {
+  const { pool, scans, ino, handle, shadow } = await fragmented(test);
+  const random = seededRandom(3);
+  await readAll(pool.namespace, ino, handle, BLOCK * 1000, BLOCK);
+  Object.assign(scans, { count: 0, rows: 0 });
+  const reads = 200;
+  for (let n = 0; n < reads; n++) {
+    const at = random.below(BLOCKS) * BLOCK;
+    test.ok((await readAll(pool.namespace, ino, handle, at, BLOCK)).equals(shadow.subarray(at, at + BLOCK)), `block at ${at}`);
+  }
+  test.ok(scans.rows <= reads * 4, `${scans.rows} rows for ${reads} reads`);
+  test.ok(scans.count <= reads * 2, `${scans.count} scans`);
+});
+
+t.test('one that reads on asks once in many reads', async (test) => {
+  const { pool, scans, ino, handle, shadow } = await fragmented(test);
+  Object.assign(scans, { count: 0, rows: 0 });
+  for (let at = 0; at < shadow.length; at += BLOCK)
+    if (!(await readAll(pool.namespace, ino, handle, at, BLOCK)).equals(shadow.subarray(at, at + BLOCK))) test.fail(`block at ${at}`);
+  test.ok(scans.count <= BLOCKS / 20, `${scans.count} scans for ${BLOCKS} reads`);
+});
+
+t.test('reads of any length anywhere, while the file changes', async (test) => {
+  const { pool, ino, handle, shadow } = await fragmented(test);
+  const { namespace } = pool;
+  const random = seededRandom(4);
+  for (let n = 0; n < 600; n++) {
+    const at = random.below(shadow.length);
+    const bytes = Math.min(shadow.length - at, 1 + random.below(random.below(2) === 0 ? 3 * BLOCK : 100 * BLOCK));
+    if (random.below(4) > 0) {
+      const got = await readAll(namespace, ino, handle, at, bytes);
+      if (!got.equals(shadow.subarray(at, at + bytes))) test.fail(`${bytes} bytes at ${at}, step ${n}`);
+      continue;
+    }
+    pattern(Math.min(bytes, 5 * BLOCK), n).copy(shadow, at);
+    await namespace.write(ino, handle, at, shadow.subarray(at, at + Math.min(bytes, 5 * BLOCK)), root);
+    if (random.below(2) === 0) await namespace.fsync(ino, handle, false);
+  }
+  test.ok((await readAll(namespace, ino, handle, 0, shadow.length)).equals(shadow), 'the whole of it');
+});
