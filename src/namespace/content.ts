@@ -52,31 +52,35 @@ export async function straddling(change: Change, { ino, generation }: ContentId,
   return extent !== undefined && extent.offset + extent.bytes > offset ? extent : undefined;
 }
 
+/** Extents that one scan backwards is made for first: what a write of a page or two replaces. */
+const NEAR_ROWS = 3;
+
+/** Extents of `start` … `end` in order, with the one that begins before and reaches into it; at most CHANGE_STEP_ROWS, and that one. */
+async function overlapping(change: Change, content: ContentId, start: number, end: number): Promise<{ extents: Extent[]; all: boolean }> {
+  const { ino, generation } = content;
+  const to = end === Infinity ? undefined : end;
+  const near = (await change.tx.scan(extentRange(ino, generation, 0, to, NEAR_ROWS, true))).map(extentOfRow).reverse();
+  if (near.length < NEAR_ROWS || (near[0]?.offset ?? 0) <= start)
+    return { extents: near.filter(({ offset, bytes }) => offset + bytes > start), all: true };
+  const over = await straddling(change, content, start);
+  const rows = await change.tx.scan(extentRange(ino, generation, start, to, CHANGE_STEP_ROWS));
+  return { extents: [...(over === undefined ? [] : [over]), ...rows.map(extentOfRow)], all: rows.length < CHANGE_STEP_ROWS };
+}
+
 /** Drops what lies in `start` … `end`, keeping the rest of extents that reach beyond; at most CHANGE_STEP_ROWS of them. */
 export async function clearRange(change: Change, content: ContentId, start: number, end: number): Promise<Step> {
+  const { extents, all } = await overlapping(change, content, start, end);
   let droppedBytes = 0;
-  const over = await straddling(change, content, start);
-  if (over !== undefined) {
-    dropExtent(change, content, over);
-    putExtent(change, content, sliceExtent(over, over.offset, start));
-    const overEnd = over.offset + over.bytes;
-    if (overEnd > end) putExtent(change, content, sliceExtent(over, end, overEnd));
-    droppedBytes += Math.min(overEnd, end) - start;
-    if (overEnd >= end) return { droppedBytes, reached: end };
-  }
-  const rows = await change.tx.scan(
-    extentRange(content.ino, content.generation, start, end === Infinity ? undefined : end, CHANGE_STEP_ROWS),
-  );
   let reached = start;
-  for (const row of rows) {
-    const extent = extentOfRow(row);
+  for (const extent of extents) {
     const extentEnd = extent.offset + extent.bytes;
     dropExtent(change, content, extent);
+    if (extent.offset < start) putExtent(change, content, sliceExtent(extent, extent.offset, start));
     if (extentEnd > end) putExtent(change, content, sliceExtent(extent, end, extentEnd));
     reached = Math.min(extentEnd, end);
-    droppedBytes += reached - extent.offset;
+    droppedBytes += reached - Math.max(extent.offset, start);
   }
-  return { droppedBytes, reached: rows.length < CHANGE_STEP_ROWS ? end : reached };
+  return { droppedBytes, reached: all ? end : reached };
 }
 
 /** Drops what lies at or behind `from`; at most CHANGE_STEP_ROWS extents. `reached` is Infinity when nothing is left. */
