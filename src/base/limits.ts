@@ -385,8 +385,11 @@ export const FUSE_REQUESTS_MAX = 1024;
 export const FUSE_WRITE_BYTES_MAX = 32 * MiB;
 /** FUSE: one reply of directory entries. A getdents(2) buffer is 32 KiB in most programs. */
 export const FUSE_READDIR_BYTES_MAX = 64 * KiB;
-/** FUSE: after a request was answered, look for the next one this long before sleeping. A sleep and a wake cost about 100 µs. */
-export const FUSE_SPIN_MICROSECONDS = 30;
+/**
+ * FUSE: after a request was answered, look for the next one this long before sleeping. A sleep and a wake cost about 100 µs, ours and that of the program which
+ * waits for the answer: within that time it is back.
+ */
+export const FUSE_SPIN_MICROSECONDS = 100;
 /** FUSE: then let timers and other I/O run, however many requests come. */
 export const FUSE_TURN_MICROSECONDS = 1500;
 /** FUSE: how long the kernel may remember names and attributes. We are the only writer; the bound is for what nobody thought of. */
