@@ -55,7 +55,7 @@ export class Files {
   #add(node: Node, flags: number): OpenFile {
     // O_TRUNC is a write, by whatever descriptor: the kernel has asked for the right to it.
     const writes = opensForWrite(flags) || truncatesOnOpen(flags);
-    const file: OpenFile = { handle: ++this.#lastHandle, node, writes, error: undefined, expectedOffset: 0, sequential: false };
+    const file: OpenFile = { handle: ++this.#lastHandle, node, writes, error: undefined, expectedOffset: 0, nearReads: 0 };
     node.handles.add(file);
     this.#files.set(file.handle, file);
     return file;

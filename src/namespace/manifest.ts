@@ -39,11 +39,14 @@ export class Manifests {
     this.#index = index;
   }
 
-  /** Extents that overlap `start` … `end`, in order; undefined when the content changed meanwhile: ask again. */
-  async find(node: Node, start: number, end: number): Promise<Extent[] | undefined> {
+  /**
+   * Extents that overlap `start` … `end`, in order; undefined when the content changed meanwhile: ask again.
+   * @param onwards the reader goes on from where it was: it will want what follows
+   */
+  async find(node: Node, start: number, end: number, onwards: boolean): Promise<Extent[] | undefined> {
     const found: Extent[] = [];
     for (let at = start; at < end;) {
-      const stretch = this.#kept(node, at) ?? (await this.#scan(node, at, end));
+      const stretch = this.#kept(node, at) ?? (await this.#scan(node, at, end, onwards));
       if (stretch === undefined) return undefined;
       for (const extent of stretch.extents)
         if (extent.offset < end && extent.offset + extent.bytes > at && found.at(-1) !== extent) found.push(extent);
@@ -64,11 +67,11 @@ export class Manifests {
   }
 
   /** From `at` on; as far as `end` at least, unless there are very many extents. */
-  async #scan(node: Node, at: number, end: number): Promise<Stretch | undefined> {
+  async #scan(node: Node, at: number, end: number, onwards: boolean): Promise<Stretch | undefined> {
     const version = node.contentVersion;
     const last = this.#stretches.peek(node.ino);
     const few = last?.node !== node || node.row.allocatedBytes <= last.meanBytes * EXTENT_STRETCH_ROWS;
-    const expected = few || at === 0 || last.end === at ? Infinity : Math.ceil((end - at) / last.meanBytes) + 1;
+    const expected = few || onwards ? Infinity : Math.ceil((end - at) / last.meanBytes) + 1;
     const exact = expected < EXTENT_STRETCH_ROWS ? await this.#exactly(node, at, end, expected) : undefined;
     const found = exact ?? (await this.#widely(node, at));
     if (node.contentVersion !== version) return undefined;

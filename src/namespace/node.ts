@@ -19,7 +19,8 @@ export interface OpenFile {
   error: OperatingError | undefined;
   /** Where a sequential reader goes on. */
   expectedOffset: number;
-  sequential: boolean;
+  /** How many of its last reads were each near where the one before ended. */
+  nearReads: number;
 }
 
 export class Node {

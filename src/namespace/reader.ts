@@ -36,6 +36,8 @@ const OPTIMISTIC_TRIES = 4;
 const TRIES_MAX = 64;
 /** The first read of a file is the start of a sequential one if it asks for this much. */
 const SEQUENTIAL_START_BYTES = 64 * KiB;
+/** After so many near each other a reader is taken to want what follows; in a small file, one that jumps about is near by chance. */
+const ONWARDS_READS = 4;
 
 export class Reader {
   readonly #ledger: Ledger;
@@ -54,9 +56,10 @@ export class Reader {
   async read(file: OpenFile, offset: number, bytes: number): Promise<ReadResult> {
     const { node } = file;
     const sequential = this.#noteAccess(file, offset, bytes);
+    const onwards = sequential && (offset === 0 || file.nearReads > ONWARDS_READS);
+    const plan = (): Promise<Piece[] | undefined> => this.#plan(node, offset, bytes, onwards);
     for (let tries = 0; tries < TRIES_MAX; tries++) {
-      const planned =
-        tries < OPTIMISTIC_TRIES ? this.#plan(node, offset, bytes) : this.#ledger.exclusively(() => this.#plan(node, offset, bytes));
+      const planned = tries < OPTIMISTIC_TRIES ? plan() : this.#ledger.exclusively(plan);
       const pieces = await planned;
       if (pieces === undefined) continue;
       try {
@@ -72,17 +75,17 @@ export class Reader {
 
   #noteAccess(file: OpenFile, offset: number, bytes: number): boolean {
     const near = Math.abs(offset - file.expectedOffset) <= READ_SEQUENTIAL_SLACK_BYTES;
-    const sequential = near && (file.sequential || (offset === 0 && bytes >= SEQUENTIAL_START_BYTES));
-    file.sequential = near;
+    const sequential = near && (file.nearReads > 0 || (offset === 0 && bytes >= SEQUENTIAL_START_BYTES));
+    file.nearReads = near ? file.nearReads + 1 : 0;
     file.expectedOffset = near ? Math.max(file.expectedOffset, offset + bytes) : offset + bytes;
     return sequential;
   }
 
   /** Pieces of the range, blobs pinned; undefined when a commit came in between. */
-  async #plan(node: Node, offset: number, bytes: number): Promise<Piece[] | undefined> {
+  async #plan(node: Node, offset: number, bytes: number, onwards: boolean): Promise<Piece[] | undefined> {
     const scannedEnd = baseEnd(node, offset + bytes);
     const version = node.contentVersion;
-    const base = scannedEnd > offset ? await this.#manifests.find(node, offset, scannedEnd) : [];
+    const base = scannedEnd > offset ? await this.#manifests.find(node, offset, scannedEnd, onwards) : [];
     // No await from here to the pins.
     const end = Math.min(offset + bytes, node.size);
     if (base === undefined || node.contentVersion !== version || baseEnd(node, end) > Math.max(scannedEnd, offset)) return undefined;
