@@ -60,12 +60,12 @@ struct Binding {
   napi_async_context context = nullptr;
   napi_ref onBatch = nullptr;
   napi_ref onGone = nullptr;
-  napi_ref ready = nullptr;
+  napi_ref busy = nullptr;
   napi_async_cleanup_hook_handle cleanup = nullptr;
   std::shared_ptr<Binding>* cleanupHolder = nullptr;  // the hook's share; freed with the hook
 
   void releaseReferences() {
-    for (napi_ref* reference : {&onBatch, &onGone, &ready}) {
+    for (napi_ref* reference : {&onBatch, &onGone, &busy}) {
       if (*reference != nullptr) napi_delete_reference(env, *reference);
       *reference = nullptr;
     }
@@ -138,7 +138,7 @@ napi_value throwError(napi_env env, const char* message) {
   return nullptr;
 }
 
-// open(fd, requestBytesMax, batchRequests, batchBytes, outboxBytes, spinMicroseconds, turnMicroseconds, ready | null, onBatch, onGone)
+// open(fd, requestBytesMax, batchRequests, batchBytes, outboxBytes, spinMicroseconds, turnMicroseconds, busy | null, onBatch, onGone)
 // -> { handle, memory: ArrayBuffer, outboxStart }
 napi_value Open(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
@@ -152,15 +152,15 @@ napi_value Open(napi_env env, napi_callback_info info) {
   const std::shared_ptr<Region> region = device->region();
   const uint32_t outboxStart = static_cast<uint32_t>(device->outboxStart());
 
-  const int32_t* ready = nullptr;
+  const int32_t* busy = nullptr;
   napi_valuetype type;
   napi_typeof(env, arguments.values[7], &type);
   if (type == napi_object) {
     size_t words = 0;
     void* data = nullptr;
     napi_get_typedarray_info(env, arguments.values[7], nullptr, &words, &data, nullptr, nullptr);
-    if (words > 0) ready = static_cast<const int32_t*>(data);
-    napi_create_reference(env, arguments.values[7], 1, &binding->ready);
+    if (words > 0) busy = static_cast<const int32_t*>(data);
+    napi_create_reference(env, arguments.values[7], 1, &binding->busy);
   }
   napi_value name;
   napi_create_string_utf8(env, "ostraka.fuse", NAPI_AUTO_LENGTH, &name);
@@ -171,7 +171,7 @@ napi_value Open(napi_env env, napi_callback_info info) {
   uv_loop_t* loop = nullptr;
   napi_get_uv_event_loop(env, &loop);
   int error = 0;
-  binding->channel = Channel::open(loop, std::move(device), timing, ready, eventsOf(binding), &error);
+  binding->channel = Channel::open(loop, std::move(device), timing, busy, eventsOf(binding), &error);
   if (binding->channel == nullptr) {
     binding->releaseReferences();
     return throwError(env, uv_strerror(error));

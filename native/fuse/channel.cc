@@ -23,13 +23,13 @@ void relax() {
 
 }  // namespace
 
-Channel::Channel(std::unique_ptr<Device> device, const Timing& timing, const int32_t* ready, Events events)
-    : device_(std::move(device)), timing_(timing), ready_(ready), events_(std::move(events)) {}
+Channel::Channel(std::unique_ptr<Device> device, const Timing& timing, const int32_t* busy, Events events)
+    : device_(std::move(device)), timing_(timing), busy_(busy), events_(std::move(events)) {}
 
-Channel* Channel::open(uv_loop_t* loop, std::unique_ptr<Device> device, const Timing& timing, const int32_t* ready, Events events,
+Channel* Channel::open(uv_loop_t* loop, std::unique_ptr<Device> device, const Timing& timing, const int32_t* busy, Events events,
                        int* error) {
   const int fd = device->descriptor()->get();
-  auto* channel = new Channel(std::move(device), timing, ready, std::move(events));
+  auto* channel = new Channel(std::move(device), timing, busy, std::move(events));
   *error = uv_poll_init(loop, &channel->poll_, fd);
   if (*error != 0) {
     delete channel;
@@ -110,14 +110,14 @@ void Channel::turn() {
     const uint64_t now = monotonicMicroseconds();
     if (count > 0) {
       lastAnswer_ = idleSince = now;
-      if (ready()) return;
+      if (busy()) return;
       if (now - turnStart >= timing_.turnMicroseconds) break;
       if (end == BatchEnd::kFull) continue;
       spinning = closely && timing_.spinMicroseconds > 0;
       closely = true;
       if (!spinning) return;
     } else {
-      if (!spinning || ready() || now - idleSince >= timing_.spinMicroseconds) return;
+      if (!spinning || busy() || now - idleSince >= timing_.spinMicroseconds) return;
       if (now - turnStart >= timing_.turnMicroseconds) break;
       relax();
     }

@@ -1,7 +1,7 @@
 // A device on an event loop: polls it, delivers batches, spins for the next request where that pays. Knows libuv, not Node.
 //
 //   idle --readable--> turn: read a batch, deliver it, write its replies, again until nothing waits
-//   turn --nothing waits, requests follow closely, nothing else is there for the loop--> spin, until something comes or none came for so long
+//   turn --nothing waits, requests follow closely, nobody else wants the core--> spin, until one comes or none came for so long
 //   turn --total bound--> hot: the loop runs its timers and other I/O once without sleeping, then a new turn
 //   any --pause()--> paused (no polling) --resume()--> idle;  any --unmounted, aborted--> gone;  any --close()--> closed, deleted
 #pragma once
@@ -27,8 +27,8 @@ class Channel {
     std::function<void()> closed;           // the last call; the channel is deleted after it
   };
 
-  // `ready`: a word that others set while they have something for the loop; nullptr: nobody. Returns nullptr and a libuv error where polling is not possible.
-  static Channel* open(uv_loop_t* loop, std::unique_ptr<Device> device, const Timing& timing, const int32_t* ready, Events events, int* error);
+  // `busy`: a word that others set while they want the core; nullptr: nobody. Returns nullptr and a libuv error where polling is not possible.
+  static Channel* open(uv_loop_t* loop, std::unique_ptr<Device> device, const Timing& timing, const int32_t* busy, Events events, int* error);
 
   void pause();
   void resume();
@@ -37,16 +37,16 @@ class Channel {
   Device& device() { return *device_; }
 
  private:
-  Channel(std::unique_ptr<Device> device, const Timing& timing, const int32_t* ready, Events events);
+  Channel(std::unique_ptr<Device> device, const Timing& timing, const int32_t* busy, Events events);
   void turn();
   void setHot(bool hot);
   bool stopped() const { return paused_ || gone_ || closing_; }
-  bool ready() const { return ready_ != nullptr && __atomic_load_n(ready_, __ATOMIC_RELAXED) != 0; }
+  bool busy() const { return busy_ != nullptr && __atomic_load_n(busy_, __ATOMIC_RELAXED) != 0; }
   void handleClosed();
 
   const std::unique_ptr<Device> device_;
   const Timing timing_;
-  const int32_t* const ready_;
+  const int32_t* const busy_;
   Events events_;
   uint64_t lastAnswer_ = 0;
   uv_poll_t poll_;

@@ -380,12 +380,10 @@ constexpr napi_property_descriptor method(const char* name) {
 
 void define(napi_env env, napi_value exports) {
   Environment::create(env);
-  napi_value memory, busy, ready;
+  napi_value memory, word;
   // Static memory: valid as long as the process, and the module is never unloaded.
   check(napi_create_external_arraybuffer(env, &Environment::busyWord(), sizeof(int32_t), nullptr, nullptr, &memory));
-  check(napi_create_typedarray(env, napi_int32_array, 1, memory, 0, &busy));
-  check(napi_create_external_arraybuffer(env, &Environment::readyWord(), sizeof(int32_t), nullptr, nullptr, &memory));
-  check(napi_create_typedarray(env, napi_int32_array, 1, memory, 0, &ready));
+  check(napi_create_typedarray(env, napi_int32_array, 1, memory, 0, &word));
   const napi_property_descriptor properties[] = {
       method<rebuild>("rebuild"),
       method<encodeBaselineMs>("encodeBaselineMs"),
@@ -440,8 +438,7 @@ void define(napi_env env, napi_value exports) {
       method<becomeIoFlusher>("setIoFlusher"),
       method<sendDatagramTo>("sendDatagram"),
       method<becomeProgram>("become"),
-      {"busyWord", nullptr, nullptr, nullptr, nullptr, busy, napi_enumerable, nullptr},
-      {"readyWord", nullptr, nullptr, nullptr, nullptr, ready, napi_enumerable, nullptr},
+      {"busyWord", nullptr, nullptr, nullptr, nullptr, word, napi_enumerable, nullptr},
   };
   check(napi_define_properties(env, exports, std::size(properties), properties));
 }

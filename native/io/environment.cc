@@ -17,11 +17,6 @@ std::atomic<int32_t>& Environment::busyWord() {
   return word;
 }
 
-std::atomic<int32_t>& Environment::readyWord() {
-  static std::atomic<int32_t> word{0};
-  return word;
-}
-
 // Threads that were left behind may run on after the last environment has unloaded the module: it stays for good.
 static void pinModule() {
   Dl_info info;
@@ -29,10 +24,7 @@ static void pinModule() {
 }
 
 Environment::Environment(napi_env env)
-    : core(std::make_shared<Core>([this] {
-        readyWord().store(1, std::memory_order_relaxed);
-        uv_async_send(&async_);
-      })), codec(std::make_shared<Queue>(core, 2, Haste::kSteady, "ostraka-codec")), env_(env) {}
+    : core(std::make_shared<Core>([this] { uv_async_send(&async_); })), codec(std::make_shared<Queue>(core, 2, Haste::kSteady, "ostraka-codec")), env_(env) {}
 
 Environment& Environment::create(napi_env env) {
   pinModule();
@@ -73,7 +65,6 @@ void Environment::teardown(napi_async_cleanup_hook_handle, void* argument) {
     entry.disk->unlock();
   }
   busyWord() -= self->undelivered_;
-  readyWord().store(0, std::memory_order_relaxed);
   self->pending_.clear();
   self->files_.clear();
   self->disks_.clear();
@@ -162,8 +153,6 @@ void Environment::forget(uint64_t id) {
 }
 
 void Environment::deliver() {
-  // Before what is taken: what comes later sets it again.
-  readyWord().store(0, std::memory_order_relaxed);
   const Core::Batch batch = core->take();
   if (batch.completed.empty() && batch.vacated.empty()) return;
   napi_handle_scope handles;

@@ -48,8 +48,6 @@ class Environment {
 
   // Jobs of the whole process that were submitted and not yet delivered.
   static std::atomic<int32_t>& busyWord();
-  // Not 0 while results wait for the event loop that serves files. One word for all loops: another one may clear it too early, which costs the rest of a spin.
-  static std::atomic<int32_t>& readyWord();
 
   std::set<void*> mappings;
 

@@ -29,7 +29,7 @@ interface NativeModule {
     outboxBytes: number,
     spinMicroseconds: number,
     turnMicroseconds: number,
-    readyWord: Int32Array | null,
+    busyWord: Int32Array | null,
     onBatch: (count: number) => void,
     onGone: (errno: number) => void,
   ): NativeChannel;
@@ -83,8 +83,8 @@ export interface FuseChannelOptions {
   readonly spinMicroseconds: number;
   /** Bound of one turn of the event loop. */
   readonly turnMicroseconds: number;
-  /** When word 0 is not 0, others have something for the event loop, and the channel stops spinning. */
-  readonly readyWord: Int32Array | undefined;
+  /** While word 0 is not 0, others want the core and the channel does not spin. */
+  readonly busyWord: Int32Array | undefined;
   /**
    * A batch of requests; `start(i)` and `length(i)` for i < count say where they lie in `memory`, which they own until the callback returns.
    * Promise jobs and nextTicks that follow from it run before the batch's replies are written.
@@ -124,7 +124,7 @@ export class FuseChannel {
       options.outboxBytes,
       options.spinMicroseconds,
       options.turnMicroseconds,
-      options.readyWord ?? null,
+      options.busyWord ?? null,
       options.onBatch,
       options.onGone,
     );

@@ -152,8 +152,6 @@ export interface NativeIo {
 
   /** One word in memory of the process: more than 0 while any I/O is queued, running, or not yet delivered. */
   readonly busyWord: Int32Array;
-  /** One word in memory of the process: not 0 while results wait for the event loop to take them. */
-  readonly readyWord: Int32Array;
 
   // ── Shared memory and the process ─────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -137,7 +137,7 @@ export class Daemon {
       noExec,
       noAtime,
       ...(allowOther !== undefined && { allowOther }),
-      readyWord: nativeIo().readyWord,
+      busyWord: nativeIo().busyWord,
       describe: (ino, attribute) => describeInode(pool, ino, attribute),
       controlFiles: controlFiles({ status: () => this.status(), settings: () => pool.settings }),
       clock: systemClock,

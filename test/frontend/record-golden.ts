@@ -75,7 +75,7 @@ const channel: FuseChannel = new FuseChannel({
   outboxBytes: 1 << 16,
   spinMicroseconds: 0,
   turnMicroseconds: 1000,
-  readyWord: undefined,
+  busyWord: undefined,
   onBatch: (count) => {
     for (let i = 0; i < count; i++)
       requests.push(Buffer.from(channel.memory.subarray(channel.start(i), channel.start(i) + channel.length(i))));

@@ -33,8 +33,8 @@ import { FUSE_MINOR_PRUNE, IN_HEADER_BYTES, WRITE_IN_BYTES } from './protocol.js
 import { MOUNT_SUBTYPE, mayMount } from './stale-mount.js';
 
 export interface MountOptions extends MountRequest {
-  /** Word 0 is not 0 while results of native I/O wait for the event loop: the channel then does not spin. */
-  readonly readyWord?: Int32Array;
+  /** Word 0 is not 0 while native I/O is under way: the channel then does not spin. */
+  readonly busyWord?: Int32Array;
   /** What `/.ostraka` shows; without it, there is no such directory. */
   readonly controlFiles?: readonly ControlFile[];
   /** How long to look for the next request before sleeping; for measurements. */
@@ -92,7 +92,7 @@ export class FuseMount implements Mount {
       outboxBytes: FUSE_OUTBOX_BYTES,
       spinMicroseconds: options.spinMicroseconds ?? FUSE_SPIN_MICROSECONDS,
       turnMicroseconds: FUSE_TURN_MICROSECONDS,
-      readyWord: options.readyWord,
+      busyWord: options.busyWord,
       onBatch: (count) => {
         this.#frontEnd.deliver(count);
       },
