@@ -8,7 +8,7 @@ import { decodeExtent, encodeExtent, sliceExtent } from '../index/schema/extent-
 import type { InodeRow } from '../index/schema/inode-row.js';
 import { extentKey, extentRange, garbageKey, parseExtentKey } from '../index/schema/tables.js';
 import { encodeNumber } from '../index/schema/work-rows.js';
-import type { Row } from '../index/index-store.js';
+import type { IndexStore, Row } from '../index/index-store.js';
 import type { Change } from './change.js';
 
 /** A content by its inode and generation. */
@@ -45,7 +45,7 @@ function dropExtent(change: Change, { ino, generation }: ContentId, extent: Exte
 }
 
 /** The extent that begins before `offset` and reaches beyond it. */
-export async function straddling(change: Change, { ino, generation }: ContentId, offset: number): Promise<Extent | undefined> {
+async function straddling(change: Change, { ino, generation }: ContentId, offset: number): Promise<Extent | undefined> {
   if (offset === 0) return undefined;
   const row = (await change.tx.scan(extentRange(ino, generation, 0, offset, 1, true)))[0];
   const extent = row === undefined ? undefined : extentOfRow(row);
@@ -55,15 +55,33 @@ export async function straddling(change: Change, { ino, generation }: ContentId,
 /** Extents that one scan backwards is made for first: what a write of a page or two replaces. */
 const NEAR_ROWS = 3;
 
-/** Extents of `start` … `end` in order, with the one that begins before and reaches into it; at most CHANGE_STEP_ROWS, and that one. */
-async function overlapping(change: Change, content: ContentId, start: number, end: number): Promise<{ extents: Extent[]; all: boolean }> {
-  const { ino, generation } = content;
+/**
+ * Extents that overlap `start` … `end` in order, and perhaps some before, by one scan backwards; undefined when there may be more than `limit`.
+ * @param end undefined: all behind `start`
+ */
+export async function extentsBackFrom(
+  from: Pick<IndexStore, 'scan'>,
+  { ino, generation }: ContentId,
+  start: number,
+  end: number | undefined,
+  limit: number,
+): Promise<Extent[] | undefined> {
+  const extents = (await from.scan(extentRange(ino, generation, 0, end, limit, true))).map(extentOfRow).reverse();
+  return extents.length < limit || (extents[0]?.offset ?? 0) <= start ? extents : undefined;
+}
+
+/** Extents that overlap `start` … `end` in order; `all` of them, or CHANGE_STEP_ROWS and the one that begins before. */
+export async function overlapping(
+  change: Change,
+  content: ContentId,
+  start: number,
+  end: number,
+): Promise<{ extents: Extent[]; all: boolean }> {
   const to = end === Infinity ? undefined : end;
-  const near = (await change.tx.scan(extentRange(ino, generation, 0, to, NEAR_ROWS, true))).map(extentOfRow).reverse();
-  if (near.length < NEAR_ROWS || (near[0]?.offset ?? 0) <= start)
-    return { extents: near.filter(({ offset, bytes }) => offset + bytes > start), all: true };
+  const near = await extentsBackFrom(change.tx, content, start, to, NEAR_ROWS);
+  if (near !== undefined) return { extents: near.filter(({ offset, bytes }) => offset + bytes > start), all: true };
   const over = await straddling(change, content, start);
-  const rows = await change.tx.scan(extentRange(ino, generation, start, to, CHANGE_STEP_ROWS));
+  const rows = await change.tx.scan(extentRange(content.ino, content.generation, start, to, CHANGE_STEP_ROWS));
   return { extents: [...(over === undefined ? [] : [over]), ...rows.map(extentOfRow)], all: rows.length < CHANGE_STEP_ROWS };
 }
 

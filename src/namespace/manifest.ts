@@ -4,11 +4,11 @@
  * reads and no more: its next read is somewhere else.
  */
 import { LRUCache } from 'lru-cache';
-import { BLOB_BYTES_MAX, EXTENT_CACHE_BYTES_MAX, EXTENT_STRETCH_ROWS } from '../base/limits.js';
+import { EXTENT_CACHE_BYTES_MAX, EXTENT_STRETCH_ROWS } from '../base/limits.js';
 import type { IndexStore } from '../index/index-store.js';
 import type { Extent } from '../index/schema/extent-row.js';
 import { extentRange } from '../index/schema/tables.js';
-import { extentOfRow } from './content.js';
+import { extentOfRow, extentsBackFrom } from './content.js';
 import type { Node } from './node.js';
 
 /** All extents that overlap `start` … `end`. */
@@ -21,11 +21,14 @@ interface Found {
 interface Stretch extends Found {
   readonly node: Node;
   readonly version: number;
-  /** Of an extent of it. */
-  readonly meanBytes: number;
 }
 
 const EXTENT_OBJECT_BYTES = 96;
+
+/** Infinity where there is none. */
+function meanBytes(extents: readonly Extent[]): number {
+  return extents.length === 0 ? Infinity : extents.reduce((sum, { bytes }) => sum + bytes, 0) / extents.length;
+}
 
 export class Manifests {
   readonly #index: IndexStore;
@@ -70,27 +73,23 @@ export class Manifests {
   async #scan(node: Node, at: number, end: number, onwards: boolean): Promise<Stretch | undefined> {
     const version = node.contentVersion;
     const last = this.#stretches.peek(node.ino);
-    const few = last?.node !== node || node.row.allocatedBytes <= last.meanBytes * EXTENT_STRETCH_ROWS;
-    const expected = few || onwards ? Infinity : Math.ceil((end - at) / last.meanBytes) + 1;
+    const extentBytes = last?.node === node ? meanBytes(last.extents) : Infinity;
+    const few = node.row.allocatedBytes <= extentBytes * EXTENT_STRETCH_ROWS;
+    const expected = few || onwards ? Infinity : Math.ceil((end - at) / extentBytes) + 1;
     const exact = expected < EXTENT_STRETCH_ROWS ? await this.#exactly(node, at, end, expected) : undefined;
     const found = exact ?? (await this.#widely(node, at));
     if (node.contentVersion !== version) return undefined;
-    const { start, end: reached, extents } = found;
-    const meanBytes = extents.length === 0 ? BLOB_BYTES_MAX : extents.reduce((sum, { bytes }) => sum + bytes, 0) / extents.length;
-    const stretch = { node, version, start, end: reached, extents, meanBytes };
+    const stretch = { node, version, ...found };
     this.#stretches.set(node.ino, stretch);
     return stretch;
   }
 
-  /** All that overlaps `at` … `end`, by one scan; undefined when that takes more than `limit` rows. */
   async #exactly({ ino, row }: Node, at: number, end: number, limit: number): Promise<Found | undefined> {
-    const rows = await this.#index.scan(extentRange(ino, row.generation, 0, end, limit, true));
-    const extents = rows.reverse().map(extentOfRow);
-    const [first] = extents;
-    if (rows.length === limit && first !== undefined && first.offset > at) return undefined;
+    const extents = await extentsBackFrom(this.#index, { ino, generation: row.generation }, at, end, limit);
+    if (extents === undefined) return undefined;
     const latest = extents.at(-1);
     return {
-      start: rows.length < limit ? 0 : Math.min(at, first?.offset ?? 0),
+      start: Math.min(at, extents[0]?.offset ?? at),
       end: Math.max(end, latest === undefined ? 0 : latest.offset + latest.bytes),
       extents,
     };

@@ -15,7 +15,7 @@ import { extentRange, packableKey } from '../index/schema/tables.js';
 import { encodeNumber } from '../index/schema/work-rows.js';
 import type { Change } from './change.js';
 import type { Committer } from './commits.js';
-import { clearRange, extentOfRow, putExtent, straddling } from './content.js';
+import { clearRange, extentOfRow, overlapping, putExtent } from './content.js';
 import { refuse } from './directories.js';
 import type { Ledger } from './ledger.js';
 import { privilegesLost } from './modes.js';
@@ -197,17 +197,15 @@ export class Ranges {
 /** Extents that overlap `start` … `end`, as many as one transaction may copy. */
 async function stretchOf(change: Change, row: InodeRow, start: number, end: number): Promise<Stretch> {
   if (start >= end) return { extents: [], end: start };
-  const first = await straddling(change, row, start);
-  const rows = await change.tx.scan(extentRange(row.ino, row.generation, start, end, CHANGE_STEP_ROWS));
-  const extents: Extent[] = first === undefined ? [] : [first];
+  const { extents: found, all } = await overlapping(change, row, start, end);
+  const extents: Extent[] = [];
   let inlineBytes = 0;
-  for (const [at, found] of rows.entries()) {
-    const extent = extentOfRow(found);
+  for (const extent of found) {
     if (extent.kind === 'inline') inlineBytes += extent.bytes;
-    if (at > 0 && inlineBytes > CHANGE_STEP_BYTES) return { extents, end: extent.offset };
+    if (extents.length > 0 && inlineBytes > CHANGE_STEP_BYTES) return { extents, end: extent.offset };
     extents.push(extent);
   }
   const last = extents.at(-1);
-  const complete = rows.length < CHANGE_STEP_ROWS || last === undefined;
+  const complete = all || last === undefined;
   return { extents, end: complete ? end : Math.min(end, last.offset + last.bytes) };
 }

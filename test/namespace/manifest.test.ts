@@ -2,6 +2,7 @@
 import t from 'tap';
 import { seededRandom } from '../../src/base/clock.js';
 import type { IndexStore } from '../../src/index/index-store.js';
+import { over } from '../simulation/over.js';
 import { openPool, O_RDWR, pattern, readAll, root, ROOT, type Pool, type Test } from './fixture.js';
 
 const BLOCK = 4096;
@@ -15,17 +16,12 @@ interface Scans {
 
 /** The index, and what is asked of it outside of transactions. */
 function counting(index: IndexStore, scans: Scans): IndexStore {
-  return new Proxy(index, {
-    get(target, name) {
-      if (name === 'scan')
-        return async (...args: Parameters<IndexStore['scan']>) => {
-          const rows = await target.scan(...args);
-          scans.count++;
-          scans.rows += rows.length;
-          return rows;
-        };
-      const value: unknown = Reflect.get(target, name);
-      return typeof value === 'function' ? (value as () => unknown).bind(target) : value;
+  return over(index, {
+    scan: async (range) => {
+      const rows = await index.scan(range);
+      scans.count++;
+      scans.rows += rows.length;
+      return rows;
     },
   });
 }
