@@ -102,17 +102,14 @@ export class Calm {
 
   /** Disks that are gone for good, or whose superblock was damaged behind everybody's back, are replaced. */
   async #giveUpDead(): Promise<void> {
-    const { silent, dead } = this.#faults;
+    const { dead } = this.#faults;
     const fromMs = this.#world.time.nowMs;
     await this.#until('members', () => {
       const late = this.#world.time.nowMs > fromMs + RETURN_MS;
-      for (const { member, disk, reason } of this.#pool.diskSet.members()) {
-        if (disk !== undefined) continue;
-        const { number } = member;
-        if (dead.has(number) || (late && silent.has(number))) this.#operator.giveUp(member);
-        return `disk ${number} is ${member.state} and out: ${reason?.message ?? ''}`;
-      }
-      return undefined;
+      const out = this.#pool.diskSet.members().filter(({ disk }) => disk === undefined);
+      for (const { member } of out)
+        if (dead.has(member.number) || (late && this.#faults.isSilent(member.number))) this.#operator.giveUp(member);
+      return out.map(({ member, reason }) => `disk ${member.number} is ${member.state} and out: ${reason?.message ?? ''}`)[0];
     });
   }
 

@@ -299,7 +299,7 @@ class Driver {
   async #end(): Promise<void> {
     const { world } = this;
     await this.#calm();
-    world.count('snapshots of the index, compared', await checkSnapshots(world, this.faults.damaged));
+    world.count('snapshots of the index, compared', await checkSnapshots(world, (disk) => this.faults.wasDamaged(disk)));
     await this.#all((client) => client.closeAll());
     await this.#all((client) => client.compare());
     await this.#restart();

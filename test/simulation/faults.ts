@@ -93,6 +93,22 @@ export class Faults {
     this.#world = world;
   }
 
+  /** Something may be wrong with it that nobody can know of. */
+  isSilent(disk: DiskNumber): boolean {
+    return this.#hasPlaceOf(this.silent, disk);
+  }
+
+  /** Something of the kind was wrong with it in this history. */
+  wasDamaged(disk: DiskNumber): boolean {
+    return this.#hasPlaceOf(this.damaged, disk);
+  }
+
+  /** What is wrong with an empty disk is still wrong with the one of the pool that it becomes, whose number is another. */
+  #hasPlaceOf(disks: ReadonlySet<DiskNumber>, disk: DiskNumber): boolean {
+    const place = this.#world.directory(disk);
+    return [...disks].some((each) => this.#world.directory(each) === place);
+  }
+
   /** Losses of disks that the pool promises to survive. */
   get #tolerated(): number {
     const { members, m } = this.#world.membership;
@@ -117,7 +133,7 @@ export class Faults {
     const done = this.#deal(fault, disk, medium, random);
     if (done === undefined) return undefined;
     this.impaired.add(disk);
-    if (this.silent.has(disk)) this.damaged.add(disk);
+    if (this.isSilent(disk)) this.damaged.add(disk);
     this.#world.counts.faults++;
     this.#world.count(`fault: ${fault}`);
     if (this.impaired.size > 1) this.#world.count('fault: on a second disk');
