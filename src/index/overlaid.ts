@@ -43,20 +43,22 @@ function merge<V>(
 ): Row[] {
   const merged: Row[] = [];
   let mine: [key: Buffer, value: V] | undefined = first;
-  let under = below.next();
+  // Fetched when it is compared, not before: after the last row that is asked for it would be a scan for nothing.
+  let under: IteratorResult<Row> | undefined;
   while (merged.length < limit) {
+    under ??= below.next();
     const order = mine === undefined ? 1 : under.done === true ? -1 : compareKeys(mine[0], under.value.key) * sign;
     if (mine === undefined || order > 0) {
       if (under.done === true) break;
       merged.push(under.value);
-      under = below.next();
+      under = undefined;
       continue;
     }
     const value = valueOf(mine[1]);
     if (value !== null) merged.push({ key: mine[0], value });
     const next = own.next();
     mine = next.done === true ? undefined : next.value;
-    if (order === 0) under = below.next();
+    if (order === 0) under = undefined;
   }
   return merged;
 }
