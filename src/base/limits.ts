@@ -244,6 +244,20 @@ export const REPACK_DROPS_MIN = 256;
 export const REPACK_DROPS_SHARE = 0.01;
 /** … and not more often than this; nor sooner after a start, where nobody knows what went before. */
 export const REPACK_INTERVAL_MS = 300_000;
+/** … and while small writes come in all the time, a database's say. */
+export const REPACK_BUSY_INTERVAL_MS = 1_800_000;
+/** A stretch of a file in so many extents or more, small ones on average, is put together; it must come to so many times fewer pieces by that. */
+export const FRAGMENTS_MIN = 16;
+export const FRAGMENTS_PER_RUN_MIN = 4;
+/** Bytes that one such look puts together, at most; and of the free space, since what was there before goes only when nothing refers to it any more. */
+export const DEFRAGMENTED_BYTES_MAX = 1024 * MiB;
+export const DEFRAGMENTED_FREE_SHARE = 0.25;
+/** Blobs of one file that are counted at a time, about 150 bytes each. */
+export const FRAGMENTED_BLOBS_MAX = 32_768;
+/** What shares more than this with copies of the file is left alone. */
+export const SHARED_BYTES_SHARE = 0.25;
+/** Extents that are read at a time. */
+export const REPACK_READS_MAX = 16;
 /** Pause between two steps of that look: a few milliseconds of work each. */
 export const REPACK_PAUSE_MS = 5;
 /** Pause between looks of the background services for work. */

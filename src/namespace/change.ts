@@ -9,7 +9,7 @@ import { assert, must } from '../base/assert.js';
 import { OperatingError } from '../base/errors.js';
 import type { BlobId } from '../base/ids.js';
 import type { Transaction } from '../index/index-store.js';
-import { decodeReferences, encodeEndangered, encodeLocationRow, encodeReferences } from '../index/schema/blob-rows.js';
+import { encodeEndangered, encodeLocationRow, encodeReferences, referencesOf } from '../index/schema/blob-rows.js';
 import type { DirentRow } from '../index/schema/dirent-row.js';
 import { decodeDirent, encodeDirent, encodeOrder } from '../index/schema/dirent-row.js';
 import type { InodeRow } from '../index/schema/inode-row.js';
@@ -190,8 +190,7 @@ export class Change {
       return;
     }
     if (delta === 0) return;
-    const row = await tx.get(referencesKey(blob));
-    const before = row === undefined ? 1 : decodeReferences(row);
+    const before = referencesOf(await tx.get(referencesKey(blob)));
     const after = before + delta;
     assert(after >= 0, `blob ${blob} has ${after} references`);
     if (after > 1) tx.put(referencesKey(blob), encodeReferences(after));

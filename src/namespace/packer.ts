@@ -5,11 +5,7 @@
  * What was committed a moment ago is packed from memory (`fresh-files.ts`): its rows are replaced before the durable replicas ever see them. All else is
  * found by a queue in the index.
  *
- * A pack is an upload without a file. The blob is stored and held by a part row; then, in bounded steps, each extent that is still the same row is
- * replaced by its range of the blob; then the part goes, and with it the blob if nothing was the same any more. A crash at any point loses nothing
- * and strands nothing: content and length of files never change here.
- *
- * Packs of which most was deleted are packed anew, in the same way: what is live in several of them is read and becomes one new pack.
+ * What deleting and writing here and there leaves behind is put in order in between (`repacker.ts`).
  */
 import type { Cancel, Clock } from '../base/clock.js';
 import {
@@ -21,41 +17,26 @@ import {
   PACK_FILE_EXTENTS_MAX,
   PACK_IDLE_MS,
   PACK_WAITING_BYTES_MIN,
+  REPACK_BUSY_INTERVAL_MS,
   REPACK_DROPS_MIN,
   REPACK_DROPS_SHARE,
   REPACK_INTERVAL_MS,
 } from '../base/limits.js';
-import { OperatingError } from '../base/errors.js';
-import type { BlobId } from '../base/ids.js';
 import type { Storage } from '../storage/storage.js';
 import type { Row } from '../index/index-store.js';
 import { keyAfter } from '../index/keys.js';
 import { Turns } from '../index/turns.js';
-import { encodeExtent } from '../index/schema/extent-row.js';
-import { extentKey, extentRange, packableKey, parseExtentKey, parseNumberKey, tableRange, TABLES } from '../index/schema/tables.js';
+import { extentKey, extentRange, packableKey, parseNumberKey, tableRange, TABLES } from '../index/schema/tables.js';
 import type { Background } from './background.js';
 import type { BlobWriter } from './blob-writer.js';
-import type { Change } from './change.js';
 import { extentOfRow } from './content.js';
 import { FreshFiles, type FreshFile } from './fresh-files.js';
 import type { Ledger } from './ledger.js';
 import type { Nodes } from './nodes.js';
-import { dropParts, putPart } from './parts.js';
+import { packedRow, PackStore, type Packed } from './pack-store.js';
 import type { Pins } from './pins.js';
-import { extentsOf, sparsePacks, type SparsePack, type SparsePacksOptions } from './sparse-packs.js';
-
-/** One extent that goes into the pack. */
-interface Packed {
-  readonly key: Buffer;
-  readonly data: Buffer;
-  readonly blobOffset: number;
-  /** Is it still what it was? */
-  readonly same: (change: Change) => boolean | Promise<boolean>;
-  /** The blob that it is a range of until now; undefined: it is inline. */
-  readonly from?: BlobId;
-  /** With it the file leaves the queue. */
-  readonly last?: boolean;
-}
+import { Repacker, type Repacked } from './repacker.js';
+import type { Space } from './space.js';
 
 /** What one pack will hold. */
 interface Pack {
@@ -77,16 +58,13 @@ export interface PackerOptions {
   readonly epoch: number;
   readonly newUpload: () => number;
   readonly pins: Pins;
-}
-
-/** An extent that was read from the index: as long as its row is the same. */
-function read({ key, value }: Row, data: Buffer, blobOffset: number, from?: BlobId): Packed {
-  const same = async (change: Change): Promise<boolean> => (await change.tx.get(key))?.equals(value) === true;
-  return { key, data, blobOffset, same, ...(from !== undefined && { from }) };
+  readonly space: Space;
 }
 
 export class Packer {
   readonly #options: PackerOptions;
+  readonly #packs: PackStore;
+  readonly #repacker: Repacker;
   readonly #fresh = new FreshFiles();
   /** About: what commits of this session brought. After a start, more than nothing, to look once. */
   #waitingBytes = 1;
@@ -101,6 +79,15 @@ export class Packer {
     this.#options = options;
     this.#lastMs = options.clock.monotonicMs();
     this.#repackedMs = this.#lastMs;
+    // What was found in the index is not packed from memory once more.
+    this.#packs = new PackStore({ ...options, onPacked: (ino) => this.#fresh.forget(ino) });
+    this.#repacker = new Repacker({
+      ...options,
+      packs: this.#packs,
+      stopped: () => this.#stopped,
+      // A pass may take minutes, and new files have only so much memory.
+      between: () => this.#packWaiting(this.#packBytesMax),
+    });
     // What went before the start nobody counted.
     options.ledger.partialDrops = REPACK_DROPS_MIN;
     options.ledger.onContent = (ino) => {
@@ -116,7 +103,7 @@ export class Packer {
         this.#packFresh(this.#options.storage.smallBytesMax);
       else if (!this.#running && (this.#waitingBytes >= PACK_WAITING_BYTES_MIN || (this.#waitingBytes > 0 && idle)))
         this.#options.background.run('packing of small files', this.packAll());
-      else if (!this.#running && idle && this.#repackDue) this.#options.background.run('packing of sparse packs', this.repackAll());
+      else if (!this.#running && this.#repackDue(idle)) this.#options.background.run('packing of sparse packs', this.repackAll());
       this.start();
     });
   }
@@ -172,7 +159,7 @@ export class Packer {
           bytes += data.length;
         }
       try {
-        await this.#store({ extents, bytes, files: [], next: undefined });
+        await this.#packs.store(extents);
       } catch (error) {
         // The queue finds them again.
         this.#waitingBytes += bytes;
@@ -192,7 +179,7 @@ export class Packer {
       for (let from: Buffer | undefined; !this.#stopped;) {
         const pack = await this.#collect(from);
         // A blob with less in it costs more than it saves; it waits for company.
-        if (pack.bytes >= this.#options.storage.smallBytesMax) await this.#store(pack);
+        if (pack.bytes >= this.#options.storage.smallBytesMax) await this.#packs.store(pack.extents, () => this.#forget(pack.files));
         else if (pack.extents.length === 0) await this.#forget(pack.files);
         if (pack.next === undefined) return;
         from = pack.next;
@@ -201,75 +188,24 @@ export class Packer {
     });
   }
 
-  get #repackDue(): boolean {
+  /** @param idle nothing small was written for a moment; what is written to all the time has its turn later */
+  #repackDue(idle: boolean): boolean {
     const { clock, ledger } = this.#options;
-    if (clock.monotonicMs() - this.#repackedMs < REPACK_INTERVAL_MS) return false;
+    if (clock.monotonicMs() - this.#repackedMs < (idle ? REPACK_INTERVAL_MS : REPACK_BUSY_INTERVAL_MS)) return false;
     return ledger.partialDrops >= Math.max(REPACK_DROPS_MIN, ledger.counters.inodes * REPACK_DROPS_SHARE);
   }
 
-  /** Packs anew what is live in packs of which most is not. Resolves with how many of them there were. */
-  repackAll(): Promise<number> {
+  /** Puts in order what is left in sparse blobs, and files in many pieces. */
+  repackAll(): Promise<Repacked> {
     return this.#alone(async () => {
-      const { ledger, clock, storage } = this.#options;
-      const options = { ledger, clock, smallBytesMax: storage.smallBytesMax, stopped: () => this.#stopped };
-      let packs = 0;
-      let group: SparsePack[] = [];
-      const fits = (pack: SparsePack): boolean =>
-        group.reduce((sum, { liveBytes }) => sum + liveBytes, pack.liveBytes) <= this.#packBytesMax &&
-        group.reduce((sum, { extents }) => sum + extents, pack.extents) <= PACK_EXTENTS_MAX;
+      const { ledger, clock } = this.#options;
       try {
         ledger.partialDrops = 0;
-        for await (const pack of sparsePacks(options)) {
-          packs++;
-          if (!fits(pack) && group.length > 0) {
-            await this.#repack(options, group);
-            group = [];
-          }
-          if (fits(pack)) group.push(pack);
-        }
-        if (group.length > 0) await this.#repack(options, group);
+        return await this.#repacker.run();
       } finally {
         this.#repackedMs = clock.monotonicMs();
       }
-      return packs;
     });
-  }
-
-  async #repack(options: SparsePacksOptions, group: readonly SparsePack[]): Promise<void> {
-    const extents: Packed[] = [];
-    let bytes = 0;
-    for (const pack of group) {
-      const { pins } = this.#options;
-      pins.pin(pack.blob);
-      try {
-        for (const row of await extentsOf(options, pack)) {
-          const data = await this.#read(row);
-          if (data === undefined || bytes + data.length > this.#options.storage.blobBytesMax) continue;
-          extents.push(read(row, data, bytes, pack.blob));
-          bytes += data.length;
-        }
-      } finally {
-        pins.unpin(pack.blob);
-      }
-    }
-    if (extents.length > 0 && !this.#stopped) await this.#store({ extents, bytes, files: [], next: undefined });
-  }
-
-  /** The content of an extent in a blob; undefined: the blob went meanwhile, or cannot be read now, which is for heal to see to. */
-  async #read(row: Row): Promise<Buffer | undefined> {
-    const { ledger, storage } = this.#options;
-    const extent = extentOfRow(row);
-    if (extent.kind !== 'blob') return undefined;
-    const location = await ledger.locations.find(extent.blob);
-    if (location === undefined) return undefined;
-    const data = Buffer.allocUnsafe(extent.bytes);
-    try {
-      await storage.read(location, extent.blobOffset, data);
-      return data;
-    } catch (error) {
-      if (error instanceof OperatingError) return undefined;
-      throw error;
-    }
   }
 
   /** Looks for inline extents, file by file from the queue. */
@@ -291,7 +227,7 @@ export class Packer {
         for (const row of found.rows) {
           const { data } = found.data(row);
           if (extents.length >= PACK_EXTENTS_MAX || bytes + data.length > bytesMax) return { extents, bytes, files, next: key };
-          extents.push(read(row, data, bytes));
+          extents.push(packedRow(row, data, bytes));
           bytes += data.length;
         }
         if (found.complete) files.push(ino);
@@ -322,37 +258,6 @@ export class Packer {
       range = { ...range, start: keyAfter(last.key) };
       await this.#options.clock.yield();
     }
-  }
-
-  async #store(pack: Pack): Promise<void> {
-    const { ledger, writer, epoch, nodes } = this.#options;
-    const { blob } = (await writer.gather(pack.extents.map(({ data }) => data))).location;
-    const upload = this.#options.newUpload();
-    await ledger.change(async (change) => {
-      putPart(change, upload, epoch, 0, blob);
-    });
-    for (let at = 0; at < pack.extents.length; at += CHANGE_STEP_ROWS) {
-      const step = pack.extents.slice(at, at + CHANGE_STEP_ROWS);
-      await ledger.change(async (change) => {
-        for (const { key, data, blobOffset, same, from, last } of step) {
-          if (!(await same(change))) continue;
-          const { ino, offset } = parseExtentKey(key);
-          change.tx.put(key, encodeExtent({ kind: 'blob', offset, bytes: data.length, blob, blobOffset }));
-          if (last === true) change.tx.delete(packableKey(ino));
-          change.addReferences(blob, 1);
-          if (from !== undefined) change.addReferences(from, -1);
-          change.afterwards(() => {
-            const node = nodes.get(ino);
-            if (node !== undefined) node.contentVersion++;
-            // What was found in the index is not packed from memory once more.
-            if (last === undefined) this.#fresh.forget(ino);
-          });
-        }
-      });
-      await this.#options.clock.yield();
-    }
-    await this.#forget(pack.files);
-    await ledger.change((change) => dropParts(change, upload));
   }
 
   /** Takes files off the queue, unless something small was written to them meanwhile. */

@@ -116,12 +116,11 @@ export class PoolNamespace implements Namespace {
     const writer = new BlobWriter(storage, ledger, this.space, this.#windows);
     const onInvalidate = options.onInvalidate ?? ((): void => undefined);
     const fileClock = new FileClock(clock);
-    const common = { ledger, writer, clock: fileClock, epoch, background: this.#background };
-    this.#uploads = new Uploads({ ...common, memory, space: this.space, log, onInvalidate });
-    this.packer = new Packer({ ...common, storage, nodes: this.#nodes, pins, newUpload: () => this.#uploads.newUpload() });
+    const common = { ledger, storage, writer, space: this.space, clock: fileClock, epoch, background: this.#background };
+    this.#uploads = new Uploads({ ...common, memory, log, onInvalidate });
+    this.packer = new Packer({ ...common, nodes: this.#nodes, pins, newUpload: () => this.#uploads.newUpload() });
     this.#committer = new Committer({
       ...common,
-      storage,
       memory,
       uploads: this.#uploads,
       onPackable: (bytes, file) => {

@@ -125,6 +125,7 @@ export class History {
       [4, () => this.#list()],
       [2, () => this.#pool.namespace.syncAll()],
       [2, () => this.#pool.namespace.packer.packAll()],
+      [2, async () => void (await this.#pool.namespace.packer.repackAll())],
       [this.#quotas ? 10 : 0, () => this.#changeQuota()],
     ];
     let dice = this.#random.below(steps.reduce((sum, [weight]) => sum + weight, 0));

@@ -35,6 +35,11 @@ export function decodeReferences(value: Uint8Array): number {
   return count;
 }
 
+/** How many extents refer to a blob, by its references row; without one it is a single one. @throws DecodeError */
+export function referencesOf(row: Buffer | undefined): number {
+  return row === undefined ? 1 : decodeReferences(row);
+}
+
 /** Shard numbers that are missing, ascending. */
 export function encodeEndangered(missing: readonly number[]): Buffer {
   writer.reset().u8(VERSION).varint(missing.length);
