@@ -228,8 +228,13 @@ export const PACK_EXTENT_BYTES_MIN = 512;
 export const PACK_BYTES_MAX = 1 * MiB;
 /** Extents that go into one pack. */
 export const PACK_EXTENTS_MAX = 2048;
+/** Then the packer looks at what else there is to do. */
+export const PACKS_AT_A_TIME_MAX = 256;
 /** One file is not packed beyond this many extents at a time. */
 export const PACK_FILE_EXTENTS_MAX = 256;
+/** Small extents of large files whose places are known without looking, some 50 bytes each. */
+export const SMALL_EXTENTS_MAX = 65_536;
+export const SMALL_EXTENTS_PER_FILE_MAX = 16_384;
 /** The packer begins when so much waits, or when nothing was written for PACK_IDLE_MS. */
 export const PACK_WAITING_BYTES_MIN = 2 * MiB;
 export const PACK_IDLE_MS = 2000;

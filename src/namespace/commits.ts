@@ -55,6 +55,8 @@ export interface CommitterOptions {
   readonly memory: ChunkMemory;
   /** Inline bytes were committed that a pack could hold. `file`: they are all that the file has of the kind. Called among the effects of the commit. */
   readonly onPackable: (bytes: number, file?: FreshFile) => void;
+  /** A step of a commit put inline extents there. Called among its effects. */
+  readonly onInline: (ino: number, offsets: readonly number[]) => void;
   /** A commit is over. */
   readonly onSettled: (node: Node) => void;
 }
@@ -263,6 +265,7 @@ export class Committer {
     let { index, offset } = from;
     let { allocatedBytes, size } = row;
     const fresh: FreshExtent[] = [];
+    const inline: number[] = [];
     for (let puts = 0; index < extents.length; puts++) {
       const extent = extents[index];
       assert(extent !== undefined && offset >= extent.offset, 'cursor behind its extent');
@@ -273,6 +276,8 @@ export class Committer {
       if (extent.kind === 'blob' && this.#options.ledger.locations.expected(extent.blob) !== undefined) change.bear(extent.blob);
       const value = putExtent(change, row, sliceExtent(extent, offset, reached));
       if (extent.kind === 'inline' && extent.bytes > PACK_EXTENT_BYTES_MIN) fresh.push({ offset, data: inlineData(value) });
+      // And what is left of one that it lies in the middle of.
+      inline.push(offset, reached);
       allocatedBytes += reached - offset - droppedBytes;
       size = Math.max(size, reached);
       offset = reached;
@@ -282,6 +287,9 @@ export class Committer {
     change.count(0, allocatedBytes - row.allocatedBytes);
     change.putInode({ ...withLayer(row, layer), size: last ? layer.size : size, allocatedBytes });
     if (packableBytes > 0) change.tx.put(packableKey(row.ino), encodeNumber(0));
+    change.afterwards(() => {
+      this.#options.onInline(row.ino, inline);
+    });
     if (last && packableBytes > 0) {
       const { ino, generation } = row;
       const bytes = fresh.reduce((sum, { data }) => sum + data.length, 0);

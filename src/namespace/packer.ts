@@ -17,6 +17,7 @@ import {
   PACK_FILE_EXTENTS_MAX,
   PACK_IDLE_MS,
   PACK_WAITING_BYTES_MIN,
+  PACKS_AT_A_TIME_MAX,
   REPACK_BUSY_INTERVAL_MS,
   REPACK_DROPS_MIN,
   REPACK_DROPS_SHARE,
@@ -26,7 +27,8 @@ import type { Storage } from '../storage/storage.js';
 import type { Row } from '../index/index-store.js';
 import { keyAfter } from '../index/keys.js';
 import { Turns } from '../index/turns.js';
-import { extentKey, extentRange, packableKey, parseNumberKey, tableRange, TABLES } from '../index/schema/tables.js';
+import type { InodeRow } from '../index/schema/inode-row.js';
+import { extentKey, extentRange, packableKey, parseExtentKey, parseNumberKey, tableRange, TABLES } from '../index/schema/tables.js';
 import type { Background } from './background.js';
 import type { BlobWriter } from './blob-writer.js';
 import { extentOfRow } from './content.js';
@@ -36,6 +38,7 @@ import type { Nodes } from './nodes.js';
 import { packedRow, PackStore, type Packed } from './pack-store.js';
 import type { Pins } from './pins.js';
 import { Repacker, type Repacked } from './repacker.js';
+import { SmallExtents } from './small-extents.js';
 import type { Space } from './space.js';
 
 /** What one pack will hold. */
@@ -46,6 +49,17 @@ interface Pack {
   readonly files: number[];
   /** Where the next search begins. */
   readonly next: Buffer | undefined;
+}
+
+/** An inline extent that is worth packing. */
+interface Inline {
+  readonly row: Row;
+  readonly data: Buffer;
+}
+
+function packable(row: Row): Inline | undefined {
+  const extent = extentOfRow(row);
+  return extent.kind === 'inline' && extent.bytes > PACK_EXTENT_BYTES_MIN ? { row, data: extent.data } : undefined;
 }
 
 export interface PackerOptions {
@@ -66,6 +80,7 @@ export class Packer {
   readonly #packs: PackStore;
   readonly #repacker: Repacker;
   readonly #fresh = new FreshFiles();
+  readonly #small = new SmallExtents();
   /** About: what commits of this session brought. After a start, more than nothing, to look once. */
   #waitingBytes = 1;
   #lastMs: number;
@@ -118,6 +133,17 @@ export class Packer {
     this.#lastMs = this.#options.clock.monotonicMs();
     if (file === undefined || !this.#fresh.add(file)) this.#waitingBytes += bytes;
     else if (!this.#running && !this.#stopped && this.#fresh.bytes >= this.#packBytesMax) this.#packFresh(this.#packBytesMax);
+  }
+
+  /** A commit put inline extents of a file there. Call it among its effects. */
+  noteExtents(ino: number, offsets: Iterable<number>): void {
+    this.#small.note(ino, offsets);
+  }
+
+  /** Extents came from another file, some of them such that a pack could hold so many bytes of them. */
+  noteCopied(ino: number, bytes: number): void {
+    this.#small.forget(ino);
+    this.note(bytes);
   }
 
   get #packBytesMax(): number {
@@ -176,16 +202,33 @@ export class Packer {
     return this.#alone(async () => {
       this.#waitingBytes = 0;
       await this.#packWaiting(this.#options.storage.smallBytesMax);
-      for (let from: Buffer | undefined; !this.#stopped;) {
+      let from: Buffer | undefined;
+      for (let packs = 0; !this.#stopped; packs++) {
+        // What is written anew while it is being packed would keep this going for ever.
+        if (packs === PACKS_AT_A_TIME_MAX) {
+          this.#waitingBytes += PACK_WAITING_BYTES_MIN;
+          return;
+        }
         const pack = await this.#collect(from);
-        // A blob with less in it costs more than it saves; it waits for company.
-        if (pack.bytes >= this.#options.storage.smallBytesMax) await this.#packs.store(pack.extents, () => this.#forget(pack.files));
+        const worthIt = pack.bytes >= this.#options.storage.smallBytesMax;
+        if (worthIt) await this.#storeFound(pack);
         else if (pack.extents.length === 0) await this.#forget(pack.files);
+        // A blob with less in it costs more than it saves; it waits for company.
+        else this.#giveBack(pack.extents);
         if (pack.next === undefined) return;
-        from = pack.next;
+        from = worthIt || pack.extents.length === 0 ? pack.next : keyAfter(pack.next);
         await this.#options.clock.yield();
       }
     });
+  }
+
+  async #storeFound({ extents, files }: Pack): Promise<void> {
+    try {
+      await this.#packs.store(extents, () => this.#forget(files));
+    } catch (error) {
+      this.#giveBack(extents);
+      throw error;
+    }
   }
 
   /** @param idle nothing small was written for a moment; what is written to all the time has its turn later */
@@ -221,16 +264,21 @@ export class Packer {
       const queue = await index.scan(range);
       for (const { key } of queue) {
         const ino = parseNumberKey(key);
-        // Its content is about to change.
-        if (this.#options.nodes.get(ino)?.top !== undefined) continue;
-        const found = await this.#inlineExtents(ino);
-        for (const row of found.rows) {
-          const { data } = found.data(row);
-          if (extents.length >= PACK_EXTENTS_MAX || bytes + data.length > bytesMax) return { extents, bytes, files, next: key };
+        if (this.#isChanging(ino)) {
+          this.#waitingBytes ||= 1;
+          continue;
+        }
+        const { found, complete } = await this.#inlineExtents(ino);
+        for (const [at, { row, data }] of found.entries()) {
+          if (extents.length >= PACK_EXTENTS_MAX || bytes + data.length > bytesMax) {
+            this.#giveBack(found.slice(at).map((inline) => inline.row));
+            return { extents, bytes, files, next: key };
+          }
           extents.push(packedRow(row, data, bytes));
           bytes += data.length;
         }
-        if (found.complete) files.push(ino);
+        if (!complete) return { extents, bytes, files, next: key };
+        files.push(ino);
       }
       const last = queue.at(-1);
       if (last === undefined || queue.length < CHANGE_STEP_ROWS) return { extents, bytes, files, next: undefined };
@@ -240,23 +288,61 @@ export class Packer {
     }
   }
 
-  async #inlineExtents(ino: number): Promise<{ rows: Row[]; complete: boolean; data: (row: Row) => { data: Buffer } }> {
-    const data = (row: Row): { data: Buffer } => {
-      const extent = extentOfRow(row);
-      return { data: extent.kind === 'inline' ? extent.data : Buffer.alloc(0) };
-    };
-    const inode = await this.#options.ledger.inode(ino);
-    const rows: Row[] = [];
-    if (inode === undefined) return { rows, complete: true, data };
-    let range = extentRange(ino, inode.generation, 0, undefined, CHANGE_STEP_ROWS);
-    for (;;) {
-      const some = await this.#options.ledger.index.scan(range);
-      for (const row of some) if (data(row).data.length > PACK_EXTENT_BYTES_MIN) rows.push(row);
-      const last = some.at(-1);
-      if (last === undefined || some.length < CHANGE_STEP_ROWS) return { rows, complete: true, data };
-      if (rows.length >= PACK_FILE_EXTENTS_MAX) return { rows: rows.slice(0, PACK_FILE_EXTENTS_MAX), complete: false, data };
+  /** All of it may be replaced in a moment. Not of a large file: a database is always about to change. */
+  #isChanging(ino: number): boolean {
+    const node = this.#options.nodes.get(ino);
+    return node?.top !== undefined && node.row.size < this.#options.storage.blobBytesMax;
+  }
+
+  /** The first inline extents of a file that are worth packing. `complete`: there are no more. */
+  async #inlineExtents(ino: number): Promise<{ found: Inline[]; complete: boolean }> {
+    const { ledger } = this.#options;
+    const inode = await ledger.inode(ino);
+    if (inode === undefined) return { found: [], complete: true };
+    if (this.#small.count(ino) === undefined) {
+      const looked = await this.#lookThrough(inode);
+      if (this.#small.count(ino) === undefined) return looked;
+    }
+    const found: Inline[] = [];
+    for (const offset of this.#small.take(ino, PACK_FILE_EXTENTS_MAX)) {
+      const key = extentKey(ino, inode.generation, offset);
+      const value = await ledger.index.get(key);
+      const inline = value === undefined ? undefined : packable({ key, value });
+      if (inline !== undefined) found.push(inline);
+    }
+    return { found, complete: this.#small.count(ino) === 0 };
+  }
+
+  /** Looks at all extents of a file; with many it is known from then on where the small ones are, otherwise the first of them are returned. */
+  async #lookThrough({ ino, generation }: InodeRow): Promise<{ found: Inline[]; complete: boolean }> {
+    const { ledger, clock } = this.#options;
+    const found: Inline[] = [];
+    let range = extentRange(ino, generation, 0, undefined, CHANGE_STEP_ROWS);
+    for (let first = true; ; first = false) {
+      const rows = await ledger.index.scan(range);
+      const last = rows.at(-1);
+      const ended = last === undefined || rows.length < CHANGE_STEP_ROWS;
+      // What is committed meanwhile is noted.
+      if (first && !ended) this.#small.learn(ino, []);
+      const some = rows.flatMap((row) => packable(row) ?? []);
+      this.#small.note(
+        ino,
+        some.map(({ row }) => parseExtentKey(row.key).offset),
+      );
+      if (found.length < PACK_FILE_EXTENTS_MAX) found.push(...some);
+      if (ended) return { found, complete: true };
+      if (this.#small.count(ino) === undefined && found.length >= PACK_FILE_EXTENTS_MAX)
+        return { found: found.slice(0, PACK_FILE_EXTENTS_MAX), complete: false };
       range = { ...range, start: keyAfter(last.key) };
-      await this.#options.clock.yield();
+      await clock.yield();
+    }
+  }
+
+  /** They were not packed after all. */
+  #giveBack(extents: readonly { readonly key: Buffer }[]): void {
+    for (const { key } of extents) {
+      const { ino, offset } = parseExtentKey(key);
+      this.#small.note(ino, [offset]);
     }
   }
 
@@ -275,10 +361,9 @@ export class Packer {
   async #hasSmall(scan: (range: ReturnType<typeof extentRange>) => Promise<Row[]>, ino: number): Promise<boolean> {
     const inode = this.#options.ledger.cachedInode(ino) ?? (await this.#options.ledger.inode(ino));
     if (inode === undefined) return false;
-    for (const row of await scan(extentRange(ino, inode.generation, 0, undefined, PACK_FILE_EXTENTS_MAX))) {
-      const extent = extentOfRow(row);
-      if (extent.kind === 'inline' && extent.bytes > PACK_EXTENT_BYTES_MIN) return true;
-    }
-    return false;
+    const known = this.#small.count(ino);
+    if (known !== undefined) return known > 0;
+    const first = await scan(extentRange(ino, inode.generation, 0, undefined, PACK_FILE_EXTENTS_MAX));
+    return first.some((row) => packable(row) !== undefined);
   }
 }

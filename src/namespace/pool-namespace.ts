@@ -126,6 +126,9 @@ export class PoolNamespace implements Namespace {
       onPackable: (bytes, file) => {
         this.packer.note(bytes, file);
       },
+      onInline: (ino, offsets) => {
+        this.packer.noteExtents(ino, offsets);
+      },
       onSettled: (node) => {
         this.#background.run(`end of inode ${node.ino}`, this.#nodes.settle(node));
       },
@@ -148,8 +151,8 @@ export class PoolNamespace implements Namespace {
       uploads: this.#uploads,
       committer: this.#committer,
       clock: fileClock,
-      onPackable: (bytes) => {
-        this.packer.note(bytes);
+      onPackable: (ino, bytes) => {
+        this.packer.noteCopied(ino, bytes);
       },
     });
     this.#directories = new Directories(ledger, this.#nodes, fileClock);

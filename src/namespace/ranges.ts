@@ -29,7 +29,7 @@ export interface RangesOptions {
   readonly committer: Committer;
   readonly clock: Clock;
   /** Inline bytes were committed that a pack could hold. */
-  readonly onPackable: (bytes: number) => void;
+  readonly onPackable: (ino: number, bytes: number) => void;
 }
 
 /** A place in an open file. */
@@ -170,7 +170,7 @@ export class Ranges {
       return reached - target.offset;
     });
     if (position > 0) target.node.position = position;
-    if (packableBytes > 0) onPackable(packableBytes);
+    if (packableBytes > 0) onPackable(target.node.ino, packableBytes);
     return value;
   }
 

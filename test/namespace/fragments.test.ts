@@ -102,6 +102,41 @@ t.test('lines that are too small for packs, very many of them', async (test) => 
   await checkRows(pool.index);
 });
 
+t.test('small pieces of a large file are packed, however many, and those that come later, too', async (test) => {
+  const pool = await openPool(test);
+  const { namespace } = pool;
+  const shadow = pattern(3000 * 2048, 1);
+  const file = { ino: await writeFile(namespace, ROOT, 'f', shadow), shadow };
+  const inline = async (): Promise<number> => {
+    const { generation } = (await namespace.ledger.inode(file.ino)) ?? { generation: 0 };
+    const rows = await pool.index.scan(extentRange(file.ino, generation, 0, undefined, 10_000));
+    return rows.filter((row) => extentOfRow(row).kind === 'inline').length;
+  };
+  const write = async (from: number, count: number): Promise<void> => {
+    for (let n = from; n < from + count; n += 5)
+      await overwrite(
+        pool,
+        file,
+        [0, 1, 2, 3, 4].map((m) => ({ at: (((n + m) * 7) % 3000) * 2048 + 512, data: pattern(700, n + m) })),
+      );
+  };
+  await write(0, 1000);
+  test.equal(await inline(), 1000);
+  await namespace.packer.packAll();
+  test.equal(await inline(), 0);
+  // Now the packer knows the file, and is told.
+  await write(1000, 1200);
+  const handle = await namespace.open(file.ino, O_RDWR, root);
+  await namespace.write(file.ino, handle, 1_000_000, pattern(10, 1), root);
+  pattern(10, 1).copy(shadow, 1_000_000);
+  await namespace.packer.packAll();
+  test.equal(await inline(), 0, 'although something else is on the way');
+  await namespace.flush(file.ino, handle);
+  await namespace.release(file.ino, handle);
+  test.ok((await contentOf(namespace, file.ino)).equals(shadow));
+  await checkRows(pool.index);
+});
+
 t.test('pieces in a part of many packs, and holes between them', async (test) => {
   const pool = await openPool(test);
   const shadow = Buffer.alloc(WINDOW);
