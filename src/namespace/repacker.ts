@@ -19,10 +19,10 @@ import {
   SHARED_BYTES_SHARE,
 } from '../base/limits.js';
 import type { Row } from '../index/index-store.js';
-import { keyAfter } from '../index/keys.js';
+import { compareKeys, keyAfter } from '../index/keys.js';
 import { referencesOf } from '../index/schema/blob-rows.js';
 import type { Extent } from '../index/schema/extent-row.js';
-import { extentRange, referencesKey, tableRange, TABLES } from '../index/schema/tables.js';
+import { extentKey, extentRange, referencesKey, tableRange, TABLES } from '../index/schema/tables.js';
 import type { Storage } from '../storage/storage.js';
 import { extentOfRow } from './content.js';
 import { Fragments, type FragmentedFile } from './fragments.js';
@@ -53,8 +53,16 @@ export interface Repacked {
   windowBytes: number;
 }
 
+/** What a pass puts together: from this key on, so much. */
+interface Limits {
+  readonly from: Buffer | undefined;
+  readonly bytesMax: number;
+}
+
 export class Repacker {
   readonly #options: RepackerOptions;
+  /** Where the last pass had done enough: the next one goes on there, or what is written to all the time would have all of it. */
+  #from: Buffer | undefined;
 
   constructor(options: RepackerOptions) {
     this.#options = options;
@@ -65,7 +73,9 @@ export class Repacker {
     const done: Repacked = { sparsePacks: 0, windows: 0, windowBytes: 0 };
     const sparse = new SparsePacks(ledger);
     const fragments = new Fragments(storage.blobBytesMax, storage.smallBytesMax);
-    const bytesMax = Math.min(DEFRAGMENTED_BYTES_MAX, space.freeBytes * DEFRAGMENTED_FREE_SHARE);
+    const { usableFreeBytes } = await space.capacity();
+    const limits = { from: this.#from, bytesMax: Math.min(DEFRAGMENTED_BYTES_MAX, usableFreeBytes * DEFRAGMENTED_FREE_SHARE) };
+    this.#from = undefined;
     const group: SparsePack[] = [];
     let range = tableRange(TABLES.extent, CHANGE_STEP_ROWS);
     for (let ended = false; !ended && !stopped();) {
@@ -76,10 +86,10 @@ export class Repacker {
         const extent = extentOfRow(row);
         sparse.add(row.key, extent);
         const file = fragments.add(row.key, extent);
-        if (file !== undefined) await this.#defragment(file, bytesMax, done);
+        if (file !== undefined) await this.#defragment(file, limits, done);
       }
       const file = ended ? fragments.end() : undefined;
-      if (file !== undefined) await this.#defragment(file, bytesMax, done);
+      if (file !== undefined) await this.#defragment(file, limits, done);
       for await (const pack of sparse.found(ended)) {
         if (!fits(group, pack, storage.blobBytesMax)) await this.#repack(group, done);
         group.push(pack);
@@ -119,14 +129,21 @@ export class Repacker {
     }
   }
 
-  async #defragment(file: FragmentedFile, bytesMax: number, done: Repacked): Promise<void> {
+  async #defragment(file: FragmentedFile, { from: firstKey, bytesMax }: Limits, done: Repacked): Promise<void> {
     const { clock, stopped, between, storage } = this.#options;
+    const { ino, generation } = file.content;
     for (const start of file.windows) {
+      const key = extentKey(ino, generation, start);
+      if (firstKey !== undefined && compareKeys(key, firstKey) < 0) continue;
       let rows: readonly Row[] = [];
       // A window of very many pieces is done in several.
       for (let from = start; from === start || rows.length === PACK_EXTENTS_MAX; from = endOf(rows)) {
         const fromMs = clock.monotonicMs();
-        if (stopped() || done.windowBytes + storage.blobBytesMax > bytesMax) return;
+        if (stopped()) return;
+        if (done.windowBytes + storage.blobBytesMax > bytesMax) {
+          this.#from ??= key;
+          return;
+        }
         rows = await this.#extents(file, from, start + storage.blobBytesMax);
         if (!(await this.#isWorthIt(rows.map(extentOfRow), file))) continue;
         const packed = await this.#read(rows);

@@ -183,15 +183,38 @@ t.test('what is shared with a copy, what is in few pieces and what is spread thi
   for (const { ino, shadow } of [file, few]) test.ok((await contentOf(namespace, ino)).equals(shadow));
 });
 
-t.test('a pool without room for both is left as it is', async (test) => {
+t.test('a pool without room for both is left as it is, and a pass goes on where the one before had done enough', async (test) => {
   const storage = new MemoryStorage();
   const { pool, file } = await fragmented(test, { storage }, 10);
-  storage.capacityBytes = storage.usedBytes + 3 * WINDOW;
-  await pool.namespace.space.refresh(true);
+  const { namespace } = pool;
+  const windowsWithRoom = async (windows: number): Promise<number> => {
+    storage.capacityBytes = storage.usedBytes + windows * WINDOW;
+    await namespace.space.refresh(true);
+    return (await namespace.packer.repackAll()).windows;
+  };
   const { stores } = storage;
-  test.equal((await pool.namespace.packer.repackAll()).windows, 0);
+  test.equal(await windowsWithRoom(3), 0, 'a quarter of it is not one');
   test.equal(storage.stores, stores);
-  test.ok((await contentOf(pool.namespace, file.ino)).equals(file.shadow));
+  test.equal(await windowsWithRoom(6), 1);
+  test.equal((await extentsOf(pool, file.ino))[0], WINDOW);
+  // It is written to all the time.
+  await overwrite(
+    pool,
+    file,
+    [...Array(30).keys()].map((n) => ({ at: n * 1024, data: pattern(PAGE, n) })),
+  );
+  for (let n = 1; n < WINDOWS; n++) test.equal(await windowsWithRoom(6), 1);
+  const extents = await extentsOf(pool, file.ino);
+  test.same(
+    extents.slice(-WINDOWS),
+    [WINDOW - 29 * 1024 - PAGE, ...new Array<number>(WINDOWS - 1).fill(WINDOW)],
+    'the others had their turn',
+  );
+  test.equal(await windowsWithRoom(6), 1);
+  test.same(await extentsOf(pool, file.ino), new Array<number>(WINDOWS).fill(WINDOW));
+  test.equal(await windowsWithRoom(6), 0);
+  test.ok((await contentOf(namespace, file.ino)).equals(file.shadow));
+  await checkRows(pool.index);
 });
 
 t.test('writes between any two steps stay', async (test) => {
