@@ -116,8 +116,7 @@ export class Packer {
       const idle = this.#options.clock.monotonicMs() - this.#lastMs >= PACK_IDLE_MS;
       if (!this.#running && idle && this.#fresh.bytes >= this.#options.storage.smallBytesMax)
         this.#packFresh(this.#options.storage.smallBytesMax);
-      else if (!this.#running && (this.#waitingBytes >= PACK_WAITING_BYTES_MIN || (this.#waitingBytes > 0 && idle)))
-        this.#options.background.run('packing of small files', this.packAll());
+      else if (!this.#running && (this.#waitingBytes >= PACK_WAITING_BYTES_MIN || (this.#waitingBytes > 0 && idle))) this.#packQueue();
       else if (!this.#running && this.#repackDue(idle)) this.#options.background.run('packing of sparse packs', this.repackAll());
       this.start();
     });
@@ -131,8 +130,12 @@ export class Packer {
   /** A commit brought so many bytes that a pack could hold. Call it among its effects when it says all that there is of a file. */
   note(bytes: number, file?: FreshFile): void {
     this.#lastMs = this.#options.clock.monotonicMs();
-    if (file === undefined || !this.#fresh.add(file)) this.#waitingBytes += bytes;
-    else if (!this.#running && !this.#stopped && this.#fresh.bytes >= this.#packBytesMax) this.#packFresh(this.#packBytesMax);
+    const isFresh = file !== undefined && this.#fresh.add(file);
+    if (!isFresh) this.#waitingBytes += bytes;
+    if (this.#running || this.#stopped) return;
+    // At once: what is packed soon enough the durable replicas never see.
+    if (isFresh && this.#fresh.bytes >= this.#packBytesMax) this.#packFresh(this.#packBytesMax);
+    else if (this.#waitingBytes >= PACK_WAITING_BYTES_MIN) this.#packQueue();
   }
 
   /** A commit put inline extents of a file there. Call it among its effects. */
@@ -168,6 +171,10 @@ export class Packer {
       'packing of new files',
       this.#alone(() => this.#packWaiting(bytesMin)),
     );
+  }
+
+  #packQueue(): void {
+    this.#options.background.run('packing of small files', this.packAll());
   }
 
   /** Packs from memory as long as so much waits there. */

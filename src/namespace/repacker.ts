@@ -71,7 +71,7 @@ export class Repacker {
   async run(): Promise<Repacked> {
     const { ledger, storage, clock, stopped, between, space } = this.#options;
     const done: Repacked = { sparsePacks: 0, windows: 0, windowBytes: 0 };
-    const sparse = new SparsePacks(ledger);
+    const sparse = new SparsePacks(ledger, clock);
     const fragments = new Fragments(storage.blobBytesMax, storage.smallBytesMax);
     const { usableFreeBytes } = await space.capacity();
     const limits = { from: this.#from, bytesMax: Math.min(DEFRAGMENTED_BYTES_MAX, usableFreeBytes * DEFRAGMENTED_FREE_SHARE) };
@@ -182,11 +182,12 @@ export class Repacker {
    * of which this file has most is taken for shared when others refer to it as often.
    */
   async #isShared(extents: readonly Extent[], { uses }: FragmentedFile): Promise<boolean> {
-    const { ledger } = this.#options;
+    const { ledger, clock } = this.#options;
     let bytes = 0;
     let sharedBytes = 0;
     const known = new Map<BlobId, boolean>();
-    for (const extent of extents) {
+    for (const [at, extent] of extents.entries()) {
+      if (at % CHANGE_STEP_ROWS === 0) await clock.yield();
       bytes += extent.bytes;
       if (extent.kind === 'inline') continue;
       const { blob } = extent;

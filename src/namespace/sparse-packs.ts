@@ -4,8 +4,9 @@
  * neighbouring numbers, so all extents of a blob come close to each other, and a bounded number of blobs is counted at a time. How many refer to a
  * blob stands in its references row: only where all of them were seen is it known how much of it is live.
  */
+import type { Clock } from '../base/clock.js';
 import type { BlobId } from '../base/ids.js';
-import { PACK_EXTENTS_MAX, REPACK_BLOBS_MAX, REPACK_LIVE_SHARE } from '../base/limits.js';
+import { CHANGE_STEP_ROWS, PACK_EXTENTS_MAX, REPACK_BLOBS_MAX, REPACK_LIVE_SHARE } from '../base/limits.js';
 import type { Extent } from '../index/schema/extent-row.js';
 import { referencesOf } from '../index/schema/blob-rows.js';
 import { referencesKey } from '../index/schema/tables.js';
@@ -26,11 +27,13 @@ type Counted = { -readonly [K in keyof SparsePack]: SparsePack[K] };
 
 export class SparsePacks {
   readonly #ledger: Ledger;
+  readonly #clock: Clock;
   /** The least recently seen stands first. */
   readonly #counted = new Map<BlobId, Counted>();
 
-  constructor(ledger: Ledger) {
+  constructor(ledger: Ledger, clock: Clock) {
     this.#ledger = ledger;
+    this.#clock = clock;
   }
 
   /** The next extent of the pass. */
@@ -49,6 +52,8 @@ export class SparsePacks {
   async *found(ended: boolean): AsyncGenerator<SparsePack, void, undefined> {
     for (const [blob, seen] of this.#counted) {
       if (!ended && this.#counted.size <= REPACK_BLOBS_MAX) return;
+      // At the end there are thousands.
+      if (this.#counted.size % CHANGE_STEP_ROWS === 0) await this.#clock.yield();
       this.#counted.delete(blob);
       if (await this.#isSparse(seen)) yield seen;
     }
