@@ -36,7 +36,8 @@ export type Operation =
   | 'fsyncdir'
   | 'sync'
   // In some histories (history.ts).
-  | 'quota';
+  | 'quota'
+  | 'scatter';
 
 /** How often each is chosen. */
 export const operationWeights: readonly (readonly [Operation, number])[] = [
@@ -98,6 +99,8 @@ export class Client extends ContentOperations {
         return this.write(random, 20_000 + random.below(180_000), (file) => (random.below(2) === 0 ? 0 : file.content.length));
       case 'save':
         return this.save(random);
+      case 'scatter':
+        return this.scatter(random);
       case 'truncate':
         return this.truncate(random);
       case 'read':

@@ -12,6 +12,8 @@ const O_RDWR = 2;
 const O_TRUNC = 0o1000;
 const HANDLES_MAX = 3;
 const FILE_BYTES_MAX = 300_000;
+const SCATTERED_BYTES = 60_000;
+const SCATTERED_PIECES = 30;
 
 export class ContentOperations extends NameOperations {
   protected async write(random: Random, bytes: number, place: (file: ModelFile, bytes: number) => number): Promise<void> {
@@ -100,6 +102,21 @@ export class ContentOperations extends NameOperations {
     if (error !== undefined) {
       this.excuse(error, 'write');
       await this.fallBack(file);
+    }
+    await this.flushed(file, false, (handle) => this.namespace.flush(file.ino, handle));
+  }
+
+  /** Many small pieces near each other, committed: as a database writes its pages. */
+  protected async scatter(random: Random): Promise<void> {
+    const file = this.openFile(random);
+    if (file === undefined || file.content.length < SCATTERED_BYTES) return;
+    const from = random.below(file.content.length - SCATTERED_BYTES + 1);
+    for (let piece = 0; piece < SCATTERED_PIECES; piece++) {
+      const bytes = 1 + random.below(1500);
+      const { error } = await this.call(this.put(file, random, from + random.below(SCATTERED_BYTES - bytes), bytes));
+      if (error === undefined) continue;
+      this.excuse(error, 'write');
+      return this.fallBack(file);
     }
     await this.flushed(file, false, (handle) => this.namespace.flush(file.ino, handle));
   }

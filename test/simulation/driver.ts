@@ -143,6 +143,10 @@ class Driver {
         this.#say(`${asked}, then ${step.afterMs} ms`);
         return world.time.pass(step.afterMs);
       }
+      case 'repack':
+        this.#say(describeStep(step));
+        this.#repack();
+        return world.time.pass(step.afterMs);
       case 'repair':
         this.#say(describeStep(step));
         return this.#repair();
@@ -156,6 +160,20 @@ class Driver {
         this.#say(describeStep(step));
         return this.#calm();
     }
+  }
+
+  /** Begins it; whoever dies meanwhile leaves it half done. */
+  #repack(): void {
+    const packer = this.world.process?.pool?.namespace.packer;
+    packer?.repackAll().then(
+      ({ windows, sparsePacks }) => {
+        this.world.count('windows of files put together', windows);
+        this.world.count('sparse packs packed anew', sparsePacks);
+      },
+      (error: unknown) => {
+        if (!(error instanceof OperatingError)) throw error;
+      },
+    );
   }
 
   async #crash({ power, enclosure = false, onceDurable, losses = [], again }: Extract<Step, { kind: 'crash' }>): Promise<void> {

@@ -29,6 +29,8 @@ export type Step =
   | { readonly kind: 'job'; readonly job: JobName; readonly action: JobAction; readonly rate?: number; readonly afterMs: number }
   /** The operator changes the disks of the pool. */
   | { readonly kind: 'disks'; readonly change: DiskChangeName; readonly seed: number; readonly afterMs: number }
+  /** What is left in sparse blobs and in many pieces is put in order, as it is now and then. */
+  | { readonly kind: 'repack'; readonly afterMs: number }
   /** The pool is unmounted, checked and repaired, and mounted again. */
   | { readonly kind: 'repair' }
   /** Another host takes the pool over while the process here goes on for so long, in which somebody writes to it. */
@@ -124,7 +126,7 @@ export function historyOf(seed: number, steps = STEPS): History {
         made.push({ kind: 'operation', client, operation: 'save', seed: random.below(2 ** 31), afterMs: 10 + random.below(50) });
     made.push(next);
   }
-  return { seed, shape, clients, steps: withQuotas(seed, made) };
+  return { seed, shape, clients, steps: withPieces(seed, withQuotas(seed, made)) };
 }
 
 /** In some histories quotas are set and cleared instead of some operations. What else is in a history does not depend on it. */
@@ -132,6 +134,18 @@ function withQuotas(seed: number, steps: readonly Step[]): readonly Step[] {
   const random = seededRandom(Math.imul(seed, 0x85ebca6b) ^ 0x51ed270b);
   if (random.below(4) !== 0) return steps;
   return steps.map((each) => (each.kind === 'operation' && random.below(12) === 0 ? { ...each, operation: 'quota' } : each));
+}
+
+/** In some histories files are written in many small pieces instead of some operations, and put in order while the others go on. */
+function withPieces(seed: number, steps: readonly Step[]): readonly Step[] {
+  const random = seededRandom(Math.imul(seed, 0xc2b2ae35) ^ 0x27d4eb2f);
+  if (random.below(3) !== 0) return steps;
+  return steps.flatMap((each): readonly Step[] => {
+    if (each.kind !== 'operation') return [each];
+    const dice = random.below(20);
+    if (dice === 0) return [{ kind: 'repack', afterMs: pause(random) }, each];
+    return [dice < 5 ? { ...each, operation: 'scatter' } : each];
+  });
 }
 
 function step(random: Random, kind: Step['kind'], clients: number): Step {
@@ -185,6 +199,8 @@ function step(random: Random, kind: Step['kind'], clients: number): Step {
       return { kind, change: weighted(random, changeWeights), seed, afterMs: pause(random) };
     case 'takeOver':
       return { kind, forMs: random.below(3000), writes: random.below(20) };
+    case 'repack':
+      return { kind, afterMs: pause(random) };
     case 'repair':
     case 'restart':
     case 'calm':
@@ -218,6 +234,8 @@ export function describeStep(step: Step): string {
       return `${step.action} ${step.job}${step.rate === undefined ? '' : ` at ${step.rate} bytes/s`}, then ${step.afterMs} ms`;
     case 'disks':
       return `disks: ${step.change} (${step.seed}), then ${step.afterMs} ms`;
+    case 'repack':
+      return `what is in pieces is put in order, then ${step.afterMs} ms`;
     case 'repair':
       return 'stop, check and repair, start';
     case 'takeOver':
