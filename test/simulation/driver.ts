@@ -61,6 +61,8 @@ class Driver {
   readonly operator: Operator;
   readonly clients: Client[];
   readonly lines: string[] = [];
+  /** What went wrong in the background. */
+  #failure: Error | undefined;
   readonly #calmer: Calm;
   #ghostFailure: unknown;
   /** Disks may have been out since the start of this process, or one that it took over from may have written after its search: the next start finds that. */
@@ -108,6 +110,7 @@ class Driver {
   }
 
   #checkClients(): void {
+    if (this.#failure !== undefined) throw this.#failure;
     for (const { failure } of [this.world.watch, ...this.clients, this.operator]) if (failure !== undefined) throw failure;
   }
 
@@ -171,7 +174,7 @@ class Driver {
         this.world.count('sparse packs packed anew', sparsePacks);
       },
       (error: unknown) => {
-        if (!(error instanceof OperatingError)) throw error;
+        if (!(error instanceof OperatingError)) this.#failure ??= error instanceof Error ? error : new Error(String(error));
       },
     );
   }

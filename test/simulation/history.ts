@@ -143,8 +143,15 @@ function withPieces(seed: number, steps: readonly Step[]): readonly Step[] {
   return steps.flatMap((each): readonly Step[] => {
     if (each.kind !== 'operation') return [each];
     const dice = random.below(20);
-    if (dice === 0) return [{ kind: 'repack', afterMs: pause(random) }, each];
-    return [dice < 5 ? { ...each, operation: 'scatter' } : each];
+    // By the same seed the same file is written to before and meanwhile.
+    if (dice === 0)
+      return [
+        { ...each, operation: 'scatter', afterMs: random.below(50) },
+        { kind: 'repack', afterMs: random.below(6) },
+        { ...each, operation: random.below(2) === 0 ? 'overwrite' : 'truncate', afterMs: random.below(4) },
+        each,
+      ];
+    return [dice < 4 ? { ...each, operation: 'scatter' } : each];
   });
 }
 
