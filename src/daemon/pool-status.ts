@@ -2,6 +2,7 @@
  * The state of a pool as the command sees it: asked from its daemon where one runs, told from superblocks where none does. Also what verbs need
  * around it: refusing a mounted pool, waiting for a daemon's end, cleaning up after a dead one.
  */
+import { readFile } from 'node:fs/promises';
 import { systemClock } from '../base/clock.js';
 import { OperatingError } from '../base/errors.js';
 import { cleanStaleMount, isStaleMount } from '../frontend/fuse/stale-mount.js';
@@ -130,14 +131,17 @@ export async function cleanDeadMount({ lastMountpoint }: PoolDefinition): Promis
   return lastMountpoint !== null && (await isStale(lastMountpoint)) && (await cleanStaleMount(lastMountpoint)) > 0;
 }
 
-/** Resolves when the process is gone. */
+/** Resolves when the process has ended, whether or not its parent has taken notice: in a container the first process may never do that (proc(5): state Z). */
 export async function waitForExit(pid: number): Promise<void> {
-  for (;;) {
-    try {
-      process.kill(pid, 0);
-    } catch {
-      return;
-    }
-    await systemClock.sleep(EXIT_POLL_MS);
+  while (await runs(pid)) await systemClock.sleep(EXIT_POLL_MS);
+}
+
+async function runs(pid: number): Promise<boolean> {
+  try {
+    const stat = await readFile(`/proc/${pid}/stat`, 'latin1');
+    // The name before it may hold anything, parentheses too.
+    return !/^ [ZX]/.test(stat.slice(stat.lastIndexOf(')') + 1));
+  } catch {
+    return false;
   }
 }
