@@ -224,7 +224,7 @@ export class Committer {
       const { value, position } = await ledger.change(async (change) => {
         const row = await change.inode(node.ino);
         if (row === undefined || layer.dead) return { next: undefined, partsLeft: false, gone: true };
-        const next = await this.#step(change, layer, prepared, from, first ? await this.#shortened(change, layer, row) : row);
+        const next = await this.#step(change, node, layer, prepared, from, first ? await this.#shortened(change, layer, row) : row);
         const left = next === undefined && layer.upload !== undefined && !(await dropParts(change, layer.upload));
         change.afterwards(() => {
           node.contentVersion++;
@@ -257,6 +257,7 @@ export class Committer {
   /** Puts extents from `from` on, as many as one step takes. Resolves where the next step goes on; undefined after the last one. */
   async #step(
     change: Change,
+    node: Node,
     layer: Layer,
     { extents, packableBytes }: Prepared,
     from: Cursor,
@@ -272,7 +273,9 @@ export class Committer {
       if (puts >= CHANGE_STEP_ROWS * 4 || (puts > 0 && change.entryBytes > CHANGE_STEP_BYTES)) break;
       const end = extent.offset + extent.bytes;
       // Nothing lies behind the end of a content.
-      const { droppedBytes, reached } = offset >= size ? { droppedBytes: 0, reached: end } : await clearRange(change, row, offset, end);
+      const cleared = offset >= size ? undefined : await clearRange(change, row, offset, end, node.writesAnew);
+      const { droppedBytes, reached } = cleared ?? { droppedBytes: 0, reached: end };
+      node.writesAnew = cleared?.anew === true;
       if (extent.kind === 'blob' && this.#options.ledger.locations.expected(extent.blob) !== undefined) change.bear(extent.blob);
       const value = putExtent(change, row, sliceExtent(extent, offset, reached));
       if (extent.kind === 'inline' && extent.bytes > PACK_EXTENT_BYTES_MIN) fresh.push({ offset, data: inlineData(value) });

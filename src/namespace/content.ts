@@ -23,6 +23,8 @@ export interface Step {
   readonly droppedBytes: number;
   /** Everything before this offset is done. */
   readonly reached: number;
+  /** One extent was written anew as it is: so will the next ones be. */
+  readonly anew: boolean;
 }
 
 export function extentOfRow(row: Row): Extent {
@@ -70,6 +72,13 @@ export async function extentsBackFrom(
   return extents.length < limit || (extents[0]?.offset ?? 0) <= start ? extents : undefined;
 }
 
+/** The extent that begins at `start` and reaches to `end` or beyond. */
+async function beginningAt(change: Change, { ino, generation }: ContentId, start: number, end: number): Promise<Extent | undefined> {
+  const value = await change.tx.get(extentKey(ino, generation, start));
+  const extent = value === undefined ? undefined : decodeExtent(start, value);
+  return extent !== undefined && start + extent.bytes >= end ? extent : undefined;
+}
+
 /** Extents that overlap `start` … `end` in order; `all` of them, or CHANGE_STEP_ROWS and the one that begins before. */
 export async function overlapping(
   change: Change,
@@ -77,10 +86,6 @@ export async function overlapping(
   start: number,
   end: number,
 ): Promise<{ extents: Extent[]; all: boolean }> {
-  // One that is written anew as it is, page by page in a database or an image, is found quicker than looked for.
-  const value = end === Infinity ? undefined : await change.tx.get(extentKey(content.ino, content.generation, start));
-  const same = value === undefined ? undefined : decodeExtent(start, value);
-  if (same !== undefined && start + same.bytes >= end) return { extents: [same], all: true };
   const to = end === Infinity ? undefined : end;
   const near = await extentsBackFrom(change.tx, content, start, to, NEAR_ROWS);
   if (near !== undefined) return { extents: near.filter(({ offset, bytes }) => offset + bytes > start), all: true };
@@ -89,9 +94,13 @@ export async function overlapping(
   return { extents: [...(over === undefined ? [] : [over]), ...rows.map(extentOfRow)], all: rows.length < CHANGE_STEP_ROWS };
 }
 
-/** Drops what lies in `start` … `end`, keeping the rest of extents that reach beyond; at most CHANGE_STEP_ROWS of them. */
-export async function clearRange(change: Change, content: ContentId, start: number, end: number): Promise<Step> {
-  const { extents, all } = await overlapping(change, content, start, end);
+/**
+ * Drops what lies in `start` … `end`, keeping the rest of extents that reach beyond; at most CHANGE_STEP_ROWS of them.
+ * @param anew one that begins just there is expected, as where a database writes its pages anew: it is got more quickly than looked for
+ */
+export async function clearRange(change: Change, content: ContentId, start: number, end: number, anew = false): Promise<Step> {
+  const one = anew ? await beginningAt(change, content, start, end) : undefined;
+  const { extents, all } = one === undefined ? await overlapping(change, content, start, end) : { extents: [one], all: true };
   let droppedBytes = 0;
   let reached = start;
   for (const extent of extents) {
@@ -102,7 +111,7 @@ export async function clearRange(change: Change, content: ContentId, start: numb
     reached = Math.min(extentEnd, end);
     droppedBytes += reached - Math.max(extent.offset, start);
   }
-  return { droppedBytes, reached: all ? end : reached };
+  return { droppedBytes, reached: all ? end : reached, anew: extents.length === 1 && extents[0]?.offset === start };
 }
 
 /** Drops what lies at or behind `from`; at most CHANGE_STEP_ROWS extents. `reached` is Infinity when nothing is left. */

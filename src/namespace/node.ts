@@ -46,6 +46,8 @@ export class Node {
   position = 0;
   /** Grows when the committed extents change. */
   contentVersion = 0;
+  /** The last extent that was committed took the place of one that began there: a guess at the next one. */
+  writesAnew = false;
   /** Uploads that failed. */
   poisons = 0;
   lastError: OperatingError | undefined;
