@@ -100,8 +100,7 @@ export class Packer {
       ...options,
       packs: this.#packs,
       stopped: () => this.#stopped,
-      // A pass may take minutes, and new files have only so much memory.
-      between: () => this.#packWaiting(this.#packBytesMax),
+      between: () => this.#keepUp(),
     });
     // What went before the start nobody counted.
     options.ledger.partialDrops = REPACK_DROPS_MIN;
@@ -206,27 +205,35 @@ export class Packer {
 
   /** Packs what is worth it, blob by blob. */
   packAll(): Promise<void> {
-    return this.#alone(async () => {
-      this.#waitingBytes = 0;
-      await this.#packWaiting(this.#options.storage.smallBytesMax);
-      let from: Buffer | undefined;
-      for (let packs = 0; !this.#stopped; packs++) {
-        // What is written anew while it is being packed would keep this going for ever.
-        if (packs === PACKS_AT_A_TIME_MAX) {
-          this.#waitingBytes += PACK_WAITING_BYTES_MIN;
-          return;
-        }
-        const pack = await this.#collect(from);
-        const worthIt = pack.bytes >= this.#options.storage.smallBytesMax;
-        if (worthIt) await this.#storeFound(pack);
-        else if (pack.extents.length === 0) await this.#forget(pack.files);
-        // A blob with less in it costs more than it saves; it waits for company.
-        else this.#giveBack(pack.extents);
-        if (pack.next === undefined) return;
-        from = worthIt || pack.extents.length === 0 ? pack.next : keyAfter(pack.next);
-        await this.#options.clock.yield();
+    return this.#alone(() => this.#packAll());
+  }
+
+  async #packAll(): Promise<void> {
+    this.#waitingBytes = 0;
+    await this.#packWaiting(this.#options.storage.smallBytesMax);
+    let from: Buffer | undefined;
+    for (let packs = 0; !this.#stopped; packs++) {
+      // What is written anew while it is being packed would keep this going for ever.
+      if (packs === PACKS_AT_A_TIME_MAX) {
+        this.#waitingBytes += PACK_WAITING_BYTES_MIN;
+        return;
       }
-    });
+      const pack = await this.#collect(from);
+      const worthIt = pack.bytes >= this.#options.storage.smallBytesMax;
+      if (worthIt) await this.#storeFound(pack);
+      else if (pack.extents.length === 0) await this.#forget(pack.files);
+      // A blob with less in it costs more than it saves; it waits for company.
+      else this.#giveBack(pack.extents);
+      if (pack.next === undefined) return;
+      from = worthIt || pack.extents.length === 0 ? pack.next : keyAfter(pack.next);
+      await this.#options.clock.yield();
+    }
+  }
+
+  /** While something else goes on that may take minutes: new files have only so much memory, and what a database writes shall not pile up in the index. */
+  async #keepUp(): Promise<void> {
+    if (this.#waitingBytes >= PACK_WAITING_BYTES_MIN) await this.#packAll();
+    else await this.#packWaiting(this.#packBytesMax);
   }
 
   async #storeFound({ extents, files }: Pack): Promise<void> {
