@@ -130,8 +130,10 @@ export class Repacker {
   }
 
   async #defragment(file: FragmentedFile, { from: firstKey, bytesMax }: Limits, done: Repacked): Promise<void> {
-    const { clock, stopped, between, storage } = this.#options;
+    const { ledger, clock, stopped, between, storage } = this.#options;
     const { ino, generation } = file.content;
+    // What was deleted or replaced as a whole goes in steps.
+    if ((await ledger.inode(ino))?.generation !== generation) return;
     for (const start of file.windows) {
       const key = extentKey(ino, generation, start);
       if (firstKey !== undefined && compareKeys(key, firstKey) < 0) continue;

@@ -7,7 +7,7 @@ import { extentRange } from '../../src/index/schema/tables.js';
 import { extentOfRow } from '../../src/namespace/content.js';
 import { over } from '../simulation/over.js';
 import { checkRows } from './check.js';
-import { contentOf, O_RDWR, openPool, pattern, root, ROOT, writeFile, type Pool, type Test } from './fixture.js';
+import { contentOf, O_RDWR, openPool, pattern, root, ROOT, rowsByTable, writeFile, type Pool, type Test } from './fixture.js';
 import { MemoryStorage } from './memory-storage.js';
 
 const WINDOW = 64 * 1024;
@@ -181,6 +181,17 @@ t.test('what is shared with a copy, what is in few pieces and what is spread thi
   test.same(await namespace.packer.repackAll(), NOTHING);
   test.equal(storage.stores, stores);
   for (const { ino, shadow } of [file, few]) test.ok((await contentOf(namespace, ino)).equals(shadow));
+});
+
+t.test('a file that is deleted in steps is not put together meanwhile', async (test) => {
+  const { pool } = await fragmented(test, {}, 10);
+  await pool.namespace.unlink(ROOT, 'f', root);
+  test.ok(((await rowsByTable(pool.index)).get('e') ?? []).length > 500, 'it is still there');
+  const { stores } = pool.storage;
+  test.equal((await pool.namespace.packer.repackAll()).windows, 0);
+  test.equal(pool.storage.stores, stores);
+  await collect(pool);
+  test.equal(pool.storage.usedBytes, 0);
 });
 
 t.test('a pool without room for both is left as it is, and a pass goes on where the one before had done enough', async (test) => {
