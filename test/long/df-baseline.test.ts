@@ -7,7 +7,7 @@
  * `quorum/`, the index and its log, is counted apart: how its files get shorter is their own matter.
  */
 import t from 'tap';
-import { mkdir, open, readdir, readFile, rm, statfs, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rm, stat, statfs, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { must } from '../../src/base/assert.js';
 import { seededRandom, type Random } from '../../src/base/clock.js';
@@ -80,6 +80,13 @@ for (const fileSystem of ['ext4', 'xfs'] as const)
     const pool = await TestPool.create(t, { disks: DISKS, loopBytes: DISK_BYTES, fileSystem, name: `df${process.pid}` });
     const random = seededRandom(fileSystem.length);
     await pool.mount();
+    // Each disk gets one some time after it is in.
+    const reserved = (): Promise<boolean> =>
+      Promise.all(pool.disks.map((disk) => stat(join(disk, 'ostraka.reserve')))).then(
+        (reserves) => reserves.every(({ blocks }) => blocks > 0),
+        () => false,
+      );
+    await until('each disk has its reserve', reserved, LIMIT_MS, 100);
     const freeBefore = await freeBytes(pool.mountpoint);
     const usedBefore = await usedOnDisks(pool);
     const quorumBefore = await diskUse(pool, 'quorum');
