@@ -55,7 +55,7 @@ export interface CommitterOptions {
   readonly memory: ChunkMemory;
   /** Inline bytes were committed that a pack could hold. `file`: they are all that the file has of the kind. Called among the effects of the commit. */
   readonly onPackable: (bytes: number, file?: FreshFile) => void;
-  /** A step of a commit put inline extents there. Called among its effects. */
+  /** After a step of a commit inline extents may begin there. Called among its effects. */
   readonly onInline: (ino: number, offsets: readonly number[]) => void;
   /** A commit is over. */
   readonly onSettled: (node: Node) => void;

@@ -337,7 +337,7 @@ export class Packer {
       const last = rows.at(-1);
       const ended = last === undefined || rows.length < CHANGE_STEP_ROWS;
       // What is committed meanwhile is noted.
-      if (first && !ended) this.#small.learn(ino, []);
+      if (first && !ended) this.#small.learn(ino);
       const some = rows.flatMap((row) => packable(row) ?? []);
       this.#small.note(
         ino,

@@ -137,16 +137,18 @@ export class Repacker {
     for (const start of file.windows) {
       const key = extentKey(ino, generation, start);
       if (firstKey !== undefined && compareKeys(key, firstKey) < 0) continue;
-      let rows: readonly Row[] = [];
-      // A window of very many pieces is done in several.
-      for (let from = start; from === start || rows.length === PACK_EXTENTS_MAX; from = endOf(rows)) {
+      const end = start + storage.blobBytesMax;
+      // A window of very many pieces is done in several; of one that was counted a moment ago nothing may be left.
+      for (let from = start; from < end;) {
         const fromMs = clock.monotonicMs();
         if (stopped()) return;
         if (done.windowBytes + storage.blobBytesMax > bytesMax) {
           this.#from ??= key;
           return;
         }
-        rows = await this.#extents(file, from, start + storage.blobBytesMax);
+        const rows = await this.#extents(file, from, end);
+        const last = rows.length < PACK_EXTENTS_MAX ? undefined : rows.at(-1);
+        from = last === undefined ? end : endOf(last);
         if (!(await this.#isWorthIt(rows.map(extentOfRow), file))) continue;
         const packed = await this.#read(rows);
         await this.#store(packed);
@@ -257,10 +259,8 @@ function fits(group: readonly SparsePack[], pack: SparsePack, blobBytesMax: numb
 }
 
 /** Where the next one may begin. */
-function endOf(rows: readonly Row[]): number {
-  const last = rows.at(-1);
-  if (last === undefined) return 0;
-  const { offset, bytes } = extentOfRow(last);
+function endOf(row: Row): number {
+  const { offset, bytes } = extentOfRow(row);
   return offset + bytes;
 }
 

@@ -10,11 +10,10 @@ export class SmallExtents {
   readonly #files = new Map<number, Set<number>>();
   #count = 0;
 
-  /** From now on what is small in this file is known: so much, and what is noted. */
-  learn(ino: number, offsets: Iterable<number>): void {
+  /** From now on what is small in this file is what is noted. */
+  learn(ino: number): void {
     this.forget(ino);
     this.#files.set(ino, new Set());
-    this.note(ino, offsets);
   }
 
   /** Small extents may begin there. Does nothing for files that were not looked through. */
@@ -50,10 +49,5 @@ export class SmallExtents {
   forget(ino: number): void {
     this.#count -= this.#files.get(ino)?.size ?? 0;
     this.#files.delete(ino);
-  }
-
-  clear(): void {
-    this.#files.clear();
-    this.#count = 0;
   }
 }

@@ -3,6 +3,7 @@ import t from 'tap';
 import { seededRandom, systemClock } from '../../src/base/clock.js';
 import { FRAGMENTS_MIN, PACK_EXTENTS_MAX } from '../../src/base/limits.js';
 import { Collector } from '../../src/durability/collector.js';
+import type { IndexStore } from '../../src/index/index-store.js';
 import { extentRange } from '../../src/index/schema/tables.js';
 import { extentOfRow } from '../../src/namespace/content.js';
 import { over } from '../simulation/over.js';
@@ -181,6 +182,35 @@ t.test('what is shared with a copy, what is in few pieces and what is spread thi
   test.same(await namespace.packer.repackAll(), NOTHING);
   test.equal(storage.stores, stores);
   for (const { ino, shadow } of [file, few]) test.ok((await contentOf(namespace, ino)).equals(shadow));
+});
+
+t.test('nothing is left of a window when its turn comes', async (test) => {
+  let scans = 0;
+  let act = (): Promise<void> => Promise.resolve();
+  const wrap = (index: IndexStore): IndexStore =>
+    over(index, {
+      scan: async (range) => {
+        // The first ones count what there is.
+        const rows = await index.scan(range);
+        if (++scans === 1) await act();
+        // One that looks for ever would let nobody else have a turn.
+        if (scans > 1000) throw new Error('it looks for ever');
+        return rows;
+      },
+    });
+  const { pool, file } = await fragmented(test, { wrap }, 10);
+  const { namespace } = pool;
+  scans = 0;
+  act = async () => {
+    const handle = await namespace.open(file.ino, O_RDWR, root);
+    await namespace.allocate(file.ino, handle, 0, WINDOW, { keepSize: true, punch: true, zero: false }, root);
+    await namespace.release(file.ino, handle);
+    file.shadow.fill(0, 0, WINDOW);
+  };
+  const { windows } = await namespace.packer.repackAll();
+  test.equal(windows, WINDOWS - 1);
+  test.ok((await contentOf(namespace, file.ino)).equals(file.shadow));
+  await checkRows(pool.index);
 });
 
 t.test('a file that is deleted in steps is not put together meanwhile', async (test) => {
