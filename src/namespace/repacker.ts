@@ -18,7 +18,7 @@ import {
   REPACK_READS_MAX,
   SHARED_BYTES_SHARE,
 } from '../base/limits.js';
-import type { Row } from '../index/index-store.js';
+import type { Range, Row } from '../index/index-store.js';
 import { compareKeys, keyAfter } from '../index/keys.js';
 import { referencesOf } from '../index/schema/blob-rows.js';
 import type { Extent } from '../index/schema/extent-row.js';
@@ -113,18 +113,25 @@ export class Repacker {
 
   /** The rows of a sparse pack's extents, as they are now. */
   async #extentsOf(pack: SparsePack): Promise<Row[]> {
-    const { ledger, clock } = this.#options;
     const found: Row[] = [];
-    let range = { ...tableRange(TABLES.extent, CHANGE_STEP_ROWS), start: pack.firstKey, end: keyAfter(pack.lastKey) };
-    for (;;) {
-      const rows = await ledger.index.scan(range);
+    const range = { ...tableRange(TABLES.extent, CHANGE_STEP_ROWS), start: pack.firstKey, end: keyAfter(pack.lastKey) };
+    for await (const rows of this.#steps(range))
       for (const row of rows) {
         const extent = extentOfRow(row);
         if (extent.kind === 'blob' && extent.blob === pack.blob && found.length < PACK_EXTENTS_MAX) found.push(row);
       }
+    return found;
+  }
+
+  /** Rows of a range, as they are now, in steps between which others have their turn. */
+  async *#steps(range: Range): AsyncGenerator<Row[], void, undefined> {
+    const { ledger, clock } = this.#options;
+    for (let step = range; ;) {
+      const rows = await ledger.index.scan(step);
+      yield rows;
       const last = rows.at(-1);
-      if (last === undefined || rows.length < CHANGE_STEP_ROWS) return found;
-      range = { ...range, start: keyAfter(last.key) };
+      if (last === undefined || rows.length < step.limit) return;
+      step = { ...step, start: keyAfter(last.key) };
       await clock.yield();
     }
   }
@@ -163,17 +170,12 @@ export class Repacker {
 
   /** The extents that begin there, as they are now; PACK_EXTENTS_MAX at most. */
   async #extents({ content: { ino, generation } }: FragmentedFile, start: number, end: number): Promise<Row[]> {
-    const { ledger, clock } = this.#options;
-    const rows: Row[] = [];
-    let range = extentRange(ino, generation, start, end, CHANGE_STEP_ROWS);
-    for (;;) {
-      const some = await ledger.index.scan(range);
-      rows.push(...some);
-      const last = some.at(-1);
-      if (last === undefined || some.length < CHANGE_STEP_ROWS || rows.length >= PACK_EXTENTS_MAX) return rows.slice(0, PACK_EXTENTS_MAX);
-      range = { ...range, start: keyAfter(last.key) };
-      await clock.yield();
+    const found: Row[] = [];
+    for await (const rows of this.#steps(extentRange(ino, generation, start, end, CHANGE_STEP_ROWS))) {
+      found.push(...rows);
+      if (found.length >= PACK_EXTENTS_MAX) break;
     }
+    return found.slice(0, PACK_EXTENTS_MAX);
   }
 
   async #isWorthIt(extents: readonly Extent[], file: FragmentedFile): Promise<boolean> {
