@@ -238,6 +238,11 @@ export const SMALL_EXTENTS_PER_FILE_MAX = 16_384;
 /** The packer begins when so much waits, or when nothing was written for PACK_IDLE_MS. */
 export const PACK_WAITING_BYTES_MIN = 2 * MiB;
 export const PACK_IDLE_MS = 2000;
+/**
+ * While disks are out a new blob has fewer shards than it should: small data, of which every voter has all, stays in the index until they are back, or until
+ * so much of it waits.
+ */
+export const PACK_LACKING_BYTES_MIN = 256 * MiB;
 /** Content of small files that is kept from its commit until it is packed, so that it need not be read again. */
 export const FRESH_BYTES_MAX = 4 * MiB;
 /** Packs of which less than this is referred to are packed anew. */

@@ -51,6 +51,14 @@ export class FreshFiles {
     return file.bytes + (taken?.bytes ?? 0);
   }
 
+  /** None will be packed from here. Returns their bytes. */
+  clear(): number {
+    const bytes = this.#bytes;
+    this.#waiting.clear();
+    this.#bytes = 0;
+    return bytes;
+  }
+
   /** The oldest ones, at least one, as long as they fit. */
   take(bytesMax: number, extentsMax: number): FreshFile[] {
     const files: FreshFile[] = [];

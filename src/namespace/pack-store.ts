@@ -1,7 +1,7 @@
 /**
  * Extents put together into one blob. The blob is stored and held by a part row; then, in bounded steps, each extent that is still the same row is replaced
  * by its range of the blob; then the part goes, and with it the blob if nothing was the same any more. Neighbours in one file become one extent: what was
- * written in many small pieces is one piece from then on. A crash at any point loses nothing and strands nothing: content and length of files never
+ * written in many small pieces is one piece from then on. What is moved is never protected less than before: a blob that lacks shards goes again. A crash at any point loses nothing and strands nothing: content and length of files never
  * change here.
  */
 import type { Clock } from '../base/clock.js';
@@ -35,6 +35,11 @@ export function packedRow({ key, value }: Row, data: Buffer, blobOffset: number,
   return { key, data, blobOffset, same, ...(from !== undefined && { from }) };
 }
 
+export interface PackOptions {
+  readonly settled?: () => Promise<void>;
+  readonly mayLack?: boolean;
+}
+
 /** An extent of the blob, which grows while what follows in the blob follows in the file, too. */
 interface Piece {
   readonly ino: number;
@@ -65,10 +70,17 @@ export class PackStore {
   /**
    * @param extents in order; their data lies in the blob as `blobOffset` says, without gaps
    * @param settled called when all are replaced, before the blob is let go that nothing refers to
+   * @param mayLack even if the blob lacks shards
+   * @returns false: it lacks shards, and all is as it was
    */
-  async store(extents: readonly Packed[], settled: () => Promise<void> = async () => undefined): Promise<void> {
+  async store(extents: readonly Packed[], { settled, mayLack = false }: PackOptions = {}): Promise<boolean> {
     const { ledger, writer, epoch, clock } = this.#options;
-    const { blob } = (await writer.gather(extents.map(({ data }) => data))).location;
+    const stored = await writer.gather(extents.map(({ data }) => data));
+    if (!mayLack && stored.missing.length > 0) {
+      await writer.abandon(stored);
+      return false;
+    }
+    const { blob } = stored.location;
     const upload = this.#options.newUpload();
     await ledger.change(async (change) => {
       putPart(change, upload, epoch, 0, blob);
@@ -80,8 +92,9 @@ export class PackStore {
       end = (await ledger.change((change) => this.#replace(change, blob, step, before))).value;
       await clock.yield();
     }
-    await settled();
+    await settled?.();
     await ledger.change((change) => dropParts(change, upload));
+    return true;
   }
 
   /** One step. @param before the piece that the step before ended with @returns the one that this step ends with */

@@ -5,6 +5,8 @@
  * What was committed a moment ago is packed from memory (`fresh-files.ts`): its rows are replaced before the durable replicas ever see them. All else is
  * found by a queue in the index.
  *
+ * While disks are out small data waits: every voter has all of it, and a blob that lacks shards would be less.
+ *
  * What deleting and writing here and there leaves behind is put in order in between (`repacker.ts`).
  */
 import type { Cancel, Clock } from '../base/clock.js';
@@ -16,6 +18,7 @@ import {
   PACK_EXTENTS_MAX,
   PACK_FILE_EXTENTS_MAX,
   PACK_IDLE_MS,
+  PACK_LACKING_BYTES_MIN,
   PACK_WAITING_BYTES_MIN,
   PACKS_AT_A_TIME_MAX,
   REPACK_BUSY_INTERVAL_MS,
@@ -99,7 +102,7 @@ export class Packer {
     this.#repacker = new Repacker({
       ...options,
       packs: this.#packs,
-      stopped: () => this.#stopped,
+      stopped: () => this.#stopped || !options.storage.storesInFull,
       between: () => this.#keepUp(),
     });
     // What went before the start nobody counted.
@@ -112,13 +115,18 @@ export class Packer {
   start(): void {
     this.#timer = this.#options.clock.after(BACKGROUND_INTERVAL_MS, () => {
       if (this.#stopped) return;
-      const idle = this.#options.clock.monotonicMs() - this.#lastMs >= PACK_IDLE_MS;
-      if (!this.#running && idle && this.#fresh.bytes >= this.#options.storage.smallBytesMax)
-        this.#packFresh(this.#options.storage.smallBytesMax);
-      else if (!this.#running && (this.#waitingBytes >= PACK_WAITING_BYTES_MIN || (this.#waitingBytes > 0 && idle))) this.#packQueue();
-      else if (!this.#running && this.#repackDue(idle)) this.#options.background.run('packing of sparse packs', this.repackAll());
+      if (!this.#running) this.#begin();
       this.start();
     });
+  }
+
+  /** What is most urgent. */
+  #begin(): void {
+    const { clock, storage, background } = this.#options;
+    const idle = clock.monotonicMs() - this.#lastMs >= PACK_IDLE_MS;
+    if (idle && this.#fresh.bytes >= storage.smallBytesMax) this.#packFresh(storage.smallBytesMax);
+    else if (this.#waitingBytes >= (idle ? 1 : PACK_WAITING_BYTES_MIN) && !this.#waitsForDisks) this.#packQueue();
+    else if (this.#repackDue(idle)) background.run('packing of sparse packs', this.repackAll());
   }
 
   stop(): void {
@@ -134,7 +142,7 @@ export class Packer {
     if (this.#running || this.#stopped) return;
     // At once: what is packed soon enough the durable replicas never see.
     if (isFresh && this.#fresh.bytes >= this.#packBytesMax) this.#packFresh(this.#packBytesMax);
-    else if (this.#waitingBytes >= PACK_WAITING_BYTES_MIN) this.#packQueue();
+    else if (this.#waitingBytes >= PACK_WAITING_BYTES_MIN && !this.#waitsForDisks) this.#packQueue();
   }
 
   /** A commit put inline extents of a file there. Call it among its effects. */
@@ -152,8 +160,14 @@ export class Packer {
     return Math.min(PACK_BYTES_MAX, this.#options.storage.blobBytesMax);
   }
 
-  /** One at a time. */
-  async #alone<T>(work: () => Promise<T>): Promise<T> {
+  /** One at a time; who closes the namespace waits for it. */
+  #alone<T>(work: () => Promise<T>): Promise<T> {
+    const running = this.#inTurn(work);
+    this.#options.background.track(running);
+    return running;
+  }
+
+  async #inTurn<T>(work: () => Promise<T>): Promise<T> {
     const turn = this.#turns.take();
     if (turn !== undefined) await turn;
     this.#running = true;
@@ -163,6 +177,11 @@ export class Packer {
       this.#running = false;
       this.#turns.give();
     }
+  }
+
+  /** Until disks are back, or too much waits. */
+  get #waitsForDisks(): boolean {
+    return !this.#options.storage.storesInFull && this.#waitingBytes < PACK_LACKING_BYTES_MIN;
   }
 
   #packFresh(bytesMin: number): void {
@@ -176,10 +195,14 @@ export class Packer {
     this.#options.background.run('packing of small files', this.packAll());
   }
 
-  /** Packs from memory as long as so much waits there. */
-  async #packWaiting(bytesMin: number): Promise<void> {
+  /** Packs from memory as long as so much waits there. What is not packed now the queue finds again. */
+  async #packWaiting(bytesMin: number, mayLack = false): Promise<void> {
     const fresh = this.#fresh;
     while (!this.#stopped && fresh.bytes >= bytesMin) {
+      if (!mayLack && !this.#options.storage.storesInFull) {
+        this.#waitingBytes += fresh.clear();
+        return;
+      }
       const files = fresh.take(this.#packBytesMax, PACK_EXTENTS_MAX);
       const extents: Packed[] = [];
       let bytes = 0;
@@ -190,13 +213,11 @@ export class Packer {
           extents.push({ key, data, blobOffset: bytes, same: () => fresh.holds(file), last });
           bytes += data.length;
         }
+      let stored = false;
       try {
-        await this.#packs.store(extents);
-      } catch (error) {
-        // The queue finds them again.
-        this.#waitingBytes += bytes;
-        throw error;
+        stored = await this.#packs.store(extents, { mayLack });
       } finally {
+        if (!stored) this.#waitingBytes += bytes;
         fresh.done(files);
       }
       await this.#options.clock.yield();
@@ -209,8 +230,12 @@ export class Packer {
   }
 
   async #packAll(): Promise<void> {
+    const { storage } = this.#options;
+    this.#waitingBytes += storage.storesInFull ? 0 : this.#fresh.clear();
+    if (this.#waitsForDisks) return;
+    const mayLack = !storage.storesInFull;
     this.#waitingBytes = 0;
-    await this.#packWaiting(this.#options.storage.smallBytesMax);
+    await this.#packWaiting(storage.smallBytesMax, mayLack);
     let from: Buffer | undefined;
     for (let packs = 0; !this.#stopped; packs++) {
       // What is written anew while it is being packed would keep this going for ever.
@@ -219,9 +244,10 @@ export class Packer {
         return;
       }
       const pack = await this.#collect(from);
-      const worthIt = pack.bytes >= this.#options.storage.smallBytesMax;
-      if (worthIt) await this.#storeFound(pack);
-      else if (pack.extents.length === 0) await this.#forget(pack.files);
+      const worthIt = pack.bytes >= storage.smallBytesMax;
+      if (worthIt) {
+        if (!(await this.#storeFound(pack, mayLack))) return;
+      } else if (pack.extents.length === 0) await this.#forget(pack.files);
       // A blob with less in it costs more than it saves; it waits for company.
       else this.#giveBack(pack.extents);
       if (pack.next === undefined) return;
@@ -236,30 +262,36 @@ export class Packer {
     else await this.#packWaiting(this.#packBytesMax);
   }
 
-  async #storeFound({ extents, files }: Pack): Promise<void> {
+  /** False: disks went out. */
+  async #storeFound({ extents, files, bytes }: Pack, mayLack: boolean): Promise<boolean> {
+    let stored = false;
     try {
-      await this.#packs.store(extents, () => this.#forget(files));
-    } catch (error) {
-      this.#giveBack(extents);
-      throw error;
+      stored = await this.#packs.store(extents, { mayLack, settled: () => this.#forget(files) });
+    } finally {
+      if (!stored) this.#giveBack(extents);
     }
+    if (!stored) this.#waitingBytes += bytes;
+    return stored;
   }
 
   /** @param idle nothing small was written for a moment; what is written to all the time has its turn later */
   #repackDue(idle: boolean): boolean {
-    const { clock, ledger } = this.#options;
-    if (clock.monotonicMs() - this.#repackedMs < (idle ? REPACK_INTERVAL_MS : REPACK_BUSY_INTERVAL_MS)) return false;
+    const { clock, ledger, storage } = this.#options;
+    if (!storage.storesInFull || clock.monotonicMs() - this.#repackedMs < (idle ? REPACK_INTERVAL_MS : REPACK_BUSY_INTERVAL_MS))
+      return false;
     return ledger.partialDrops >= Math.max(REPACK_DROPS_MIN, ledger.counters.inodes * REPACK_DROPS_SHARE);
   }
 
   /** Puts in order what is left in sparse blobs, and files in many pieces. */
   repackAll(): Promise<Repacked> {
     return this.#alone(async () => {
-      const { ledger, clock } = this.#options;
+      const { ledger, clock, storage } = this.#options;
+      const drops = ledger.partialDrops;
       try {
         ledger.partialDrops = 0;
         return await this.#repacker.run();
       } finally {
+        if (!storage.storesInFull) ledger.partialDrops += drops;
         this.#repackedMs = clock.monotonicMs();
       }
     });

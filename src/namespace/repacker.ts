@@ -98,7 +98,7 @@ export class Repacker {
       await clock.sleep(REPACK_PAUSE_MS);
       await between();
     }
-    await this.#repack(group, done);
+    if (!stopped()) await this.#repack(group, done);
     return done;
   }
 

@@ -86,6 +86,10 @@ class BlobStorage implements Storage {
     this.#syncer = new Syncer(this.#pool, this.#reader, this.#writer, this.#moves, this.#freeing);
   }
 
+  get storesInFull(): boolean {
+    return this.#pool.storesInFull;
+  }
+
   get unsyncedBytes(): number {
     return this.#syncer.writtenBytes;
   }

@@ -8,11 +8,11 @@ import { asOperatingError, OperatingError, type ErrnoName } from '../base/errors
 import { makeSegmentId, type DiskNumber, type Uuid } from '../base/ids.js';
 import { BAD_SECTORS_MAX, BAD_SECTORS_MS, LATE_BUDGET_MS, LATE_SPARE_BUDGET_MS, SEGMENT_BYTES_MAX } from '../base/limits.js';
 import type { Location } from '../base/location.js';
-import type { DiskSet } from '../disk/disk-set.js';
+import type { DiskSet, SetMember } from '../disk/disk-set.js';
 import type { Member } from '../disk/membership.js';
 import type { StripeIo } from '../disk/stripe.js';
 import { tryWriting } from '../disk/trial.js';
-import { zoneLimit, type Zoned } from './placement.js';
+import { shardsThatFit, zoneLimit, type Zoned } from './placement.js';
 import type { Tally } from './segment.js';
 import { LateDisks } from './late-disks.js';
 import { Shelf } from './shelf.js';
@@ -173,7 +173,14 @@ export class Pool {
     return this.space
       .dataMembers()
       .filter(({ member }) => member.state === 'active')
-      .map(({ member }) => ({ disk: member.number, zone: member.zone }));
+      .map(zonedOf);
+  }
+
+  /** Is there a disk for each shard of a new blob? Whether it has room is another question. */
+  get storesInFull(): boolean {
+    const { k, m } = this.options;
+    const online = this.space.dataMembers().filter(({ member, disk }) => disk && member.state !== 'failed');
+    return shardsThatFit(online.map(zonedOf), this.zoneLimit(k, m)) >= k + m;
   }
 
   /** Shards of one blob in one zone at most. */
@@ -240,6 +247,10 @@ export class Pool {
   zoneOf(number: DiskNumber): Zoned {
     return { disk: number, zone: this.#member(number)?.zone };
   }
+}
+
+export function zonedOf({ member }: SetMember): Zoned {
+  return { disk: member.number, zone: member.zone };
 }
 
 /** A blob's shards that are there to be read. */

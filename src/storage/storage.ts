@@ -137,6 +137,8 @@ export interface Storage {
    * @throws EIO while something that was written can neither be synced nor read back; what `onMoved` and `onDiskOut` threw.
    */
   sync(): Promise<boolean>;
+  /** Are as many disks in as a new blob has shards? If not, it is stored with fewer. */
+  readonly storesInFull: boolean;
   /** Bytes written since the last sync began. */
   readonly unsyncedBytes: number;
   /**

@@ -16,7 +16,7 @@ import type { ShardFailure, ShardRecord, StoreWatch } from '../disk/stripe.js';
 import type { Awaited } from './late-disks.js';
 import { MISSING } from './location-codec.js';
 import { choosePlaces, rotate, shardsThatFit, type Zoned } from './placement.js';
-import { isFull, type Pool } from './pool.js';
+import { isFull, zonedOf, type Pool } from './pool.js';
 import { encodePrefix, recordBytesOf, recordSeed } from './record.js';
 import type { LiveBlob } from './segment.js';
 import type { Place } from './shelf.js';
@@ -202,7 +202,7 @@ export class Writer {
     // Slow disks only where the others have no room.
     const quick = candidates.filter(({ disk }) => !this.#pool.isSlow(disk));
     if (shardsThatFit(quick, limit, taken) >= pending.length) candidates = quick;
-    const zoned = online.map(({ member }) => ({ disk: member.number, zone: member.zone }));
+    const zoned = online.map(zonedOf);
     const possible = Math.min(pending.length, shardsThatFit(zoned, limit, taken));
     const fit = Math.min(pending.length, shardsThatFit(candidates, limit, taken));
     if (fit < possible) write.reason = this.#noSpace(fit + taken.length, possible + taken.length);
@@ -215,7 +215,7 @@ export class Writer {
   /** Those that take new shards: active members. Draining ones too where the others are too few, since a shard on one is better than none. */
   #taking(members: readonly SetMember[], count: number, limit: number, taken: readonly Zoned[]): readonly SetMember[] {
     const active = members.filter(({ member }) => member.state === 'active');
-    const zoned = active.map(({ member }) => ({ disk: member.number, zone: member.zone }));
+    const zoned = active.map(zonedOf);
     if (shardsThatFit(zoned, limit, taken) >= count) return active;
     return members.filter(({ member }) => member.state !== 'failed');
   }

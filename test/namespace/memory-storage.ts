@@ -21,6 +21,8 @@ export class MemoryStorage implements Storage {
   readonly blobBytesMax: number;
   readonly smallBytesMax: number;
   readonly unsyncedBytes = 0;
+  /** Disks are known to be out. */
+  lacking = false;
   readonly blobs = new Map<BlobId, Kept>();
   epoch = 1;
   capacityBytes = 2 ** 40;
@@ -50,6 +52,10 @@ export class MemoryStorage implements Storage {
     for (const [blob, { data, places }] of this.blobs) copy.blobs.set(blob, { data, places: new Map(places) });
     copy.#offset = this.#offset;
     return copy;
+  }
+
+  get storesInFull(): boolean {
+    return !this.lacking;
   }
 
   get usedBytes(): number {

@@ -42,6 +42,20 @@ export function storageSuite(t: Test, make: Make): void {
     }),
   );
 
+  void t.test('whether there is a disk for each shard', (t) =>
+    within(t, { disks: 7, k: 4, m: 2 }, async (rig) => {
+      t.equal(rig.storage.storesInFull, true);
+      rig.diskSet.takeOut(3);
+      t.equal(rig.storage.storesInFull, true, 'six are left');
+      rig.diskSet.takeOut(6);
+      t.equal(rig.storage.storesInFull, false);
+      t.equal((await rig.storage.store(rig.content(100_000))).missing.length, 1);
+      await rig.diskSet.bringBack(3);
+      t.equal(rig.storage.storesInFull, true);
+      t.same((await rig.storage.store(rig.content(100_000))).missing, []);
+    }),
+  );
+
   void t.test('codes with one disk, without parity, with mirrors, with many disks', async (t) => {
     for (const [k, m] of [
       [1, 0],
