@@ -206,6 +206,8 @@ export const COMMITS_IN_FLIGHT_MAX = 4;
 export const FILE_BYTES_MAX = 2 ** 52;
 /** The kernel's clock for files is at most a tick ahead of ours; what is further ahead is no clock. */
 export const FILE_CLOCK_AHEAD_SECONDS = 1;
+/** Files whose ctime the kernel told last. What it flushes late it has read milliseconds before. */
+export const TOLD_CTIMES_MAX = 1024;
 /** Blobs fetched ahead of a sequential reader. Two keep the disks busy while one is being consumed. */
 export const READ_AHEAD_BLOBS = 2;
 /** Reads up to this that lie in one shard ask its disk alone at first. */

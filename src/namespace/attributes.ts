@@ -1,10 +1,11 @@
 /** setattr: length to the upload, times to the upload while there is one, everything else to the row. */
+import { LRUCache } from 'lru-cache';
 import type { Time } from '../base/clock.js';
-import { FILE_BYTES_MAX } from '../base/limits.js';
+import { FILE_BYTES_MAX, FILE_CLOCK_AHEAD_SECONDS, TOLD_CTIMES_MAX } from '../base/limits.js';
 import { decodeBytes, encodeBytes } from '../index/schema/dirent-row.js';
 import { INODE_HAS_XATTRS, type InodeRow } from '../index/schema/inode-row.js';
 import { xattrKey } from '../index/schema/tables.js';
-import type { FileClock } from './file-clock.js';
+import { later, type FileClock } from './file-clock.js';
 import { ACCESS_ACL, aclWithMode, decodeAcl, encodeAcl } from './acl.js';
 import type { Change } from './change.js';
 import { refuse } from './directories.js';
@@ -21,6 +22,7 @@ export class AttributeChanges {
   readonly #files: Files;
   readonly #uploads: Uploads;
   readonly #clock: FileClock;
+  readonly #told = new LRUCache<Ino, Time>({ max: TOLD_CTIMES_MAX });
 
   constructor(ledger: Ledger, nodes: Nodes, files: Files, uploads: Uploads, clock: FileClock) {
     this.#ledger = ledger;
@@ -41,9 +43,13 @@ export class AttributeChanges {
     const atime = wanted.atime === 'now' ? now : wanted.atime;
     const mtime = wanted.mtime === 'now' ? now : wanted.mtime;
     const { ctime } = wanted;
-    if (ctime !== undefined) this.#clock.told(ctime);
-    const times = atime !== undefined || mtime !== undefined || ctime !== undefined;
     const owned = mode !== undefined || uid !== undefined || gid !== undefined;
+    if (ctime !== undefined) {
+      if (!owned && size === undefined && atime === undefined && this.#isOvertaken(ino, ctime)) return this.#files.attributes(ino);
+      this.#told.set(ino, ctime);
+      this.#clock.told(ctime);
+    }
+    const times = atime !== undefined || mtime !== undefined || ctime !== undefined;
     // The kernel sends the times of each file that is unlinked, once more; a refusal would be an error of the next syncfs(2).
     if (!owned && this.#nodes.ghost(ino) !== undefined) return this.#files.attributes(ino);
     const folded = times && this.#fold(ino, { atime, mtime, ctime: ctime ?? now }, ctime !== undefined);
@@ -64,6 +70,15 @@ export class AttributeChanges {
       });
     }
     return this.#files.attributes(ino);
+  }
+
+  /**
+   * The kernel's flusher reads the times of a file without its lock: what it sends may come after a truncate(2) that was made meanwhile, and was dated later. The
+   * kernel goes on with the later times, and tells them nobody again. (A clock that was set back is another matter.)
+   */
+  #isOvertaken(ino: Ino, ctime: Time): boolean {
+    const told = this.#told.get(ino);
+    return told !== undefined && later(ctime, told) === told && told.seconds - ctime.seconds <= FILE_CLOCK_AHEAD_SECONDS;
   }
 
   /** chmod changes the ACL along with the mode. */

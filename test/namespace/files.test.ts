@@ -1,5 +1,6 @@
 /** Writing and reading files: round trips of all sizes and orders, what close and rename make visible, errors of write-back. */
 import t from 'tap';
+import type { Time } from '../../src/base/clock.js';
 import {
   codeOf,
   contentOf,
@@ -216,6 +217,28 @@ t.test('the kernel sends times between write and flush; they stay', async (test)
   await namespace.release(ino, handle);
   const stat = await namespace.getattr(ino);
   test.same([stat.mtime, stat.ctime], [mtime, ctime]);
+});
+
+t.test('times that the kernel flushes late do not take back those of a change made meanwhile', async (test) => {
+  const { namespace } = await openPool(test);
+  const ino = await writeFile(namespace, ROOT, 'f', Buffer.from('content'));
+  const at = (ms: number): Time => ({ seconds: 1_900_000_000, nanoseconds: ms * 1_000_000 });
+  const times = async (): Promise<[Time, Time]> => {
+    const { mtime, ctime } = await namespace.getattr(ino);
+    return [mtime, ctime];
+  };
+  await namespace.setattr(ino, { mtime: at(100), ctime: at(100) }, root);
+  await namespace.setattr(ino, { size: 3, mtime: at(108), ctime: at(108) }, root);
+  await namespace.setattr(ino, { mtime: at(104), ctime: at(104) }, root);
+  test.same(await times(), [at(108), at(108)], 'read before the truncate, sent behind it');
+  await namespace.setattr(ino, { mtime: at(90), ctime: at(108) }, root);
+  test.same(await times(), [at(90), at(108)], 'in the same tick');
+  const touched = { seconds: 5, nanoseconds: 0 };
+  await namespace.setattr(ino, { atime: touched, mtime: touched, ctime: at(106) }, root);
+  test.same((await times())[0], touched, 'utimensat: under the lock of the file');
+  const setBack = { seconds: 1_800_000_000, nanoseconds: 0 };
+  await namespace.setattr(ino, { mtime: setBack, ctime: setBack }, root);
+  test.same((await times())[0], setBack, 'somebody set the clock back');
 });
 
 t.test('what was written before a rename is behind the new name', async (test) => {
