@@ -4,7 +4,8 @@
  */
 import type { Clock } from '../base/clock.js';
 import type { IndexStore, Range } from '../index/index-store.js';
-import { KeyReader, keyAfter } from '../index/keys.js';
+import { KeyReader } from '../index/keys.js';
+import { pages } from '../index/pages.js';
 import { decodeDirent } from '../index/schema/dirent-row.js';
 import { decodeInode } from '../index/schema/inode-row.js';
 import { TABLES, direntRange, inodeKey, tableRange } from '../index/schema/tables.js';
@@ -30,19 +31,14 @@ async function findNames(
   wanted: ReadonlySet<number>,
 ): Promise<Map<number, Name>> {
   const found = new Map<number, Name>();
-  let start = range.start;
-  while (found.size < wanted.size) {
-    const rows = await index.scan({ ...range, start, limit: PAGE_ROWS });
+  for await (const rows of pages(index, { ...range, limit: PAGE_ROWS }, clock)) {
     for (const { key, value } of rows) {
       const { ino } = decodeDirent(value);
       if (!wanted.has(ino) || found.has(ino)) continue;
       const reader = new KeyReader(key);
       found.set(ino, { parent: reader.number(), name: reader.restText() });
     }
-    const last = rows.at(-1);
-    if (last === undefined || rows.length < PAGE_ROWS) break;
-    start = keyAfter(last.key);
-    await clock.yield();
+    if (found.size === wanted.size) break;
   }
   return found;
 }

@@ -20,9 +20,10 @@ import {
   COLLECT_WAITING_MAX,
 } from '../base/limits.js';
 import { decodeLocationRow } from '../index/schema/blob-rows.js';
-import type { Row } from '../index/index-store.js';
+import type { Range, Row } from '../index/index-store.js';
 import { Slots } from '../base/slots.js';
 import { keyAfter } from '../index/keys.js';
+import { pages } from '../index/pages.js';
 import { parseFreeKey, parseGarbageKey, tableRange, TABLES } from '../index/schema/tables.js';
 import { decodeNumber } from '../index/schema/work-rows.js';
 import { dropGarbage } from '../namespace/content.js';
@@ -152,16 +153,12 @@ export class Collector {
     const { ledger } = this.#options.namespace;
     const { index } = ledger;
     const table = tableRange(TABLES.free, CHANGE_STEP_ROWS);
+    // Each page in a turn of its own: readers know of every change whose rows are seen here.
+    const inTurn = { scan: (range: Range) => ledger.exclusively(() => index.scan(range)) };
     const rows: Row[] = [];
-    for (let range = start === undefined ? table : { ...table, start }; rows.length < COLLECT_FOUND_MAX;) {
-      // In a turn of its own: readers know of every change whose rows are seen here.
-      const from = range;
-      const some = await ledger.exclusively(() => index.scan(from));
+    for await (const some of pages(inTurn, start === undefined ? table : { ...table, start }, this.#options.clock)) {
       rows.push(...some);
-      const last = some.at(-1);
-      if (last === undefined || some.length < CHANGE_STEP_ROWS) break;
-      range = { ...range, start: keyAfter(last.key) };
-      await this.#options.clock.yield();
+      if (rows.length >= COLLECT_FOUND_MAX) break;
     }
     return { rows, position: rows.length === 0 ? 0 : index.headPosition };
   }

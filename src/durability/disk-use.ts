@@ -7,20 +7,14 @@ import type { DiskNumber } from '../base/ids.js';
 import { COLLECT_BLOBS_MAX } from '../base/limits.js';
 import type { Location } from '../base/location.js';
 import type { IndexStore } from '../index/index-store.js';
-import { keyAfter } from '../index/keys.js';
+import { pages } from '../index/pages.js';
 import { decodeEndangered, decodeLocationRow } from '../index/schema/blob-rows.js';
 import { endangeredKey, tableRange, TABLES } from '../index/schema/tables.js';
 import { decodeLocation } from '../storage/location-codec.js';
 
 async function* locations(index: IndexStore, clock: Clock): AsyncGenerator<Location> {
-  for (let range = tableRange(TABLES.blob, COLLECT_BLOBS_MAX); ;) {
-    const rows = await index.scan(range);
+  for await (const rows of pages(index, tableRange(TABLES.blob, COLLECT_BLOBS_MAX), clock))
     for (const { value } of rows) yield decodeLocation(decodeLocationRow(value));
-    const last = rows.at(-1);
-    if (last === undefined || rows.length < COLLECT_BLOBS_MAX) return;
-    range = { ...range, start: keyAfter(last.key) };
-    await clock.yield();
-  }
 }
 
 /** Does any blob have a shard on this disk? What waits for the collector does not count: nobody needs it. */

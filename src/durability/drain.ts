@@ -11,7 +11,7 @@ import { asOperatingError } from '../base/errors.js';
 import type { DiskNumber } from '../base/ids.js';
 import { DRAIN_PASSES_MAX, DRAIN_SETTLE_MS, PACE_SHARE, SURVEY_ROWS } from '../base/limits.js';
 import type { Location } from '../base/location.js';
-import { keyAfter } from '../index/keys.js';
+import { pages } from '../index/pages.js';
 import { decodeLocationRow } from '../index/schema/blob-rows.js';
 import { tableRange, TABLES } from '../index/schema/tables.js';
 import type { Log } from '../namespace/options.js';
@@ -172,14 +172,10 @@ export class Drain implements JobKind {
     const draining = this.draining();
     // On a disk that is out nothing can be given back.
     const disks = new Set(this.#options.disks.members().flatMap(({ member, disk }) => (disk === undefined ? [] : [member.number])));
-    for (let range = tableRange(TABLES.free, SURVEY_ROWS); ;) {
-      const rows = await index.scan(range);
+    for await (const rows of pages(index, tableRange(TABLES.free, SURVEY_ROWS)))
       for (const { value } of rows)
         if (decodeLocation(decodeLocationRow(value)).shards.some(({ disk }) => draining.has(disk) && disks.has(disk))) return true;
-      const last = rows.at(-1);
-      if (last === undefined || rows.length < SURVEY_ROWS) return false;
-      range = { ...range, start: keyAfter(last.key) };
-    }
+    return false;
   }
 }
 

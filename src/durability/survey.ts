@@ -4,6 +4,7 @@
  *
  *   whole: every shard has a place, on a disk that is a member, has not failed and is in, and nobody has found it bad.
  */
+import { must } from '../base/assert.js';
 import { DecodeError } from '../base/bytes.js';
 import type { BlobId, DiskNumber } from '../base/ids.js';
 import { SURVEY_ROWS } from '../base/limits.js';
@@ -11,6 +12,7 @@ import type { Location } from '../base/location.js';
 import type { DiskSet } from '../disk/disk-set.js';
 import type { IndexStore, Row } from '../index/index-store.js';
 import { keyAfter } from '../index/keys.js';
+import { pages } from '../index/pages.js';
 import { decodeEndangered, decodeLocationRow, encodeEndangered } from '../index/schema/blob-rows.js';
 import { blobKey, endangeredKey, parseBlobKey, tableRange, TABLES } from '../index/schema/tables.js';
 import { decodeLocation } from '../storage/location-codec.js';
@@ -75,12 +77,9 @@ export interface SurveyStep {
 export async function* surveyBlobs(index: IndexStore, after?: BlobId): AsyncGenerator<SurveyStep, void, undefined> {
   let range = tableRange(TABLES.blob, SURVEY_ROWS);
   if (after !== undefined) range = { ...range, start: keyAfter(blobKey(after)) };
-  for (;;) {
-    const rows = await index.scan(range);
-    const last = rows.at(-1);
-    if (last === undefined) return;
-    const lastBlob = parseBlobKey(last.key);
-    const first = parseBlobKey(rows[0]?.key ?? last.key);
+  for await (const rows of pages(index, range)) {
+    const lastBlob = parseBlobKey(must(rows.at(-1), 'no page is empty').key);
+    const first = parseBlobKey(must(rows[0], 'no page is empty').key);
     const bad = new Map<BlobId, number[]>();
     const marked = await index.scan({ start: endangeredKey(first), end: keyAfter(endangeredKey(lastBlob)), limit: SURVEY_ROWS });
     for (const { key, value } of marked) bad.set(parseBlobKey(key), decodeEndangered(value));
@@ -89,8 +88,6 @@ export async function* surveyBlobs(index: IndexStore, after?: BlobId): AsyncGene
       bad: bad.get(parseBlobKey(key)) ?? [],
     }));
     yield { blobs, last: lastBlob };
-    if (rows.length < SURVEY_ROWS) return;
-    range = { ...range, start: keyAfter(last.key) };
   }
 }
 
@@ -112,15 +109,8 @@ export async function* endangeredRows(index: IndexStore): AsyncGenerator<Endange
     yield rows.map(({ key, value }) => ({ blob: parseBlobKey(key), bad: decodeEndangered(value) }));
 }
 
-async function* endangeredPages(index: IndexStore): AsyncGenerator<Row[], void, undefined> {
-  for (let range = tableRange(TABLES.endangered, SURVEY_ROWS); ;) {
-    const rows = await index.scan(range);
-    const last = rows.at(-1);
-    if (last === undefined) return;
-    yield rows;
-    if (rows.length < SURVEY_ROWS) return;
-    range = { ...range, start: keyAfter(last.key) };
-  }
+function endangeredPages(index: IndexStore): AsyncGenerator<Row[], void, undefined> {
+  return pages(index, tableRange(TABLES.endangered, SURVEY_ROWS));
 }
 
 /**

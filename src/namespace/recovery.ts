@@ -6,7 +6,7 @@ import { DecodeError } from '../base/bytes.js';
 import type { Clock } from '../base/clock.js';
 import { CHANGE_STEP_ROWS } from '../base/limits.js';
 import type { Row } from '../index/index-store.js';
-import { keyAfter } from '../index/keys.js';
+import { pages } from '../index/pages.js';
 import type { InodeRow } from '../index/schema/inode-row.js';
 import { inodeKey, parseGarbageKey, parseNumberKey, tableRange, TABLES } from '../index/schema/tables.js';
 import { decodeNumber, decodeUpload } from '../index/schema/work-rows.js';
@@ -52,14 +52,7 @@ export async function initialiseNamespace(ledger: Ledger, clock: Clock): Promise
 
 /** Rows of a table, some at a time; rows may be deleted while it goes. */
 async function* rowsOf(ledger: Ledger, table: (typeof TABLES)[keyof typeof TABLES]): AsyncGenerator<Row> {
-  let range = tableRange(table, CHANGE_STEP_ROWS);
-  for (;;) {
-    const rows = await ledger.index.scan(range);
-    yield* rows;
-    const last = rows.at(-1);
-    if (last === undefined || rows.length < CHANGE_STEP_ROWS) return;
-    range = { ...range, start: keyAfter(last.key) };
-  }
+  for await (const rows of pages(ledger.index, tableRange(table, CHANGE_STEP_ROWS))) yield* rows;
 }
 
 /** Finishes cuts that were interrupted: nothing may lie behind the end of a file when it is served. */

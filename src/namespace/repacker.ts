@@ -18,8 +18,9 @@ import {
   REPACK_READS_MAX,
   SHARED_BYTES_SHARE,
 } from '../base/limits.js';
-import type { Range, Row } from '../index/index-store.js';
+import type { Row } from '../index/index-store.js';
 import { compareKeys, keyAfter } from '../index/keys.js';
+import { pages } from '../index/pages.js';
 import { referencesOf } from '../index/schema/blob-rows.js';
 import type { Extent } from '../index/schema/extent-row.js';
 import { extentKey, extentRange, referencesKey, tableRange, TABLES } from '../index/schema/tables.js';
@@ -113,27 +114,15 @@ export class Repacker {
 
   /** The rows of a sparse pack's extents, as they are now. */
   async #extentsOf(pack: SparsePack): Promise<Row[]> {
+    const { ledger, clock } = this.#options;
     const found: Row[] = [];
     const range = { ...tableRange(TABLES.extent, CHANGE_STEP_ROWS), start: pack.firstKey, end: keyAfter(pack.lastKey) };
-    for await (const rows of this.#steps(range))
+    for await (const rows of pages(ledger.index, range, clock))
       for (const row of rows) {
         const extent = extentOfRow(row);
         if (extent.kind === 'blob' && extent.blob === pack.blob && found.length < PACK_EXTENTS_MAX) found.push(row);
       }
     return found;
-  }
-
-  /** Rows of a range, as they are now, in steps between which others have their turn. */
-  async *#steps(range: Range): AsyncGenerator<Row[], void, undefined> {
-    const { ledger, clock } = this.#options;
-    for (let step = range; ;) {
-      const rows = await ledger.index.scan(step);
-      yield rows;
-      const last = rows.at(-1);
-      if (last === undefined || rows.length < step.limit) return;
-      step = { ...step, start: keyAfter(last.key) };
-      await clock.yield();
-    }
   }
 
   async #defragment(file: FragmentedFile, { from: firstKey, bytesMax }: Limits, done: Repacked): Promise<void> {
@@ -170,8 +159,9 @@ export class Repacker {
 
   /** The extents that begin there, as they are now; PACK_EXTENTS_MAX at most. */
   async #extents({ content: { ino, generation } }: FragmentedFile, start: number, end: number): Promise<Row[]> {
+    const { ledger, clock } = this.#options;
     const found: Row[] = [];
-    for await (const rows of this.#steps(extentRange(ino, generation, start, end, CHANGE_STEP_ROWS))) {
+    for await (const rows of pages(ledger.index, extentRange(ino, generation, start, end, CHANGE_STEP_ROWS), clock)) {
       found.push(...rows);
       if (found.length >= PACK_EXTENTS_MAX) break;
     }

@@ -5,7 +5,7 @@ import { CHANGE_STEP_ROWS, NAME_BYTES_MAX, XATTR_LIST_BYTES_MAX, XATTR_VALUE_BYT
 import { decodeBytes, encodeBytes } from '../index/schema/dirent-row.js';
 import { INODE_HAS_XATTRS, type InodeRow } from '../index/schema/inode-row.js';
 import { parseXattrKey, xattrKey, xattrRange } from '../index/schema/tables.js';
-import { keyAfter } from '../index/keys.js';
+import { pages } from '../index/pages.js';
 import type { Range, Row } from '../index/index-store.js';
 import { ACCESS_ACL, DEFAULT_ACL, decodeAcl, encodeAcl, isAcl, isPlain, modeWithAcl } from './acl.js';
 import type { Change } from './change.js';
@@ -30,13 +30,9 @@ function checkXattr(name: string): void {
 
 async function names(ino: Ino, scan: (range: Range) => Promise<Row[]>): Promise<string[]> {
   const found: string[] = [];
-  for (let range = xattrRange(ino, CHANGE_STEP_ROWS); ;) {
-    const rows = await scan(range);
-    for (const { key } of rows) found.push(parseXattrKey(key).name);
-    const last = rows.at(-1);
-    if (last === undefined || rows.length < CHANGE_STEP_ROWS) return found;
-    range = { ...range, start: keyAfter(last.key) };
-  }
+  for await (const rows of pages({ scan }, xattrRange(ino, CHANGE_STEP_ROWS)))
+    found.push(...rows.map(({ key }) => parseXattrKey(key).name));
+  return found;
 }
 
 export class Xattrs {

@@ -6,7 +6,7 @@ import type { Clock } from '../../base/clock.js';
 import { CHANGE_STEP_BYTES, CHANGE_STEP_ROWS } from '../../base/limits.js';
 import type { ExportReader } from '../../index/export.js';
 import type { IndexStore, Row } from '../../index/index-store.js';
-import { keyAfter } from '../../index/keys.js';
+import { pages } from '../../index/pages.js';
 import { cleanStopKey, encodeSetting, keepUnknownKey, restoringKey } from '../../index/schema/pool-rows.js';
 import { parseFreeKey, TABLES } from '../../index/schema/tables.js';
 
@@ -68,17 +68,10 @@ function wanted({ key }: Row): boolean {
 
 async function clear(index: IndexStore, clock: Pick<Clock, 'yield'>): Promise<void> {
   const mark = restoringKey();
-  let start: Buffer = Buffer.from([0]);
-  for (;;) {
-    const rows = await index.scan({ start, end: Buffer.from([0xff]), limit: CHANGE_STEP_ROWS });
-    const last = rows.at(-1);
-    if (last === undefined) return;
+  for await (const rows of pages(index, { start: Buffer.from([0]), end: Buffer.from([0xff]), limit: CHANGE_STEP_ROWS }, clock))
     await index.transact(async (tx) => {
       for (const { key } of rows) if (!key.equals(mark)) tx.delete(key);
     });
-    start = keyAfter(last.key);
-    await clock.yield();
-  }
 }
 
 /** The last step: the pool may be served. Records of blobs from before `epoch` that no row knows are kept until the operator gives them up. */
