@@ -28,6 +28,10 @@ const OPERATIONS = 3000;
 const EXT4_BYTES = 2 * 1024 ** 3;
 const DISK_BYTES = 1024 ** 3;
 const SHOWN = 12;
+/** syncfs(2) all the time: times and pages go to the daemon while they change. */
+const WRITE_BACK = 'while :; do sync -f "$1" || exit 1; done';
+/** Names and inodes that nobody uses right now are asked for anew. */
+const FORGET = 'while :; do echo 2 >/proc/sys/vm/drop_caches; sleep 0.2; done';
 /** How the description of a symbolic link begins. */
 const LINK_MODE = '120';
 /** Exit codes of stress.cc. */
@@ -118,21 +122,29 @@ t.test('one process: every result is that of ext4', { skip }, async (t) => {
   await checks(t, pool);
 });
 
-t.test(`${processes} processes at once`, { skip }, async (t) => {
-  const { pool, program } = await setUp(t);
-  const folder = await workFolder(pool.mountpoint, 'shared');
-  const running = Array.from({ length: processes }, (_, i) => start(t, program, [folder, firstSeed * 100 + i, 0, 'h']));
-  await sleep(seconds * 1000);
-  for (const each of running) each.stop();
-  let operations = 0;
-  for (const { code, stderr, lines } of await Promise.all(running.map(({ ended }) => ended))) {
-    t.equal(code, 0, `OSTRAKA_SEED=${firstSeed}: ${stderr}`);
-    operations += Number(lines[0]);
-  }
-  t.comment(`${operations} operations`);
-  await sameInTheNextMount(t, pool);
-  await checks(t, pool);
-});
+for (const pressed of [false, true])
+  t.test(
+    `${processes} processes at once${pressed ? ', while the kernel writes back and forgets all the time' : ''}`,
+    { skip },
+    async (t) => {
+      const { pool, program } = await setUp(t);
+      const folder = await workFolder(pool.mountpoint, 'shared');
+      const pressure = pressed ? [start(t, 'sh', ['-c', WRITE_BACK, 'sh', folder]), start(t, 'sh', ['-c', FORGET])] : [];
+      const running = Array.from({ length: processes }, (_, i) => start(t, program, [folder, firstSeed * 100 + i, 0, 'h']));
+      await sleep(seconds * 1000);
+      for (const each of running) each.stop();
+      let operations = 0;
+      for (const { code, stderr, lines } of await Promise.all(running.map(({ ended }) => ended))) {
+        t.equal(code, 0, `OSTRAKA_SEED=${firstSeed}: ${stderr}`);
+        operations += Number(lines[0]);
+      }
+      for (const each of pressure) each.stop();
+      await Promise.all(pressure.map(({ ended }) => ended));
+      t.comment(`${operations} operations`);
+      await sameInTheNextMount(t, pool);
+      await checks(t, pool);
+    },
+  );
 
 /** Does only what the operation that was under way names differ? A name that goes through a link may be any. */
 function isOf(operation: string, differing: readonly string[], found: ReadonlyMap<string, string>): boolean {
