@@ -75,6 +75,8 @@ export class Services {
   /** What failed when it was last tried, by name. */
   readonly #failures = new Map<string, OperatingError>();
   #healWanted = true;
+  /** Also what was found bad so often that a rebuild takes luck. */
+  #doubtsWanted = true;
   /** Also where the table of endangered blobs does not ask for it: all blobs have to be looked at. */
   #countWanted: boolean;
   #healTriedMs = -Infinity;
@@ -109,6 +111,8 @@ export class Services {
       this.#sweepWanted = true;
       this.#sweepFromMs = -Infinity;
       this.#healWanted = true;
+      // What was not there when it was read, a moment before the disk was known to be out, counts as bad until somebody looks again.
+      this.#doubtsWanted = true;
       this.#drainWanted = true;
       this.#wake();
     });
@@ -268,10 +272,18 @@ export class Services {
     if (jobs.isActive('scrub') && !this.#scrubWaits && triedMs < HEAL_IN_SCRUB_MS) return;
     if (jobs.isActive('heal') || !(this.#healWanted || this.#countWanted || late)) return;
     this.#healTriedMs = clock.monotonicMs();
-    const wanted = this.#countWanted || (await this.#heal.canHelp());
-    this.#healWanted = false;
-    this.#countWanted = false;
-    if (wanted && !this.#stopped) await jobs.start('heal');
+    const [count, doubts] = [this.#countWanted, this.#doubtsWanted];
+    // First, since a disk may come back while it looks.
+    this.#healWanted = this.#countWanted = this.#doubtsWanted = false;
+    try {
+      const wanted = count || (await this.#heal.canHelp(doubts));
+      if (wanted && !this.#stopped) await jobs.start('heal');
+    } catch (error) {
+      this.#healWanted = true;
+      this.#countWanted ||= count;
+      this.#doubtsWanted ||= doubts;
+      throw error;
+    }
   }
 
   /** Where disks shall be emptied that are not said to be empty. */

@@ -66,9 +66,9 @@ export class Heal implements JobKind {
     this.#pace = new Pace({ clock: options.clock, usage: options.usage, share: HEAL_SHARE });
   }
 
-  /** Is anything endangered that could be rebuilt now? */
-  async canHelp(): Promise<boolean> {
-    for await (const task of this.#tasks(undefined, async () => undefined)) if (!task.doubtful) return true;
+  /** Is anything endangered that could be rebuilt now? @param doubtful also what takes luck: see `#task` */
+  async canHelp(doubtful = false): Promise<boolean> {
+    for await (const task of this.#tasks(undefined, async () => undefined)) if (doubtful || !task.doubtful) return true;
     return false;
   }
 

@@ -5,12 +5,14 @@ import { KiB } from '../../src/base/limits.js';
 import { OperatingError } from '../../src/base/errors.js';
 import { JobRunner } from '../../src/daemon/jobs.js';
 import { Services } from '../../src/daemon/services.js';
+import { countEndangered, recordEndangered } from '../../src/durability/survey.js';
 import { DurabilityRig } from '../durability/rig.js';
 import { ManualClock, settle } from '../disk/manual-clock.js';
 
 interface Running {
   readonly rig: DurabilityRig;
   readonly services: Services;
+  readonly jobs: JobRunner;
   readonly clock: ManualClock;
   readonly logged: string[];
   /** Lets time pass; the services' steps do real work in between. */
@@ -35,7 +37,7 @@ async function running(test: Tap, strandedPossible: boolean): Promise<Running> {
       for (let turn = 0; turn < 5; turn++) await settle();
     }
   };
-  return { rig, services, clock, logged, pass };
+  return { rig, services, jobs, clock, logged, pass };
 }
 type Tap = Parameters<typeof DurabilityRig.create>[0];
 
@@ -92,4 +94,24 @@ t.test('compaction: a segment that cannot be read stops it on that disk, and it 
   rig.storage.survey = survey;
   await pass(30_000);
   test.same(services.troubles(), []);
+});
+
+t.test('what was called bad while its disks went is looked at again when they are back', async (test) => {
+  const { rig, pass, jobs } = await running(test, false);
+  await rig.write('f', 100 * KiB);
+  await rig.index.durable();
+  const [blob] = must([...(await rig.locations())][0], 'a blob');
+  await pass(10_000);
+  // A reader is told that files are gone, a moment before it is known that the disks are.
+  for (const shard of [0, 2, 5]) await recordEndangered(rig.index, new Map([[blob, [shard]]]));
+  for (const disk of [1, 2, 3]) rig.disks.takeOut(disk);
+  await pass(10_000);
+  test.equal(await countEndangered(rig.index), 1);
+  await rig.disks.bringBack(1);
+  await pass(3000);
+  test.equal(await countEndangered(rig.index), 1, 'too few are back');
+  for (const disk of [2, 3]) await rig.disks.bringBack(disk);
+  await pass(10_000);
+  test.equal(await countEndangered(rig.index), 0);
+  test.match(jobs.lastResult('heal'), { result: { whole: true, healedBlobs: 1 } });
 });
