@@ -1,6 +1,7 @@
 /** A pool in memory for tests of the namespace: index, data plane, namespace, and what tests do with them again and again. */
 import type t from 'tap';
 import { systemClock, seededRandom, type Clock } from '../../src/base/clock.js';
+import { Collector } from '../../src/durability/collector.js';
 import { OperatingError } from '../../src/base/errors.js';
 import type { LogEntry } from '../../src/quorum/state-machine.js';
 import { MemoryWorkingReplica } from '../../src/index/memory-replica.js';
@@ -119,6 +120,15 @@ export async function writeFile(namespace: PoolNamespace, parent: Ino, name: str
   await namespace.flush(attributes.ino, handle);
   await namespace.release(attributes.ino, handle);
   return attributes.ino;
+}
+
+/** Gives back the space of everything that nothing refers to any more. */
+export async function collect({ namespace, storage, index }: Pool): Promise<void> {
+  const collector = new Collector({ namespace, storage, clock: systemClock, log: () => undefined });
+  for (let round = 0; round < 3; round++) {
+    await index.durable();
+    await collector.collect();
+  }
 }
 
 /** Runs `action` and returns the code of the operating error that it throws. */

@@ -2,13 +2,12 @@
 import t from 'tap';
 import { seededRandom, systemClock } from '../../src/base/clock.js';
 import { FRAGMENTS_MIN, PACK_EXTENTS_MAX } from '../../src/base/limits.js';
-import { Collector } from '../../src/durability/collector.js';
 import type { IndexStore } from '../../src/index/index-store.js';
 import { extentRange } from '../../src/index/schema/tables.js';
 import { extentOfRow } from '../../src/namespace/content.js';
 import { over } from '../simulation/over.js';
 import { checkRows } from './check.js';
-import { contentOf, O_RDWR, openPool, pattern, root, ROOT, rowsByTable, writeFile, type Pool, type Test } from './fixture.js';
+import { collect, contentOf, O_RDWR, openPool, pattern, root, ROOT, rowsByTable, writeFile, type Pool, type Test } from './fixture.js';
 import { MemoryStorage } from './memory-storage.js';
 
 const WINDOW = 64 * 1024;
@@ -48,14 +47,6 @@ async function fragmented(test: Test, settings: Parameters<typeof openPool>[1] =
   }
   await collect(pool);
   return { pool, file };
-}
-
-async function collect({ namespace, storage, index }: Pool): Promise<void> {
-  const collector = new Collector({ namespace, storage, clock: systemClock, log: () => undefined });
-  for (let round = 0; round < 3; round++) {
-    await index.durable();
-    await collector.collect();
-  }
 }
 
 /** Lengths of a file's extents, in order. */

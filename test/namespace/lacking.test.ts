@@ -1,10 +1,8 @@
 /** While disks are out nothing is moved to where it would be protected less (I2): what every voter has stays in the index, what is whole stays whole. */
 import t from 'tap';
-import { systemClock } from '../../src/base/clock.js';
 import { PACK_LACKING_BYTES_MIN } from '../../src/base/limits.js';
-import { Collector } from '../../src/durability/collector.js';
 import { checkRows } from './check.js';
-import { contentOf, openPool, pattern, root, ROOT, rowsByTable, until, writeFile, type Pool } from './fixture.js';
+import { collect, contentOf, openPool, pattern, root, ROOT, rowsByTable, until, writeFile, type Pool } from './fixture.js';
 
 const BYTES = 3000;
 const NOTHING = { sparsePacks: 0, windows: 0, windowBytes: 0 };
@@ -23,14 +21,6 @@ async function wrong(pool: Pool, inos: readonly number[]): Promise<number[]> {
   const files: number[] = [];
   for (const [file, ino] of inos.entries()) if (!(await contentOf(pool.namespace, ino)).equals(pattern(BYTES, file))) files.push(file);
   return files;
-}
-
-async function collect({ namespace, storage, index }: Pool): Promise<void> {
-  const collector = new Collector({ namespace, storage, clock: systemClock, log: () => undefined });
-  for (let round = 0; round < 3; round++) {
-    await index.durable();
-    await collector.collect();
-  }
 }
 
 t.test('small files stay in the index until the disks are back', async (test) => {

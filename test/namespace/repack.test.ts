@@ -1,9 +1,7 @@
 /** Packs of which most was deleted are packed anew: their space comes back, no file changes, whatever happens meanwhile (I3, I5). */
 import t from 'tap';
-import { systemClock } from '../../src/base/clock.js';
-import { Collector } from '../../src/durability/collector.js';
 import { checkRows } from './check.js';
-import { contentOf, O_RDWR, openPool, pattern, root, ROOT, until, writeFile, type Pool } from './fixture.js';
+import { collect, contentOf, O_RDWR, openPool, pattern, root, ROOT, until, writeFile, type Pool } from './fixture.js';
 
 const NOTHING = { sparsePacks: 0, windows: 0, windowBytes: 0 };
 
@@ -18,14 +16,6 @@ async function filled(pool: Pool, files: number, keep: (file: number) => boolean
     if (keep(file)) kept.set(file, ino);
     else await namespace.unlink(ROOT, `f${file}`, root);
   return kept;
-}
-
-async function collect({ namespace, storage, index }: Pool): Promise<void> {
-  const collector = new Collector({ namespace, storage, clock: systemClock, log: () => undefined });
-  for (let round = 0; round < 3; round++) {
-    await index.durable();
-    await collector.collect();
-  }
 }
 
 async function same(pool: Pool, kept: ReadonlyMap<number, number>): Promise<number[]> {
