@@ -17,6 +17,8 @@ const SPARSE_BYTES = 128 * MiB;
 const SPARSE_DATA_BYTES = 3 * MiB;
 /** Holes are kept to blocks of the programs. */
 const SPARSE_SLACK_BYTES = 256 * 1024;
+/** On Ostraka a file's own row counts, since programs take 0 for more than it says. */
+const ROW_BYTES = 512;
 
 /** Everything that rsync's and tar's manuals say they keep. */
 const MAKE_ODD_TREE = String.raw`
@@ -74,8 +76,7 @@ async function sparseIsSparse(t: Checks, folder: string): Promise<void> {
     bytes >= SPARSE_DATA_BYTES && bytes <= SPARSE_DATA_BYTES + SPARSE_SLACK_BYTES,
     `${bytes} bytes are allocated of ${SPARSE_BYTES} with ${SPARSE_DATA_BYTES} of data`,
   );
-  // On Ostraka its own row counts, since programs take 0 for more than it says.
-  t.ok((await allocatedBytes(join(folder, 'sparse', 'all-hole'))) <= 512, 'a file that is one hole takes nothing');
+  t.ok((await allocatedBytes(join(folder, 'sparse', 'all-hole'))) <= ROW_BYTES, 'a file that is one hole takes nothing');
 }
 
 const skip = await lacking('rsync', 'tar', 'setfacl', 'setfattr', 'python3');
@@ -153,7 +154,7 @@ t.test('rsync -aHAXS, tar --acls --xattrs --sparse, cp', { skip }, async (t) => 
     await writeFile(place.at('zeros'), Buffer.alloc(32 * MiB));
     t.ok((await allocatedBytes(place.at('zeros'))) >= 32 * MiB, 'zeros that were written are data');
     await run('cp', ['--sparse=always', place.at('zeros'), place.at('holes')]);
-    t.equal(await allocatedBytes(place.at('holes')), 0);
+    t.ok((await allocatedBytes(place.at('holes'))) <= ROW_BYTES, 'and holes afterwards');
     t.equal(await sha256(place.at('holes')), await sha256(place.at('zeros')));
   });
 
