@@ -75,6 +75,8 @@ export class Services {
   /** What failed when it was last tried, by name. */
   readonly #failures = new Map<string, OperatingError>();
   #healWanted = true;
+  /** It was wanted a moment ago, and is about to run if there is something for it to do. */
+  #looksForHeal = false;
   /** Also what was found bad so often that a rebuild takes luck. */
   #doubtsWanted = true;
   /** Also where the table of endangered blobs does not ask for it: all blobs have to be looked at. */
@@ -132,7 +134,7 @@ export class Services {
       isRepairing: () => {
         if (!this.#scrubWaits) this.#wake();
         this.#scrubWaits = true;
-        return this.#healWanted || jobs.isActive('heal');
+        return this.#healWanted || this.#looksForHeal || jobs.isActive('heal');
       },
       onStranded: () => {
         this.#strandedPossible = true;
@@ -275,6 +277,7 @@ export class Services {
     const [count, doubts] = [this.#countWanted, this.#doubtsWanted];
     // First, since a disk may come back while it looks.
     this.#healWanted = this.#countWanted = this.#doubtsWanted = false;
+    this.#looksForHeal = true;
     try {
       const wanted = count || (await this.#heal.canHelp(doubts));
       if (wanted && !this.#stopped) await jobs.start('heal');
@@ -283,6 +286,8 @@ export class Services {
       this.#countWanted ||= count;
       this.#doubtsWanted ||= doubts;
       throw error;
+    } finally {
+      this.#looksForHeal = false;
     }
   }
 
