@@ -75,8 +75,8 @@ export class Services {
   /** What failed when it was last tried, by name. */
   readonly #failures = new Map<string, OperatingError>();
   #healWanted = true;
-  /** It was wanted a moment ago, and is about to run if there is something for it to do. */
-  #looksForHeal = false;
+  /** How often that was said: a disk may come back while it is looked whether there is something to heal. */
+  #healWishes = 0;
   /** Also what was found bad so often that a rebuild takes luck. */
   #doubtsWanted = true;
   /** Also where the table of endangered blobs does not ask for it: all blobs have to be looked at. */
@@ -112,7 +112,7 @@ export class Services {
       if (disk === undefined) return;
       this.#sweepWanted = true;
       this.#sweepFromMs = -Infinity;
-      this.#healWanted = true;
+      this.#wantHeal();
       // What was not there when it was read, a moment before the disk was known to be out, counts as bad until somebody looks again.
       this.#doubtsWanted = true;
       this.#drainWanted = true;
@@ -129,12 +129,12 @@ export class Services {
       repair: async (blob, shard) => {
         await recordEndangered(this.#options.index, new Map([[blob, [shard]]]));
         this.#scrubWaits = false;
-        this.#healWanted = true;
+        this.#wantHeal();
       },
       isRepairing: () => {
         if (!this.#scrubWaits) this.#wake();
         this.#scrubWaits = true;
-        return this.#healWanted || this.#looksForHeal || jobs.isActive('heal');
+        return this.#healWanted || jobs.isActive('heal');
       },
       onStranded: () => {
         this.#strandedPossible = true;
@@ -251,7 +251,7 @@ export class Services {
     const found = new Map(this.#damaged);
     this.#damaged.clear();
     await recordEndangered(this.#options.index, found);
-    this.#healWanted = true;
+    this.#wantHeal();
   }
 
   /** Disks that were declared failed, or removed, take shards with them that no row speaks of yet. */
@@ -262,7 +262,7 @@ export class Services {
     this.#countWanted ||= this.#membership.members.some(
       ({ number, role, state }) => role === 'data' && state !== 'failed' && !staying(number),
     );
-    this.#healWanted = true;
+    this.#wantHeal();
     this.#drainWanted = true;
     this.#membership = membership;
   }
@@ -274,21 +274,15 @@ export class Services {
     if (jobs.isActive('scrub') && !this.#scrubWaits && triedMs < HEAL_IN_SCRUB_MS) return;
     if (jobs.isActive('heal') || !(this.#healWanted || this.#countWanted || late)) return;
     this.#healTriedMs = clock.monotonicMs();
-    const [count, doubts] = [this.#countWanted, this.#doubtsWanted];
-    // First, since a disk may come back while it looks.
-    this.#healWanted = this.#countWanted = this.#doubtsWanted = false;
-    this.#looksForHeal = true;
-    try {
-      const wanted = count || (await this.#heal.canHelp(doubts));
-      if (wanted && !this.#stopped) await jobs.start('heal');
-    } catch (error) {
-      this.#healWanted = true;
-      this.#countWanted ||= count;
-      this.#doubtsWanted ||= doubts;
-      throw error;
-    } finally {
-      this.#looksForHeal = false;
-    }
+    const wishes = this.#healWishes;
+    const wanted = this.#countWanted || (await this.#heal.canHelp(this.#doubtsWanted));
+    if (wanted && !this.#stopped) await jobs.start('heal');
+    if (wishes === this.#healWishes) this.#healWanted = this.#countWanted = this.#doubtsWanted = false;
+  }
+
+  #wantHeal(): void {
+    this.#healWanted = true;
+    this.#healWishes++;
   }
 
   /** Where disks shall be emptied that are not said to be empty. */

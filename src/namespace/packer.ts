@@ -125,7 +125,7 @@ export class Packer {
     const { clock, storage, background } = this.#options;
     const idle = clock.monotonicMs() - this.#lastMs >= PACK_IDLE_MS;
     if (idle && this.#fresh.bytes >= storage.smallBytesMax) this.#packFresh(storage.smallBytesMax);
-    else if (this.#waitingBytes >= (idle ? 1 : PACK_WAITING_BYTES_MIN) && !this.#waitsForDisks) this.#packQueue();
+    else if (this.#waitingBytes >= (idle ? 1 : PACK_WAITING_BYTES_MIN)) this.#packQueue();
     else if (this.#repackDue(idle)) background.run('packing of sparse packs', this.repackAll());
   }
 
@@ -142,7 +142,7 @@ export class Packer {
     if (this.#running || this.#stopped) return;
     // At once: what is packed soon enough the durable replicas never see.
     if (isFresh && this.#fresh.bytes >= this.#packBytesMax) this.#packFresh(this.#packBytesMax);
-    else if (this.#waitingBytes >= PACK_WAITING_BYTES_MIN && !this.#waitsForDisks) this.#packQueue();
+    else if (this.#waitingBytes >= PACK_WAITING_BYTES_MIN) this.#packQueue();
   }
 
   /** A commit put inline extents of a file there. Call it among its effects. */
@@ -192,14 +192,14 @@ export class Packer {
   }
 
   #packQueue(): void {
-    this.#options.background.run('packing of small files', this.packAll());
+    if (!this.#waitsForDisks) this.#options.background.run('packing of small files', this.packAll());
   }
 
-  /** Packs from memory as long as so much waits there. What is not packed now the queue finds again. */
-  async #packWaiting(bytesMin: number, mayLack = false): Promise<void> {
+  /** Packs from memory as long as so much waits there. What is not packed now, or while disks are out, is for the queue. */
+  async #packWaiting(bytesMin: number): Promise<void> {
     const fresh = this.#fresh;
     while (!this.#stopped && fresh.bytes >= bytesMin) {
-      if (!mayLack && !this.#options.storage.storesInFull) {
+      if (!this.#options.storage.storesInFull) {
         this.#waitingBytes += fresh.clear();
         return;
       }
@@ -215,7 +215,7 @@ export class Packer {
         }
       let stored = false;
       try {
-        stored = await this.#packs.store(extents, { mayLack });
+        stored = await this.#packs.store(extents);
       } finally {
         if (!stored) this.#waitingBytes += bytes;
         fresh.done(files);
@@ -231,11 +231,12 @@ export class Packer {
 
   async #packAll(): Promise<void> {
     const { storage } = this.#options;
-    this.#waitingBytes += storage.storesInFull ? 0 : this.#fresh.clear();
+    // It goes by the queue alone.
+    if (!storage.storesInFull) this.#waitingBytes += this.#fresh.clear();
     if (this.#waitsForDisks) return;
     const mayLack = !storage.storesInFull;
     this.#waitingBytes = 0;
-    await this.#packWaiting(storage.smallBytesMax, mayLack);
+    await this.#packWaiting(storage.smallBytesMax);
     let from: Buffer | undefined;
     for (let packs = 0; !this.#stopped; packs++) {
       // What is written anew while it is being packed would keep this going for ever.
