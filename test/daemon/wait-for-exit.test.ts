@@ -23,7 +23,7 @@ t.test('a process that runs is waited for, whatever its name', async (test) => {
   test.teardown(() => child.kill('SIGKILL'));
   const pid = child.pid ?? 0;
   await new Promise((resolve) => child.stdout.once('data', resolve));
-  test.match(await readFile(`/proc/${pid}/stat`, 'utf8'), /^\d+ \(\) Z \(\) S /);
+  test.match(await readFile(`/proc/${pid}/stat`, 'utf8'), /^\d+ \(\) Z \(\) [RSD] /, 'on its way to the read or in it');
   let ended = false;
   const waiting = waitForExit(pid).then(() => (ended = true));
   await sleep(200);
