@@ -2,6 +2,7 @@
  * The metadata store's public face: serializable transactions over an ordered key space. Keys and values are bytes; what they
  * mean is in `keys.ts` and `rows.ts`.
  */
+import type { Awaitable } from '../base/awaitable.js';
 
 /** A row as a scan returns it. */
 export interface Row {
@@ -18,9 +19,9 @@ export interface Range {
   readonly reverse?: boolean;
 }
 
-/** Reads see the state before the transaction plus its own writes. */
+/** Reads see the state before the transaction plus its own writes. An engine that has a row in memory or in a file of its own answers `get` at once. */
 export interface Transaction {
-  get(key: Uint8Array): Promise<Buffer | undefined>;
+  get(key: Uint8Array): Awaitable<Buffer | undefined>;
   scan(range: Range): Promise<Row[]>;
   put(key: Uint8Array, value: Uint8Array): void;
   delete(key: Uint8Array): void;
@@ -40,7 +41,7 @@ export interface IndexView {
   readonly position: number;
   /** Epoch of the entry at that position. */
   readonly epoch: number;
-  get(key: Uint8Array): Promise<Buffer | undefined>;
+  get(key: Uint8Array): Awaitable<Buffer | undefined>;
   scan(range: Range): Promise<Row[]>;
   close(): void;
 }
@@ -57,7 +58,7 @@ export interface IndexStore {
    */
   transact<T>(body: (tx: Transaction) => Promise<T>): Promise<Committed<T>>;
   /** Reads of the committed state. */
-  get(key: Uint8Array): Promise<Buffer | undefined>;
+  get(key: Uint8Array): Awaitable<Buffer | undefined>;
   scan(range: Range): Promise<Row[]>;
   /**
    * The state as of now, for whoever reads all of it (check, export). Commits go on meanwhile, and take room until it is closed.

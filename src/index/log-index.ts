@@ -13,6 +13,7 @@
  * The turn is given up while waiting for room, because the flush that makes room may itself have to commit (shards that moved).
  */
 import { assert } from '../base/assert.js';
+import type { Awaitable } from '../base/awaitable.js';
 import { OperatingError } from '../base/errors.js';
 import type { QuorumLog } from '../quorum/quorum-log.js';
 import { WRITES_BYTES_MAX } from './entry.js';
@@ -35,7 +36,7 @@ class LogTransaction implements Transaction {
     return this.writes.payloadBytes;
   }
 
-  async get(key: Uint8Array): Promise<Buffer | undefined> {
+  get(key: Uint8Array): Buffer | undefined {
     assert(!this.ended, 'transaction used after its end');
     const own = this.writes.get(key);
     return own === undefined ? this.#working.get(key) : (own ?? undefined);
@@ -85,7 +86,7 @@ class LogIndex implements IndexStore {
     return this.#log.head.position;
   }
 
-  async get(key: Uint8Array): Promise<Buffer | undefined> {
+  get(key: Uint8Array): Buffer | undefined {
     return this.#working.get(key);
   }
 
@@ -133,12 +134,17 @@ class LogIndex implements IndexStore {
   }
 
   /** Appends a write set; undefined when others committed while it waited, so that its body must run again. */
-  async #commit(writes: WriteSet): Promise<number | undefined> {
+  #commit(writes: WriteSet): Awaitable<number | undefined> {
     this.#checkWritable();
     if (writes.payloadBytes > WRITES_BYTES_MAX)
       throw new OperatingError('EFBIG', `a transaction of ${writes.payloadBytes} bytes; at most ${WRITES_BYTES_MAX} go into one log entry`);
+    const room = this.#room(writes.payloadBytes);
+    return room === undefined ? this.#append(writes) : this.#commitLater(writes, room);
+  }
+
+  async #commitLater(writes: WriteSet, firstRoom: Promise<void>): Promise<number | undefined> {
     const commits = this.#commits;
-    for (let room = this.#room(writes.payloadBytes); room !== undefined; room = this.#room(writes.payloadBytes)) {
+    for (let room: Promise<void> | undefined = firstRoom; room !== undefined; room = this.#room(writes.payloadBytes)) {
       this.#turns.give();
       try {
         await room;
@@ -149,6 +155,10 @@ class LogIndex implements IndexStore {
       if (this.#commits !== commits) return undefined;
       this.#checkWritable();
     }
+    return this.#append(writes);
+  }
+
+  #append(writes: WriteSet): number {
     this.#commits++;
     return this.#log.append(writes.encode());
   }

@@ -6,6 +6,7 @@
  * one row: a count of none moves the location to the queue of the collector (I5), never frees by itself.
  */
 import { assert, must } from '../base/assert.js';
+import type { Awaitable } from '../base/awaitable.js';
 import { OperatingError } from '../base/errors.js';
 import type { BlobId } from '../base/ids.js';
 import type { Transaction } from '../index/index-store.js';
@@ -66,13 +67,15 @@ export class Change {
     return this.tx.entryBytes + this.inodes.size * INODE_ENTRY_BYTES + (this.#references?.size ?? 0) * BLOB_ENTRY_BYTES;
   }
 
-  async inode(ino: number): Promise<InodeRow | undefined> {
+  inode(ino: number): Awaitable<InodeRow | undefined> {
     return this.inodes.has(ino) ? this.inodes.get(ino) : this.#committed(ino);
   }
 
-  async #committed(ino: number): Promise<InodeRow | undefined> {
-    const cached = this.#ledger.cachedInode(ino);
-    if (cached !== undefined) return cached;
+  #committed(ino: number): Awaitable<InodeRow | undefined> {
+    return this.#ledger.cachedInode(ino) ?? this.#readInode(ino);
+  }
+
+  async #readInode(ino: number): Promise<InodeRow | undefined> {
     const value = await this.tx.get(inodeKey(ino));
     return value === undefined ? undefined : decodeInode(ino, value);
   }
@@ -100,11 +103,15 @@ export class Change {
     assert(this.counters.inodes >= 0 && this.counters.usedBytes >= 0, 'counters below zero');
   }
 
-  async dirent(parent: number, name: string): Promise<DirentRow | undefined> {
+  dirent(parent: number, name: string): Awaitable<DirentRow | undefined> {
     const key = direntName(parent, name);
     if (this.dirents.has(key)) return this.dirents.get(key);
     const cached = this.#ledger.cachedDirent(parent, name);
     if (cached !== undefined) return cached === ABSENT ? undefined : cached;
+    return this.#readDirent(parent, name);
+  }
+
+  async #readDirent(parent: number, name: string): Promise<DirentRow | undefined> {
     const value = await this.tx.get(direntKey(parent, name));
     return value === undefined ? undefined : decodeDirent(value);
   }
@@ -145,13 +152,23 @@ export class Change {
   }
 
   /** Writes what was collected. @throws OperatingError EDQUOT */
-  async finish(): Promise<void> {
+  finish(): Promise<void> | undefined {
+    if (this.#references !== undefined || this.#ledger.quotas.size > 0 || this.quotas.rows.size > 0) return this.#finishAll();
+    this.#putRows();
+    return undefined;
+  }
+
+  async #finishAll(): Promise<void> {
     if (this.#ledger.quotas.size > 0 || this.quotas.rows.size > 0) await this.#chargeQuotas();
+    if (this.#references !== undefined) for (const [blob, count] of this.#references) await this.#settle(blob, count);
+    this.#putRows();
+  }
+
+  #putRows(): void {
     for (const [ino, row] of this.inodes) {
       if (row === undefined) this.tx.delete(inodeKey(ino));
       else this.tx.put(inodeKey(ino), encodeInode(row));
     }
-    if (this.#references !== undefined) for (const [blob, count] of this.#references) await this.#settle(blob, count);
     if (this.counters !== this.#ledger.counters) this.tx.put(countersKey(), encodeCounters(this.counters));
   }
 

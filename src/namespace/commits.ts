@@ -34,6 +34,12 @@ interface Run {
   readonly parts: Buffer[];
 }
 
+/** A blob that is being stored, and what is in it. */
+interface Stores {
+  readonly runs: readonly Run[];
+  readonly stored: Promise<StoredBlob>;
+}
+
 /** Extents to come, in order, and the blobs that are only for them. */
 interface Prepared {
   readonly extents: Extent[];
@@ -76,12 +82,18 @@ export class Committer {
     while (node.settledSequence < target) {
       if (node.commitDone === undefined) {
         if (node.current === undefined) return;
-        node.commitDone = this.#run(node).finally(() => {
-          node.commitDone = undefined;
-          this.#options.onSettled(node);
-        });
+        node.commitDone = this.#runToEnd(node);
       }
       await node.commitDone;
+    }
+  }
+
+  async #runToEnd(node: Node): Promise<void> {
+    try {
+      await this.#run(node);
+    } finally {
+      node.commitDone = undefined;
+      this.#options.onSettled(node);
     }
   }
 
@@ -119,10 +131,10 @@ export class Committer {
 
   /** Stores what is in memory. */
   async #prepare(layer: Layer): Promise<Prepared> {
-    const { storage, writer } = this.#options;
+    const { storage } = this.#options;
     const extents: Extent[] = [];
     const small: Run[] = [];
-    const stores: { runs: readonly Run[]; stored: Promise<StoredBlob> }[] = [];
+    const stores: Stores[] = [];
     for (const run of this.#runs(layer, extents)) {
       if (run.end - run.start < storage.smallBytesMax) small.push(run);
       else stores.push({ runs: [run], stored: this.#storeRuns([run]) });
@@ -135,6 +147,13 @@ export class Committer {
       if (data.length > PACK_EXTENT_BYTES_MIN) packableBytes += data.length;
       extents.push({ kind: 'inline', offset: run.start, bytes: data.length, data });
     }
+    const blobs: StoredBlob[] = stores.length === 0 ? [] : await this.#stored(stores, extents);
+    extents.sort((a, b) => a.offset - b.offset);
+    return { extents, blobs, packableBytes };
+  }
+
+  /** Waits for blobs that are being stored, and gives the extents that are in them to `extents`. */
+  async #stored(stores: readonly Stores[], extents: Extent[]): Promise<StoredBlob[]> {
     // All of them settle before anything else happens to their memory.
     const settled = await Promise.allSettled(stores.map(({ stored }) => stored));
     const blobs: StoredBlob[] = [];
@@ -153,11 +172,10 @@ export class Committer {
       }
     });
     if (failure !== undefined) {
-      for (const stored of blobs) await writer.abandon(stored);
+      for (const stored of blobs) await this.#options.writer.abandon(stored);
       throw failure;
     }
-    extents.sort((a, b) => a.offset - b.offset);
-    return { extents, blobs, packableBytes };
+    return blobs;
   }
 
   /** Dirty runs of a layer. Parts that are stored already go to `extents`. */
@@ -188,7 +206,7 @@ export class Committer {
   }
 
   /** Gathers small runs into blobs when they are too many to ride along. Returns those that do ride. */
-  #gatherSmall(small: Run[], stores: { runs: readonly Run[]; stored: Promise<StoredBlob> }[]): Run[] {
+  #gatherSmall(small: Run[], stores: Stores[]): Run[] {
     const { storage } = this.#options;
     const bytes = small.reduce((sum, run) => sum + run.end - run.start, 0);
     if (bytes <= COMMIT_INLINE_BYTES_MAX) return small;
@@ -216,7 +234,8 @@ export class Committer {
     const { ledger, uploads } = this.#options;
     // Not counted twice; that it fits, the transaction itself sees to.
     uploads.unreserve(layer);
-    await this.#cutLong(node, layer);
+    const { cutOffset } = layer;
+    if ((cutOffset > 0 && cutOffset < node.row.size) || this.#unfinishedCuts.has(node.ino)) await this.#cutLong(node, layer);
     let cursor: Cursor | undefined = { index: 0, offset: prepared.extents[0]?.offset ?? 0 };
     let partsLeft = false;
     for (let first = true; cursor !== undefined; first = false) {
@@ -224,7 +243,14 @@ export class Committer {
       const { value, position } = await ledger.change(async (change) => {
         const row = await change.inode(node.ino);
         if (row === undefined || layer.dead) return { next: undefined, partsLeft: false, gone: true };
-        const next = await this.#step(change, node, layer, prepared, from, first ? await this.#shortened(change, layer, row) : row);
+        const next = await this.#step(
+          change,
+          node,
+          layer,
+          prepared,
+          from,
+          first && cutOffset < row.size ? await this.#shortened(change, layer, row) : row,
+        );
         const left = next === undefined && layer.upload !== undefined && !(await dropParts(change, layer.upload));
         change.afterwards(() => {
           node.contentVersion++;
@@ -243,7 +269,6 @@ export class Committer {
   /** The row after what the layer cut off. A content that is cut to nothing is replaced by a new, empty one. */
   async #shortened(change: Change, layer: Layer, row: InodeRow): Promise<InodeRow> {
     const { cutOffset } = layer;
-    if (cutOffset >= row.size) return row;
     if (cutOffset === 0) {
       await dropContent(change, row);
       return { ...row, size: 0, allocatedBytes: 0, generation: row.allocatedBytes === 0 ? row.generation : row.generation + 1 };

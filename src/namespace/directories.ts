@@ -2,6 +2,7 @@
  * Names: making, finding, removing and listing them. Each is one transaction (I3) in which the entry, the inode and its directory change together.
  * Permissions are the kernel's business (default_permissions); what the file system itself must refuse is refused here.
  */
+import type { Awaitable } from '../base/awaitable.js';
 import type { Clock, Time } from '../base/clock.js';
 import { OperatingError, type ErrnoName } from '../base/errors.js';
 import { LINKS_MAX, NAME_BYTES_MAX, SYMLINK_BYTES_MAX } from '../base/limits.js';
@@ -11,7 +12,7 @@ import { decodeBytes, decodeOrder, encodeBytes } from '../index/schema/dirent-ro
 import { INODE_HAD_NAMES, INODE_HAS_XATTRS, type InodeRow } from '../index/schema/inode-row.js';
 import { direntRange, orderRange, orphanKey, parseOrderKey, symlinkKey, xattrKey } from '../index/schema/tables.js';
 import { encodeNumber } from '../index/schema/work-rows.js';
-import { ACCESS_ACL, DEFAULT_ACL, decodeAcl, encodeAcl, inheritedAcl, isPlain } from './acl.js';
+import { ACCESS_ACL, DEFAULT_ACL, decodeAcl, encodeAcl, inheritedAcl, isPlain, type Acl } from './acl.js';
 import type { Change } from './change.js';
 import type { Ledger } from './ledger.js';
 import { fileType, isDirectory, S_IFDIR, S_IFLNK, S_ISGID } from './modes.js';
@@ -26,9 +27,6 @@ const COOKIE_SELF = 1;
 const COOKIE_PARENT = 2;
 export const FIRST_COOKIE = 3;
 
-/** The answer to every second lookup; made once, since errors are dear to make. */
-const NO_ENTRY = new OperatingError('ENOENT', 'no such entry');
-
 export function refuse(code: ErrnoName, message: string): never {
   throw new OperatingError(code, message);
 }
@@ -41,7 +39,10 @@ export function checkName(name: string): void {
 
 /** A directory's row. @throws OperatingError ENOENT, ENOTDIR */
 export async function directory(change: Change, ino: Ino): Promise<InodeRow> {
-  const row = await change.inode(ino);
+  return asDirectory(ino, await change.inode(ino));
+}
+
+function asDirectory(ino: Ino, row: InodeRow | undefined): InodeRow {
   if (row === undefined || row.links === 0) refuse('ENOENT', `directory ${ino} is gone`);
   if (!isDirectory(row.mode)) refuse('ENOTDIR', `inode ${ino} is not a directory`);
   return row;
@@ -80,11 +81,11 @@ export class Directories {
   /** One change of the directory `parent`, at the present time. @throws OperatingError ENOENT, ENOTDIR, what `make` throws */
   #changeIn<T>(parent: Ino, make: (change: Change, above: InodeRow, now: Time) => Promise<T>): Promise<Committed<T>> {
     const now = this.#clock.now();
-    return this.#ledger.change(async (change) => make(change, await directory(change, parent), now));
+    return this.#ledger.change(async (change) => await make(change, asDirectory(parent, await change.inode(parent)), now));
   }
 
-  /** The inode of a name, remembered for the kernel. @throws OperatingError ENOENT, ENOTDIR */
-  async lookup(parent: Ino, name: string): Promise<Attributes> {
+  /** The inode of a name, remembered for the kernel; undefined: there is no such name. @throws OperatingError ENAMETOOLONG, ENOTDIR, ESTALE */
+  async lookup(parent: Ino, name: string): Promise<Attributes | undefined> {
     if (name.length > NAME_BYTES_MAX) refuse('ENAMETOOLONG', `name of ${name.length} bytes`);
     const ledger = this.#ledger;
     let ino: Ino | undefined;
@@ -93,10 +94,11 @@ export class Directories {
     else ino = (await ledger.dirent(parent, name))?.ino;
     if (ino === undefined) {
       if (!isDirectory((await this.#nodes.row(parent)).mode)) refuse('ENOTDIR', `inode ${parent} is not a directory`);
-      throw NO_ENTRY;
+      return undefined;
     }
     const row = ledger.cachedInode(ino) ?? (await ledger.inode(ino));
-    if (row === undefined) refuse('ENOENT', 'the entry went while it was looked up');
+    // It went while it was looked up.
+    if (row === undefined) return undefined;
     this.#nodes.remember(ino);
     return this.#attributes(row);
   }
@@ -105,7 +107,7 @@ export class Directories {
    * Makes an inode and its name. `more` writes what else belongs to it, `made` runs among the effects.
    * @throws OperatingError EEXIST, ENOENT, ENOTDIR, …
    */
-  async make(
+  make(
     parent: Ino,
     name: string,
     mode: number,
@@ -117,7 +119,7 @@ export class Directories {
       if ((await change.dirent(parent, name)) !== undefined) refuse('EEXIST', 'the name exists');
       const isDir = isDirectory(mode);
       const row = {
-        ...(await fresh(change, above, mode, caller, now)),
+        ...fresh(change, above, await defaultAclOf(change, above, mode), mode, caller, now),
         parent: isDir ? parent : 0,
         rdev: options.rdev ?? 0,
         size: options.size ?? 0,
@@ -139,7 +141,8 @@ export class Directories {
   makeUnnamed(parent: Ino, mode: number, caller: Caller, session: number, made: (row: InodeRow) => void): Promise<Committed<InodeRow>> {
     const now = this.#clock.now();
     return this.#ledger.change(async (change) => {
-      const row = { ...(await fresh(change, await directory(change, parent), mode, caller, now)), links: 0 };
+      const above = await directory(change, parent);
+      const row = { ...fresh(change, above, await defaultAclOf(change, above, mode), mode, caller, now), links: 0 };
       change.putInode(row);
       change.count(1, 0);
       change.tx.put(orphanKey(row.ino), encodeNumber(session));
@@ -261,11 +264,11 @@ export function grown(row: InodeRow, entries: number, subdirectories: number, no
 }
 
 /** A new inode's row; owner, group, mode and ACLs as the caller and the directory `above` want them. */
-async function fresh(change: Change, above: InodeRow, mode: number, caller: Caller, now: Time): Promise<InodeRow> {
+function fresh(change: Change, above: InodeRow, defaultAcl: Acl | undefined, mode: number, caller: Caller, now: Time): InodeRow {
   const isDir = isDirectory(mode);
   const inherits = (above.mode & S_ISGID) !== 0;
   const ino = change.newIno();
-  const made = fileType(mode) === S_IFLNK ? { mode, flags: 0 } : await inherit(change, above, ino, mode, caller);
+  const made = fileType(mode) === S_IFLNK ? { mode, flags: 0 } : inherit(change, defaultAcl, ino, mode, caller);
   const contexts = caller.contexts ?? [];
   for (const { name, value } of contexts) change.tx.put(xattrKey(ino, name), encodeBytes(value));
   return {
@@ -289,17 +292,25 @@ async function fresh(change: Change, above: InodeRow, mode: number, caller: Call
   };
 }
 
+/** What a directory gives to all that is made in it. Symbolic links have none. */
+function defaultAclOf(change: Change, above: InodeRow, mode: number): Awaitable<Acl | undefined> {
+  return (above.flags & INODE_HAS_XATTRS) === 0 || fileType(mode) === S_IFLNK ? undefined : readDefaultAcl(change, above.ino);
+}
+
+async function readDefaultAcl(change: Change, ino: Ino): Promise<Acl | undefined> {
+  const value = await change.tx.get(xattrKey(ino, DEFAULT_ACL));
+  return value === undefined ? undefined : decodeAcl(decodeBytes(value, 'xattr'));
+}
+
 /** Without a default ACL above, the umask decides. */
-async function inherit(
+function inherit(
   change: Change,
-  above: InodeRow,
+  defaultAcl: Acl | undefined,
   ino: Ino,
   mode: number,
   { umask = 0 }: Caller,
-): Promise<{ mode: number; flags: number }> {
-  const value = (above.flags & INODE_HAS_XATTRS) === 0 ? undefined : await change.tx.get(xattrKey(above.ino, DEFAULT_ACL));
-  if (value === undefined) return { mode: mode & ~(umask & 0o777), flags: 0 };
-  const defaultAcl = decodeAcl(decodeBytes(value, 'xattr'));
+): { mode: number; flags: number } {
+  if (defaultAcl === undefined) return { mode: mode & ~(umask & 0o777), flags: 0 };
   const inherited = inheritedAcl(defaultAcl, mode);
   const rows = [
     ...(isPlain(inherited.acl) ? [] : [[ACCESS_ACL, inherited.acl] as const]),

@@ -135,7 +135,7 @@ export class Files {
   }
 
   /** As a flush would, where a quota is the reason: whoever writes on and on is to hear of it before the file is closed. @throws OperatingError EDQUOT */
-  reportQuota(ino: Ino, handle: Handle): void {
+  #reportQuota(ino: Ino, handle: Handle): void {
     const file = this.#files.get(handle);
     if (file?.node.ino === ino && file.error?.code === 'EDQUOT') this.#report(file);
   }
@@ -174,8 +174,9 @@ export class Files {
     if (node.row.links === 0) {
       uploads.discard(node);
       await node.commitDone;
-    } else await committer.commit(node);
-    await nodes.settle(node);
+    } else if (node.settledSequence < node.sequence) await committer.commit(node);
+    const settled = nodes.settle(node);
+    if (settled !== undefined) await settled;
   }
 
   async opendir(ino: Ino): Promise<Handle> {
@@ -194,8 +195,9 @@ export class Files {
     this.#directories.delete(handle);
   }
 
-  /** Attributes of a node or, without one, of a row. */
-  async attributes(ino: Ino): Promise<Attributes> {
+  /** Attributes of a node or, without one, of a row. @throws OperatingError ESTALE; EDQUOT, to who writes on and on */
+  async attributes(ino: Ino, handle?: Handle): Promise<Attributes> {
+    if (handle !== undefined) this.#reportQuota(ino, handle);
     return attributesOf(await this.#options.nodes.row(ino), this.#options.nodes.get(ino));
   }
 

@@ -8,6 +8,7 @@
  */
 import { LRUCache } from 'lru-cache';
 import { must } from '../base/assert.js';
+import type { Awaitable } from '../base/awaitable.js';
 import { DecodeError } from '../base/bytes.js';
 import { asOperatingError } from '../base/errors.js';
 import { INODE_CACHE_MAX, QUOTAS_MAX } from '../base/limits.js';
@@ -105,18 +106,23 @@ export class Ledger {
    * One transaction: all or nothing. `body` awaits nothing but its change and may run again; what it wants done after the commit it hands to
    * `change.afterwards`.
    */
-  change<T>(body: (change: Change) => Promise<T>): Promise<Committed<T>> {
-    return this.exclusively(async () => {
+  async change<T>(body: (change: Change) => Promise<T>): Promise<Committed<T>> {
+    const turn = this.#turns.take();
+    if (turn !== undefined) await turn;
+    try {
       let change: Change | undefined;
       const committed = await this.index.transact(async (tx) => {
         change = new Change(this, tx);
         const value = await body(change);
-        await change.finish();
+        const finished = change.finish();
+        if (finished !== undefined) await finished;
         return value;
       });
       this.#apply(must(change, 'the body ran'));
       return committed;
-    });
+    } finally {
+      this.#turns.give();
+    }
   }
 
   #apply(change: Change): void {
@@ -149,9 +155,11 @@ export class Ledger {
     return this.#dirents.get(direntName(parent, name));
   }
 
-  async inode(ino: number): Promise<InodeRow | undefined> {
-    const cached = this.#inodes.get(ino);
-    if (cached !== undefined) return cached;
+  inode(ino: number): Awaitable<InodeRow | undefined> {
+    return this.#inodes.get(ino) ?? this.#readInode(ino);
+  }
+
+  async #readInode(ino: number): Promise<InodeRow | undefined> {
     const version = this.#version;
     const value = await this.index.get(inodeKey(ino));
     if (value === undefined) return undefined;
@@ -160,14 +168,17 @@ export class Ledger {
     return row;
   }
 
-  async dirent(parent: number, name: string): Promise<DirentRow | undefined> {
-    const key = direntName(parent, name);
-    const cached = this.#dirents.get(key);
+  dirent(parent: number, name: string): Awaitable<DirentRow | undefined> {
+    const cached = this.cachedDirent(parent, name);
     if (cached !== undefined) return cached === ABSENT ? undefined : cached;
+    return this.#readDirent(parent, name);
+  }
+
+  async #readDirent(parent: number, name: string): Promise<DirentRow | undefined> {
     const version = this.#version;
     const value = await this.index.get(direntKey(parent, name));
     const row = value === undefined ? undefined : decodeDirent(value);
-    if (version === this.#version) this.#dirents.set(key, row ?? ABSENT);
+    if (version === this.#version) this.#dirents.set(direntName(parent, name), row ?? ABSENT);
     return row;
   }
 }

@@ -109,7 +109,8 @@ export interface OpenPlace {
 }
 
 export interface Namespace {
-  lookup(parent: Ino, name: string, caller: Caller): Promise<Attributes>;
+  /** Undefined: there is no such name. A value, since half of all lookups find nothing, and to throw takes longer than to look. */
+  lookup(parent: Ino, name: string, caller: Caller): Promise<Attributes | undefined>;
   /**
    * @param handle the kernel asks for who is about to write by it: an upload that a quota refused is told now already
    * @throws OperatingError ESTALE, EDQUOT
@@ -171,7 +172,8 @@ export interface Namespace {
 
   /** `flags`: XATTR_CREATE (1), XATTR_REPLACE (2). */
   setxattr(ino: Ino, name: string, value: Uint8Array, flags: number, caller: Caller): Promise<void>;
-  getxattr(ino: Ino, name: string): Promise<Buffer>;
+  /** Undefined: there is no such attribute. The kernel asks before each first write. */
+  getxattr(ino: Ino, name: string): Promise<Buffer | undefined>;
   listxattr(ino: Ino): Promise<string[]>;
   removexattr(ino: Ino, name: string, caller: Caller): Promise<void>;
 

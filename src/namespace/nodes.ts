@@ -6,6 +6,7 @@
  *      └──────last name gone, not open─────────────────────────▲
  */
 import { CHANGE_STEP_ROWS } from '../base/limits.js';
+import type { Awaitable } from '../base/awaitable.js';
 import { OperatingError } from '../base/errors.js';
 import { INODE_HAS_XATTRS, type InodeRow } from '../index/schema/inode-row.js';
 import { orphanKey, packableKey, symlinkKey, xattrRange } from '../index/schema/tables.js';
@@ -72,8 +73,12 @@ export class Nodes {
   }
 
   /** The row of an inode, or what is left of it. @throws OperatingError ESTALE */
-  async row(ino: Ino): Promise<InodeRow> {
-    const row = this.#nodes.get(ino)?.row ?? this.#ledger.cachedInode(ino) ?? (await this.#ledger.inode(ino)) ?? this.#ghosts.get(ino);
+  row(ino: Ino): Awaitable<InodeRow> {
+    return this.#nodes.get(ino)?.row ?? this.#ledger.cachedInode(ino) ?? this.#readRow(ino);
+  }
+
+  async #readRow(ino: Ino): Promise<InodeRow> {
+    const row = (await this.#ledger.inode(ino)) ?? this.#ghosts.get(ino);
     if (row === undefined) throw new OperatingError('ESTALE', `inode ${ino} is gone`);
     return row;
   }
@@ -105,9 +110,9 @@ export class Nodes {
       found.holds++;
       return found;
     });
-    return () => {
+    return async () => {
       node.holds--;
-      return this.settle(node);
+      await this.settle(node);
     };
   }
 
@@ -152,10 +157,13 @@ export class Nodes {
   }
 
   /** Lets go of a node that nobody uses. An unlinked file goes for good. */
-  async settle(node: Node): Promise<void> {
-    if (!node.idle || this.#nodes.get(node.ino) !== node) return;
+  settle(node: Node): Promise<void> | undefined {
+    if (!node.idle || this.#nodes.get(node.ino) !== node) return undefined;
     this.letGo(node);
-    if (node.row.links > 0) return;
+    return node.row.links > 0 ? undefined : this.#removeUnlinked(node);
+  }
+
+  async #removeUnlinked(node: Node): Promise<void> {
     await this.#ledger.change(async (change) => {
       if (!node.idle || this.#nodes.get(node.ino) !== node) return;
       const row = await change.inode(node.ino);

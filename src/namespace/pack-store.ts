@@ -4,6 +4,7 @@
  * written in many small pieces is one piece from then on. What is moved is never protected less than before: a blob that lacks shards goes again. A crash at any point loses nothing and strands nothing: content and length of files never
  * change here.
  */
+import type { Awaitable } from '../base/awaitable.js';
 import type { Clock } from '../base/clock.js';
 import type { BlobId } from '../base/ids.js';
 import { CHANGE_STEP_ROWS } from '../base/limits.js';
@@ -22,7 +23,7 @@ export interface Packed {
   readonly data: Buffer;
   readonly blobOffset: number;
   /** Is it still what it was? */
-  readonly same: (change: Change) => boolean | Promise<boolean>;
+  readonly same: (change: Change) => Awaitable<boolean>;
   /** The blob that it is a range of until now; undefined: it is inline. */
   readonly from?: BlobId;
   /** With it the file leaves the queue of the packer. */
@@ -102,7 +103,9 @@ export class PackStore {
     // Somebody may have written over a part of it since.
     let piece = before !== undefined && (await change.tx.get(keyOf(before)))?.equals(valueOf(before, blob)) === true ? before : undefined;
     for (const { key, data, blobOffset, same, from, last } of step) {
-      if (!(await same(change))) continue;
+      const still = same(change);
+      // At once for files that are packed from memory, of which there are many.
+      if (!(typeof still === 'boolean' ? still : await still)) continue;
       const { ino, generation, offset } = parseExtentKey(key);
       if (piece?.ino === ino && piece.generation === generation && follows(piece, offset, blobOffset)) {
         change.tx.delete(key);

@@ -130,7 +130,8 @@ export class PoolNamespace implements Namespace {
         this.packer.noteExtents(ino, offsets);
       },
       onSettled: (node) => {
-        this.#background.run(`end of inode ${node.ino}`, this.#nodes.settle(node));
+        const settled = this.#nodes.settle(node);
+        if (settled !== undefined) this.#background.run(`end of inode ${node.ino}`, settled);
       },
     });
     this.#scheduler = new CommitScheduler(this.#uploads, this.#committer, this.#budget, this.#background, clock, settings);
@@ -191,7 +192,7 @@ export class PoolNamespace implements Namespace {
   }
 
   /** With `durability=close`, what was committed must be durable before the caller hears of it. */
-  async #settled<T>(committed: Promise<Committed<T>>): Promise<T> {
+  #settled<T>(committed: Promise<Committed<T>>): Promise<T> {
     return this.activity.during(async () => {
       const { value, position } = await committed;
       if (this.#options.settings.durability === 'close' && position > 0) await this.#options.index.durable(position);
@@ -243,7 +244,7 @@ export class PoolNamespace implements Namespace {
     return this.ledger.locations.swap(old, now.location);
   }
 
-  async lookup(parent: Ino, name: string): Promise<Attributes> {
+  lookup(parent: Ino, name: string): Promise<Attributes | undefined> {
     return this.#directories.lookup(parent, name);
   }
 
@@ -252,14 +253,13 @@ export class PoolNamespace implements Namespace {
     return placementOf(this.ledger, this.#nodes, ino, from);
   }
 
-  async getattr(ino: Ino, handle?: Handle): Promise<Attributes> {
-    if (handle !== undefined) this.#files.reportQuota(ino, handle);
-    return this.#files.attributes(ino);
+  getattr(ino: Ino, handle?: Handle): Promise<Attributes> {
+    return this.#files.attributes(ino, handle);
   }
 
   async setattr(ino: Ino, change: AttributeChange, caller: Caller): Promise<Attributes> {
     this.#checkWritable();
-    return this.#attributes.set(ino, change, caller);
+    return await this.#attributes.set(ino, change, caller);
   }
 
   forget(ino: Ino, count: number): void {
@@ -270,25 +270,25 @@ export class PoolNamespace implements Namespace {
     return this.#nodes.hold(ino);
   }
 
-  async readlink(ino: Ino): Promise<Buffer> {
+  readlink(ino: Ino): Promise<Buffer> {
     return this.#directories.readlink(ino);
   }
 
   async symlink(parent: Ino, name: string, target: Uint8Array, caller: Caller): Promise<Attributes> {
     this.#checkWritable();
-    return this.#made(this.#directories.symlink(parent, name, target, caller));
+    return await this.#made(this.#directories.symlink(parent, name, target, caller));
   }
 
   async mknod(parent: Ino, name: string, mode: number, rdev: number, caller: Caller): Promise<Attributes> {
     this.#checkWritable();
     const type = fileType(mode) === 0 ? S_IFREG : fileType(mode);
     if (isDirectory(type)) refuse('EPERM', 'directories are made by mkdir');
-    return this.#made(this.#directories.make(parent, name, type | (mode & PERMISSION_BITS), caller, { rdev }));
+    return await this.#made(this.#directories.make(parent, name, type | (mode & PERMISSION_BITS), caller, { rdev }));
   }
 
   async mkdir(parent: Ino, name: string, mode: number, caller: Caller): Promise<Attributes> {
     this.#checkWritable();
-    return this.#made(this.#directories.make(parent, name, S_IFDIR | (mode & PERMISSION_BITS), caller));
+    return await this.#made(this.#directories.make(parent, name, S_IFDIR | (mode & PERMISSION_BITS), caller));
   }
 
   async unlink(parent: Ino, name: string): Promise<void> {
@@ -312,12 +312,12 @@ export class PoolNamespace implements Namespace {
   async link(ino: Ino, newParent: Ino, newName: string): Promise<Attributes> {
     this.#checkWritable();
     await this.#files.commitInode(ino);
-    return this.#made(this.#directories.link(ino, newParent, newName));
+    return await this.#made(this.#directories.link(ino, newParent, newName));
   }
 
   async open(ino: Ino, flags: number, caller: Caller): Promise<Handle> {
     if (opensForWrite(flags)) this.#checkWritable();
-    return this.#files.open(ino, flags, caller);
+    return await this.#files.open(ino, flags, caller);
   }
 
   async create(
@@ -359,7 +359,7 @@ export class PoolNamespace implements Namespace {
     return { attributes: attributesOf(value, this.#nodes.get(value.ino)), handle };
   }
 
-  async read(ino: Ino, handle: Handle, offset: number, bytes: number): Promise<{ pieces: readonly Uint8Array[]; release(): void }> {
+  read(ino: Ino, handle: Handle, offset: number, bytes: number): Promise<{ pieces: readonly Uint8Array[]; release(): void }> {
     return this.activity.during(() => this.#files.read(ino, handle, offset, bytes));
   }
 
@@ -370,14 +370,14 @@ export class PoolNamespace implements Namespace {
       this.#uploads.lostEnds.add(this.#files.node(ino, handle), [], offset + data.length);
       throw error;
     }
-    return this.activity.during(() => this.#files.write(ino, handle, offset, data, caller));
+    return await this.activity.during(() => this.#files.write(ino, handle, offset, data, caller));
   }
 
-  async flush(ino: Ino, handle: Handle): Promise<void> {
+  flush(ino: Ino, handle: Handle): Promise<void> {
     return this.activity.during(() => this.#files.flush(ino, handle));
   }
 
-  async fsync(ino: Ino, handle: Handle): Promise<void> {
+  fsync(ino: Ino, handle: Handle): Promise<void> {
     return this.activity.during(() => this.#files.fsync(ino, handle));
   }
 
@@ -406,16 +406,16 @@ export class PoolNamespace implements Namespace {
 
   async allocate(ino: Ino, handle: Handle, offset: number, bytes: number, mode: AllocateMode, caller: Caller): Promise<void> {
     this.#checkWritable();
-    return this.#ranges.allocate(this.#files.node(ino, handle), offset, bytes, mode, caller);
+    return await this.#ranges.allocate(this.#files.node(ino, handle), offset, bytes, mode, caller);
   }
 
   async copyRange(source: OpenPlace, target: OpenPlace, bytes: number, caller: Caller): Promise<number> {
     this.#checkWritable();
     const place = ({ ino, handle, offset }: OpenPlace): { node: Node; offset: number } => ({ node: this.#files.node(ino, handle), offset });
-    return this.#ranges.copy(place(source), place(target), bytes, caller);
+    return await this.#ranges.copy(place(source), place(target), bytes, caller);
   }
 
-  async opendir(ino: Ino): Promise<Handle> {
+  opendir(ino: Ino): Promise<Handle> {
     return this.#files.opendir(ino);
   }
 
@@ -438,7 +438,7 @@ export class PoolNamespace implements Namespace {
     return this.#xattrs.set(ino, name, value, flags);
   }
 
-  async getxattr(ino: Ino, name: string): Promise<Buffer> {
+  getxattr(ino: Ino, name: string): Promise<Buffer | undefined> {
     return this.#xattrs.get(ino, name);
   }
 

@@ -1,6 +1,5 @@
 /** Extended attributes: one row each. Most inodes have none, and a bit in the inode says so, since the kernel asks for some before every first write. */
 import type { Clock } from '../base/clock.js';
-import { OperatingError } from '../base/errors.js';
 import { CHANGE_STEP_ROWS, NAME_BYTES_MAX, XATTR_LIST_BYTES_MAX, XATTR_VALUE_BYTES_MAX } from '../base/limits.js';
 import { decodeBytes, encodeBytes } from '../index/schema/dirent-row.js';
 import { INODE_HAS_XATTRS, type InodeRow } from '../index/schema/inode-row.js';
@@ -16,9 +15,6 @@ import type { Ino } from './namespace.js';
 import type { Nodes } from './nodes.js';
 
 const CLASSES = ['user.', 'trusted.', 'security.'];
-
-/** What the kernel hears before each first write; made once, since errors are dear to make. */
-const NO_ATTRIBUTE = new OperatingError('ENODATA', 'no such attribute');
 
 function checkXattr(name: string): void {
   if (isAcl(name)) return;
@@ -46,15 +42,14 @@ export class Xattrs {
     this.#clock = clock;
   }
 
-  /** @throws OperatingError ENODATA, ENOTSUP, ESTALE */
-  async get(ino: Ino, name: string): Promise<Buffer> {
+  /** @throws OperatingError ENOTSUP, ESTALE */
+  async get(ino: Ino, name: string): Promise<Buffer | undefined> {
     checkXattr(name);
     const row = await this.#nodes.row(ino);
-    if ((row.flags & INODE_HAS_XATTRS) === 0) throw NO_ATTRIBUTE;
+    if ((row.flags & INODE_HAS_XATTRS) === 0) return undefined;
     const value = await this.#ledger.index.get(xattrKey(ino, name));
     this.#checkThere(ino);
-    if (value === undefined) refuse('ENODATA', 'no such attribute');
-    return Buffer.from(decodeBytes(value, 'xattr'));
+    return value === undefined ? undefined : Buffer.from(decodeBytes(value, 'xattr'));
   }
 
   /** @throws OperatingError ESTALE */

@@ -2,6 +2,7 @@
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { must } from '../../src/base/assert.js';
 import { createPool } from '../../src/daemon/create-pool.js';
 import { nativeEnvironment } from '../../src/daemon/environment.js';
 import type { Folders } from '../../src/daemon/folders.js';
@@ -72,7 +73,7 @@ export async function writeFile(pool: Pool, name: string, content: Buffer): Prom
 }
 
 export async function readFile(pool: Pool, name: string): Promise<Buffer> {
-  const { ino, size } = await pool.namespace.lookup(1, name);
+  const { ino, size } = must(await pool.namespace.lookup(1, name), 'the name is there');
   const handle = await pool.namespace.open(ino, 0, caller);
   const result = await pool.namespace.read(ino, handle, 0, size);
   const content = Buffer.concat(result.pieces);

@@ -448,7 +448,7 @@ t.test('what was repaired is read as before', async (t) => {
   const { after } = await repair({ index, clock: systemClock, disks, ledger });
   t.same(after.findings, []);
   const { namespace } = await openPool(t, { entries: [...sound.entries, ...log.entries], storage: sound.storage.copy(), epoch: 2 });
-  const lost = (await namespace.lookup(ROOT, 'lost+found', root)).ino;
-  t.same(await contentOf(namespace, (await namespace.lookup(lost, `#${inos.big}`, root)).ino), big);
-  t.same(await contentOf(namespace, (await namespace.lookup(inos.inner, 'small', root)).ino), small);
+  const lost = must(await namespace.lookup(ROOT, 'lost+found', root), 'the name is there').ino;
+  t.same(await contentOf(namespace, must(await namespace.lookup(lost, `#${inos.big}`, root), 'the name is there').ino), big);
+  t.same(await contentOf(namespace, must(await namespace.lookup(inos.inner, 'small', root), 'the name is there').ino), small);
 });

@@ -153,14 +153,14 @@ t.test('whoever finds no room gets the space of what was deleted', async (test) 
   for (let turn = 0; turn < 20; turn++) {
     const data = pattern(300_000, turn);
     await writeFile(namespace, ROOT, 'again', data);
-    const { ino } = await namespace.lookup(ROOT, 'again', root);
+    const { ino } = must(await namespace.lookup(ROOT, 'again', root), 'the name is there');
     test.ok((await contentOf(namespace, ino)).equals(data), `file ${turn}`);
     await namespace.unlink(ROOT, 'again', root);
   }
   test.ok(collector.status().freedBlobs >= 20);
   await writeFile(namespace, ROOT, 'most', pattern(350_000, 4));
   test.equal(await code(writeFile(namespace, ROOT, 'more', pattern(100_000, 5))), 'ENOSPC', 'nothing is left to give back');
-  const { ino } = await namespace.lookup(ROOT, 'kept', root);
+  const { ino } = must(await namespace.lookup(ROOT, 'kept', root), 'the name is there');
   test.ok((await contentOf(namespace, ino)).equals(pattern(100_000, 1)));
 });
 
@@ -209,7 +209,7 @@ t.test('I10: stranded records are found and freed, nothing else', async (test) =
   const report = await freeStranded({ index, storage, ...quiet, stopped: () => false });
   test.equal(report.strandedRecords, 6, 'the six shards of the one blob');
   test.equal(storage.blobs.size, 3, 'kept, deleted (the collector’s) and new');
-  const { ino } = await pool.namespace.lookup(ROOT, 'kept', root);
+  const { ino } = must(await pool.namespace.lookup(ROOT, 'kept', root), 'the name is there');
   test.ok((await contentOf(pool.namespace, ino)).equals(pattern(50_000, 1)));
 });
 

@@ -104,7 +104,7 @@ export class DurabilityRig {
   async differing(): Promise<string[]> {
     const wrong: string[] = [];
     for (const [name, data] of this.files) {
-      const { ino } = await this.namespace.lookup(ROOT, name, root);
+      const { ino } = must(await this.namespace.lookup(ROOT, name, root), 'the name is there');
       const found = await contentOf(this.namespace, ino).catch(() => undefined);
       if (found?.equals(data) !== true) wrong.push(name);
     }

@@ -181,11 +181,12 @@ export class MemoryNamespace implements Namespace {
     this.#touch(node, true);
   }
 
-  async lookup(parent: Ino, name: string): Promise<Attributes> {
+  async lookup(parent: Ino, name: string): Promise<Attributes | undefined> {
     if (this.gateIno === undefined) await this.gate;
     if (name === '.') return this.#known(this.#node(parent));
     if (name === '..') return this.#known(this.#node(this.#directory(parent).parent));
-    return this.#known(this.#child(this.#directory(parent), name));
+    const ino = this.#directory(parent).entries.get(name)?.ino;
+    return ino === undefined ? undefined : this.#known(this.#node(ino));
   }
 
   async getattr(ino: Ino): Promise<Attributes> {
@@ -451,8 +452,8 @@ export class MemoryNamespace implements Namespace {
     this.#touch(node, false);
   }
 
-  async getxattr(ino: Ino, name: string): Promise<Buffer> {
-    return this.#node(ino).xattrs.get(name) ?? fail('ENODATA');
+  async getxattr(ino: Ino, name: string): Promise<Buffer | undefined> {
+    return this.#node(ino).xattrs.get(name);
   }
 
   async listxattr(ino: Ino): Promise<string[]> {

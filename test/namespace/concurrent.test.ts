@@ -1,5 +1,6 @@
 /** Many at one time: replacing files while others read them, packing and collecting all the while. What is read is always one version, whole (I3, I5). */
 import t from 'tap';
+import { must } from '../../src/base/assert.js';
 import { systemClock, seededRandom } from '../../src/base/clock.js';
 import { Collector } from '../../src/durability/collector.js';
 import { checkRows } from './check.js';
@@ -40,7 +41,7 @@ t.test('files are replaced while they are read, packed and collected', async (te
   const read = async (seed: number): Promise<void> => {
     const random = seededRandom(seed);
     while (running) {
-      const { ino } = await namespace.lookup(ROOT, `f${random.below(files)}`, root);
+      const { ino } = must(await namespace.lookup(ROOT, `f${random.below(files)}`, root), 'the name is there');
       try {
         if (!isVersion(await contentOf(namespace, ino))) torn++;
         readCount++;
@@ -68,7 +69,7 @@ t.test('files are replaced while they are read, packed and collected', async (te
   test.equal(torn, 0, 'no reader saw a mixture');
   test.ok(readCount > 10, `${readCount} reads`);
   for (let file = 0; file < files; file++) {
-    const { ino } = await namespace.lookup(ROOT, `f${file}`, root);
+    const { ino } = must(await namespace.lookup(ROOT, `f${file}`, root), 'the name is there');
     test.ok((await contentOf(namespace, ino)).equals(version(file + ROUNDS * 100)), `f${file} is the last one`);
   }
   await namespace.syncAll();
@@ -154,7 +155,7 @@ t.test('the pool fails now and then: everything is whole or told', async (test) 
   await Promise.all([0, 1, 2, 3].map(write));
   test.ok(told > 0, `${told} were told`);
   for (const [name, data] of expected) {
-    const { ino } = await namespace.lookup(ROOT, name, root);
+    const { ino } = must(await namespace.lookup(ROOT, name, root), 'the name is there');
     if (!(await contentOf(namespace, ino)).equals(data)) test.fail(`${name} is not what close accepted`);
   }
   await namespace.syncAll();

@@ -1,5 +1,6 @@
 /** Writing and reading files: round trips of all sizes and orders, what close and rename make visible, errors of write-back. */
 import t from 'tap';
+import { must } from '../../src/base/assert.js';
 import type { Time } from '../../src/base/clock.js';
 import {
   codeOf,
@@ -195,7 +196,7 @@ t.test('memory for dirty data is bounded: writers wait, everything arrives', asy
   };
   await Promise.all(Array.from({ length: files }, (_, number) => write(number)));
   for (let number = 0; number < files; number++) {
-    const { ino } = await namespace.lookup(ROOT, `f${number}`, root);
+    const { ino } = must(await namespace.lookup(ROOT, `f${number}`, root), 'the name is there');
     test.ok((await contentOf(namespace, ino)).equals(pattern(400_000, number)), `file ${number}`);
   }
   // Small requests may overdraw it, and each writer may bring one more, which may need one window, before it waits.
@@ -248,7 +249,7 @@ t.test('what was written before a rename is behind the new name', async (test) =
   await namespace.write(attributes.ino, handle, 0, Buffer.from('new'), root);
   await namespace.rename(ROOT, 'tmp', ROOT, 'target', none, root);
   const crashed = await openPool(test, { entries: log.entries, epoch: 2 });
-  const { ino } = await crashed.namespace.lookup(ROOT, 'target', root);
+  const { ino } = must(await crashed.namespace.lookup(ROOT, 'target', root), 'the name is there');
   test.equal((await contentOf(crashed.namespace, ino)).toString(), 'new');
   await namespace.release(attributes.ino, handle);
 });

@@ -112,7 +112,9 @@ export class XattrOperations {
     const { namespace, paths, describe } = this.context;
     const name = this.#own(text);
     const ino = await paths.ino(path);
-    return fill(room, await (isVirtual(name) ? virtualValue(describe, ino, name) : namespace.getxattr(ino, name)));
+    const value = await (isVirtual(name) ? virtualValue(describe, ino, name) : namespace.getxattr(ino, name));
+    if (value === undefined) throw new OperatingError('ENODATA', 'no such attribute');
+    return fill(room, value);
   }
 
   async listxattr(path: string, room: Buffer): Promise<number> {

@@ -6,11 +6,14 @@
  * should, and the hidden name stands for its inode as long as it is open: no listing shows it, and no crash leaves it behind.
  */
 import { LRUCache } from 'lru-cache';
+import { OperatingError } from '../../base/errors.js';
 import { NATIVE_PATHS_MAX } from '../../base/limits.js';
 import type { Caller, Ino, Namespace } from '../../namespace/namespace.js';
 import { faithful, nameOf } from './values.js';
 
 const ROOT: Ino = 1;
+/** Made once, since errors are dear to make. */
+const NO_ENTRY = new OperatingError('ENOENT', 'no such entry');
 const HIDDEN = /^\.fuse_hidden[0-9a-f]{16}$/;
 
 /** A name in a folder. */
@@ -61,7 +64,9 @@ export class Paths {
     const known = this.#hidden.get(key) ?? this.#known.get(key);
     if (known !== undefined) return known;
     const changes = this.#changes;
-    const { ino } = await this.#namespace.lookup(place.parent, place.name, this.#caller);
+    const found = await this.#namespace.lookup(place.parent, place.name, this.#caller);
+    if (found === undefined) throw NO_ENTRY;
+    const { ino } = found;
     this.#namespace.forget(ino, 1);
     if (changes === this.#changes) this.#known.set(key, ino);
     return ino;

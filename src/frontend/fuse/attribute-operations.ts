@@ -1,5 +1,5 @@
 /** Operations on inodes: attributes, link targets, extended attributes, and the file system as a whole. */
-import { OperatingError } from '../../base/errors.js';
+import { errnoNumber, OperatingError } from '../../base/errors.js';
 import { ACCESS_ACL } from '../../namespace/acl.js';
 import { privilegesLost, S_ISGID } from '../../namespace/modes.js';
 import type { Caller, Ino, Namespace } from '../../namespace/namespace.js';
@@ -73,6 +73,8 @@ export function attributeOperations(context: Context): Map<number, Operation> {
   ]);
 }
 
+const ENODATA = errnoNumber('ENODATA');
+
 /** Extended attributes. */
 export function xattrOperations(context: Context): Map<number, Operation> {
   const { namespace, outbox } = context;
@@ -98,7 +100,9 @@ export function xattrOperations(context: Context): Map<number, Operation> {
   async function getxattr(request: Request): Promise<void> {
     const { name, bytes } = decodeGetxattr(request);
     const { ino } = request;
-    sized(request, await (isVirtual(name) ? virtualValue(context.describe, ino, name) : namespace.getxattr(ino, name)), bytes);
+    const value = await (isVirtual(name) ? virtualValue(context.describe, ino, name) : namespace.getxattr(ino, name));
+    if (value === undefined) outbox.error(request, ENODATA);
+    else sized(request, value, bytes);
   }
 
   async function listxattr(request: Request): Promise<void> {

@@ -76,12 +76,12 @@ export class ControlDirectory {
     };
   }
 
-  /** @throws OperatingError ENOENT, ENOTDIR */
-  lookup(parent: Ino, name: string): Attributes {
+  /** Undefined: there is no such name. @throws OperatingError ENOTDIR */
+  lookup(parent: Ino, name: string): Attributes | undefined {
     if (parent !== CONTROL_INO) refuse('ENOTDIR', `inode ${parent} is not a directory`);
     if (name === '.') return this.attributes(CONTROL_INO);
     const at = this.#files.findIndex((file) => file.name === name);
-    return at < 0 ? refuse('ENOENT', 'no such entry') : this.attributes(CONTROL_INO + 1 + at);
+    return at < 0 ? undefined : this.attributes(CONTROL_INO + 1 + at);
   }
 
   /** @throws OperatingError EACCES, EISDIR, ESTALE, EMFILE; what kept the content from being made */

@@ -2,7 +2,7 @@
  * A namespace with `/.ostraka` in it: found by name, never listed, so that find, rsync, tar and du do not see it. What a pool has by that name already comes
  * first, and can be moved away; nothing new gets the name. All else goes to the namespace below, without another promise on the way.
  */
-import { OperatingError, isErrno } from '../../base/errors.js';
+import { OperatingError } from '../../base/errors.js';
 import type {
   AllocateMode,
   AttributeChange,
@@ -34,44 +34,34 @@ export class ControlNamespace implements Namespace {
     this.#control = control;
   }
 
-  /** Before something that is named changes. undefined: go on at once, while what the request points to is still there. @throws OperatingError EPERM */
-  #guard(parent: Ino, name: string, caller: Caller): Promise<void> | undefined {
-    if (isControlInode(parent)) refuseChange();
-    return isControlName(parent, name) ? this.#checkTaken(caller) : undefined;
+  /** Before something that is named changes: at once, while what the request points to is still there, unless the name is ours. @throws OperatingError EPERM */
+  #guarded<T>(parent: Ino, name: string, caller: Caller, change: () => Promise<T>): Promise<T> {
+    return isControlInode(parent) || isControlName(parent, name) ? this.#ifTaken(parent, caller, change) : change();
   }
 
-  async #checkTaken(caller: Caller): Promise<void> {
-    if (!(await this.#isTaken(caller))) refuseChange();
+  async #ifTaken<T>(parent: Ino, caller: Caller, change: () => Promise<T>): Promise<T> {
+    if (isControlInode(parent) || !(await this.#isTaken(caller))) refuseChange();
+    return await change();
   }
 
   /** Does the pool have something of that name? */
   async #isTaken(caller: Caller): Promise<boolean> {
-    try {
-      const { ino } = await this.#below.lookup(ROOT_INO, CONTROL_NAME, caller);
-      this.#below.forget(ino, 1);
-      return true;
-    } catch (error) {
-      if (!isErrno(error, 'ENOENT')) throw error;
-      return false;
-    }
+    const found = await this.#below.lookup(ROOT_INO, CONTROL_NAME, caller);
+    if (found !== undefined) this.#below.forget(found.ino, 1);
+    return found !== undefined;
   }
 
-  lookup(parent: Ino, name: string, caller: Caller): Promise<Attributes> {
+  lookup(parent: Ino, name: string, caller: Caller): Promise<Attributes | undefined> {
     if (isControlInode(parent)) return this.#lookupInside(parent, name, caller);
     return isControlName(parent, name) ? this.#lookupControl(caller) : this.#below.lookup(parent, name, caller);
   }
 
-  async #lookupInside(parent: Ino, name: string, caller: Caller): Promise<Attributes> {
+  async #lookupInside(parent: Ino, name: string, caller: Caller): Promise<Attributes | undefined> {
     return name === '..' ? this.#below.lookup(ROOT_INO, '.', caller) : this.#control.lookup(parent, name);
   }
 
   async #lookupControl(caller: Caller): Promise<Attributes> {
-    try {
-      return await this.#below.lookup(ROOT_INO, CONTROL_NAME, caller);
-    } catch (error) {
-      if (!isErrno(error, 'ENOENT')) throw error;
-      return this.#control.attributes(CONTROL_INO);
-    }
+    return (await this.#below.lookup(ROOT_INO, CONTROL_NAME, caller)) ?? this.#control.attributes(CONTROL_INO);
   }
 
   hold(ino: Ino): Promise<() => Promise<void>> {
@@ -88,7 +78,7 @@ export class ControlNamespace implements Namespace {
 
   async setattr(ino: Ino, change: AttributeChange, caller: Caller, handle?: Handle): Promise<Attributes> {
     if (isControlInode(ino)) refuseChange();
-    return this.#below.setattr(ino, change, caller, handle);
+    return await this.#below.setattr(ino, change, caller, handle);
   }
 
   forget(ino: Ino, count: number): void {
@@ -100,66 +90,44 @@ export class ControlNamespace implements Namespace {
     return this.#below.readlink(ino);
   }
 
-  async symlink(parent: Ino, name: string, target: Uint8Array, caller: Caller): Promise<Attributes> {
+  symlink(parent: Ino, name: string, target: Uint8Array, caller: Caller): Promise<Attributes> {
     const copy = isControlName(parent, name) ? Buffer.from(target) : target;
-    const guard = this.#guard(parent, name, caller);
-    if (guard !== undefined) await guard;
-    return this.#below.symlink(parent, name, copy, caller);
+    return this.#guarded(parent, name, caller, () => this.#below.symlink(parent, name, copy, caller));
   }
 
-  async mknod(parent: Ino, name: string, mode: number, rdev: number, caller: Caller): Promise<Attributes> {
-    const guard = this.#guard(parent, name, caller);
-    if (guard !== undefined) await guard;
-    return this.#below.mknod(parent, name, mode, rdev, caller);
+  mknod(parent: Ino, name: string, mode: number, rdev: number, caller: Caller): Promise<Attributes> {
+    return this.#guarded(parent, name, caller, () => this.#below.mknod(parent, name, mode, rdev, caller));
   }
 
-  async mkdir(parent: Ino, name: string, mode: number, caller: Caller): Promise<Attributes> {
-    const guard = this.#guard(parent, name, caller);
-    if (guard !== undefined) await guard;
-    return this.#below.mkdir(parent, name, mode, caller);
+  mkdir(parent: Ino, name: string, mode: number, caller: Caller): Promise<Attributes> {
+    return this.#guarded(parent, name, caller, () => this.#below.mkdir(parent, name, mode, caller));
   }
 
-  async unlink(parent: Ino, name: string, caller: Caller): Promise<void> {
-    const guard = this.#guard(parent, name, caller);
-    if (guard !== undefined) await guard;
-    return this.#below.unlink(parent, name, caller);
+  unlink(parent: Ino, name: string, caller: Caller): Promise<void> {
+    return this.#guarded(parent, name, caller, () => this.#below.unlink(parent, name, caller));
   }
 
-  async rmdir(parent: Ino, name: string, caller: Caller): Promise<void> {
-    const guard = this.#guard(parent, name, caller);
-    if (guard !== undefined) await guard;
-    return this.#below.rmdir(parent, name, caller);
+  rmdir(parent: Ino, name: string, caller: Caller): Promise<void> {
+    return this.#guarded(parent, name, caller, () => this.#below.rmdir(parent, name, caller));
   }
 
-  async rename(parent: Ino, name: string, newParent: Ino, newName: string, flags: RenameFlags, caller: Caller): Promise<void> {
-    const guard = this.#guard(parent, name, caller);
-    if (guard !== undefined) await guard;
-    const guardNew = this.#guard(newParent, newName, caller);
-    if (guardNew !== undefined) await guardNew;
-    return this.#below.rename(parent, name, newParent, newName, flags, caller);
+  rename(parent: Ino, name: string, newParent: Ino, newName: string, flags: RenameFlags, caller: Caller): Promise<void> {
+    return this.#guarded(parent, name, caller, () =>
+      this.#guarded(newParent, newName, caller, () => this.#below.rename(parent, name, newParent, newName, flags, caller)),
+    );
   }
 
   async link(ino: Ino, newParent: Ino, newName: string, caller: Caller): Promise<Attributes> {
     if (isControlInode(ino)) refuseChange();
-    const guardNew = this.#guard(newParent, newName, caller);
-    if (guardNew !== undefined) await guardNew;
-    return this.#below.link(ino, newParent, newName, caller);
+    return await this.#guarded(newParent, newName, caller, () => this.#below.link(ino, newParent, newName, caller));
   }
 
   open(ino: Ino, flags: number, caller: Caller): Promise<Handle> {
     return isControlInode(ino) ? this.#control.open(ino, flags) : this.#below.open(ino, flags, caller);
   }
 
-  async create(
-    parent: Ino,
-    name: string,
-    mode: number,
-    flags: number,
-    caller: Caller,
-  ): Promise<{ attributes: Attributes; handle: Handle }> {
-    const guard = this.#guard(parent, name, caller);
-    if (guard !== undefined) await guard;
-    return this.#below.create(parent, name, mode, flags, caller);
+  create(parent: Ino, name: string, mode: number, flags: number, caller: Caller): Promise<{ attributes: Attributes; handle: Handle }> {
+    return this.#guarded(parent, name, caller, () => this.#below.create(parent, name, mode, flags, caller));
   }
 
   async createUnnamed(parent: Ino, mode: number, flags: number, caller: Caller): Promise<{ attributes: Attributes; handle: Handle }> {
@@ -184,17 +152,20 @@ export class ControlNamespace implements Namespace {
     return refuseChange();
   }
 
-  async flush(ino: Ino, handle: Handle): Promise<void> {
-    if (!isControlInode(ino)) await this.#below.flush(ino, handle);
+  flush(ino: Ino, handle: Handle): Promise<void> {
+    return isControlInode(ino) ? Promise.resolve() : this.#below.flush(ino, handle);
   }
 
-  async fsync(ino: Ino, handle: Handle, dataOnly: boolean): Promise<void> {
-    if (!isControlInode(ino)) await this.#below.fsync(ino, handle, dataOnly);
+  fsync(ino: Ino, handle: Handle, dataOnly: boolean): Promise<void> {
+    return isControlInode(ino) ? Promise.resolve() : this.#below.fsync(ino, handle, dataOnly);
   }
 
-  async release(ino: Ino, handle: Handle): Promise<void> {
-    if (isControlInode(ino)) this.#control.close(handle);
-    else await this.#below.release(ino, handle);
+  release(ino: Ino, handle: Handle): Promise<void> {
+    return isControlInode(ino) ? this.#release(handle) : this.#below.release(ino, handle);
+  }
+
+  async #release(handle: Handle): Promise<void> {
+    this.#control.close(handle);
   }
 
   openForWriting(ino: Ino): boolean {
@@ -225,9 +196,8 @@ export class ControlNamespace implements Namespace {
     else await this.#below.readdir(ino, handle, offset, plus, room);
   }
 
-  async releasedir(ino: Ino, handle: Handle): Promise<void> {
-    if (isControlInode(ino)) this.#control.close(handle);
-    else await this.#below.releasedir(ino, handle);
+  releasedir(ino: Ino, handle: Handle): Promise<void> {
+    return isControlInode(ino) ? this.#release(handle) : this.#below.releasedir(ino, handle);
   }
 
   async fsyncdir(ino: Ino, handle: Handle): Promise<void> {
@@ -239,9 +209,8 @@ export class ControlNamespace implements Namespace {
     return this.#below.setxattr(ino, name, value, flags, caller);
   }
 
-  async getxattr(ino: Ino, name: string): Promise<Buffer> {
-    if (isControlInode(ino)) throw new OperatingError('ENODATA', 'no such attribute');
-    return this.#below.getxattr(ino, name);
+  getxattr(ino: Ino, name: string): Promise<Buffer | undefined> {
+    return isControlInode(ino) ? Promise.resolve(undefined) : this.#below.getxattr(ino, name);
   }
 
   async listxattr(ino: Ino): Promise<string[]> {

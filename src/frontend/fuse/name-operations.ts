@@ -1,5 +1,5 @@
 /** Operations on names: looking up, making, removing, renaming, linking. */
-import { OperatingError, isErrno } from '../../base/errors.js';
+import { OperatingError } from '../../base/errors.js';
 import { NAME_BYTES_MAX, SYMLINK_BYTES_MAX } from '../../base/limits.js';
 import type { Attributes } from '../../namespace/namespace.js';
 import type { Context, Operation } from './context.js';
@@ -23,19 +23,14 @@ export function nameOperations(context: Context): Map<number, Operation> {
 
   async function lookup(request: Request): Promise<void> {
     const name = checked(decodeName(request));
-    let found: Attributes;
-    try {
-      found = retries.isExpected(request.pid)
-        ? await retries.found(request.pid, () => namespace.lookup(request.ino, name, request))
-        : await namespace.lookup(request.ino, name, request);
-    } catch (thrown) {
-      if (!isErrno(thrown, 'ENOENT')) throw thrown;
-      if (!request.abandoned) encodeNoEntry(outbox.memory, outbox.reserve(request, ENTRY_OUT_BYTES), validity);
-      return;
-    }
-    // Interrupted and answered meanwhile: the kernel does not know of this lookup.
-    if (request.abandoned) namespace.forget(found.ino, 1);
-    else entry(request, found);
+    const found = await (retries.isExpected(request.pid)
+      ? retries.found(request.pid, () => namespace.lookup(request.ino, name, request))
+      : namespace.lookup(request.ino, name, request));
+    if (request.abandoned) {
+      // Interrupted and answered meanwhile: the kernel does not know of this lookup.
+      if (found !== undefined) namespace.forget(found.ino, 1);
+    } else if (found !== undefined) entry(request, found);
+    else encodeNoEntry(outbox.memory, outbox.reserve(request, ENTRY_OUT_BYTES), validity);
   }
 
   async function symlink(request: Request): Promise<void> {

@@ -64,9 +64,10 @@ export class Retries {
    * @param look a lookup, which the kernel will be told of
    * @throws what the lookup or the hold throws
    */
-  async found(thread: number, look: () => Promise<Attributes>): Promise<Attributes> {
+  async found(thread: number, look: () => Promise<Attributes | undefined>): Promise<Attributes | undefined> {
     for (let looks = 1; ; looks++) {
       const attributes = await look();
+      if (attributes === undefined) return undefined;
       let kept = false;
       try {
         // A directory that is replaced is empty, and nothing is in it any more: those who look again find that out.

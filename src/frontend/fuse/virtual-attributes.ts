@@ -15,11 +15,9 @@ export function isVirtual(name: string): boolean {
   return name.startsWith(PREFIX);
 }
 
-/** @throws OperatingError ENODATA */
-export async function virtualValue(describe: Describe | undefined, ino: Ino, name: string): Promise<Buffer> {
+export async function virtualValue(describe: Describe | undefined, ino: Ino, name: string): Promise<Buffer | undefined> {
   const text = await describe?.(ino, name.slice(PREFIX.length));
-  if (text === undefined) throw new OperatingError('ENODATA', 'no such attribute');
-  return Buffer.from(text);
+  return text === undefined ? undefined : Buffer.from(text);
 }
 
 /** @throws OperatingError ENOTSUP */
