@@ -48,6 +48,9 @@ export const STORES_IN_FLIGHT_MAX = 2;
 export const READ_CACHE_BYTES_MAX = 12 * MiB;
 /** Rows of the index cached as objects (inodes, names). */
 export const INODE_CACHE_MAX = 8_192;
+/** Names of new directories that are known, two slots of 4 bytes or more for each; and of how many directories. */
+export const KNOWN_NAMES_SLOTS_MAX = 1_048_576;
+export const KNOWN_DIRECTORIES_MAX = 8_192;
 
 /** FUSE: bytes of one READ or WRITE. The kernel's own limit by default (max_pages 256). */
 export const FUSE_IO_BYTES_MAX = 1 * MiB;

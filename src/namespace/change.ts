@@ -44,6 +44,8 @@ export class Change {
   /** Rows written; undefined: deleted. */
   readonly inodes = new Map<number, InodeRow | undefined>();
   readonly dirents = new Map<string, DirentRow | undefined>();
+  /** Names that were written. */
+  readonly named: { readonly parent: number; readonly name: string }[] = [];
   /** Inodes of which extents were written or dropped. */
   readonly contents: number[] = [];
   counters: Counters;
@@ -118,6 +120,7 @@ export class Change {
 
   putDirent(parent: number, name: string, row: DirentRow): void {
     this.dirents.set(direntName(parent, name), row);
+    this.named.push({ parent, name });
     this.tx.put(direntKey(parent, name), encodeDirent(row));
     this.tx.put(orderKey(parent, row.cookie), encodeOrder({ ino: row.ino, type: row.type, name }));
   }

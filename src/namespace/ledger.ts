@@ -25,7 +25,9 @@ import { decodeCounters } from '../index/schema/work-rows.js';
 import { Turns } from '../index/turns.js';
 import type { Storage } from '../storage/storage.js';
 import { Change } from './change.js';
+import { KnownNames } from './known-names.js';
 import { Locations } from './locations.js';
+import { isDirectory } from './modes.js';
 import type { Log } from './options.js';
 import { Quotas } from './quotas.js';
 
@@ -46,6 +48,7 @@ export class Ledger {
   partialDrops = 0;
   readonly #inodes = new LRUCache<number, InodeRow>({ max: INODE_CACHE_MAX });
   readonly #dirents = new LRUCache<string, DirentRow | typeof ABSENT>({ max: INODE_CACHE_MAX });
+  readonly #names = new KnownNames();
   readonly #turns = new Turns();
   #counters: Counters = NO_COUNTERS;
   /** Grows with each commit: what was read before may be old. */
@@ -129,10 +132,14 @@ export class Ledger {
     this.#version++;
     for (const [ino, row] of change.inodes) {
       if (row === undefined) this.#inodes.delete(ino);
-      else this.#inodes.set(ino, row);
+      else {
+        this.#inodes.set(ino, row);
+        if (ino >= this.#counters.nextIno && isDirectory(row.mode)) this.#names.made(ino);
+      }
       this.onInode(ino, row);
     }
     for (const [key, row] of change.dirents) this.#dirents.set(key, row ?? ABSENT);
+    for (const { parent, name } of change.named) this.#names.add(parent, name);
     for (const [quota, row] of change.quotas.rows) this.quotas.set(quota, row);
     this.#counters = change.counters;
     for (const ino of change.contents) this.onContent(ino);
@@ -152,7 +159,7 @@ export class Ledger {
 
   /** Undefined: the cache does not know. */
   cachedDirent(parent: number, name: string): DirentRow | typeof ABSENT | undefined {
-    return this.#dirents.get(direntName(parent, name));
+    return this.#names.lacks(parent, name) ? ABSENT : this.#dirents.get(direntName(parent, name));
   }
 
   inode(ino: number): Awaitable<InodeRow | undefined> {
