@@ -46,12 +46,12 @@ export class AttributeChanges {
     const owned = mode !== undefined || uid !== undefined || gid !== undefined;
     if (ctime !== undefined) {
       if (!owned && size === undefined && atime === undefined && this.#isOvertaken(ino, ctime)) return this.#files.attributes(ino);
-      this.#told.set(ino, ctime);
       this.#clock.told(ctime);
     }
-    const times = atime !== undefined || mtime !== undefined || ctime !== undefined;
     // The kernel sends the times of each file that is unlinked, once more; a refusal would be an error of the next syncfs(2).
     if (!owned && this.#nodes.ghost(ino) !== undefined) return this.#files.attributes(ino);
+    if (ctime !== undefined) this.#told.set(ino, ctime);
+    const times = atime !== undefined || mtime !== undefined || ctime !== undefined;
     const folded = times && this.#fold(ino, { atime, mtime, ctime: ctime ?? now }, ctime !== undefined);
     if (owned || (times && !folded)) {
       const rowTimes = folded ? {} : { ...(atime && { atime }), ...(mtime && { mtime }) };

@@ -74,7 +74,7 @@ export class Nodes {
 
   /** The row of an inode, or what is left of it. @throws OperatingError ESTALE */
   row(ino: Ino): Awaitable<InodeRow> {
-    return this.#nodes.get(ino)?.row ?? this.#ledger.cachedInode(ino) ?? this.#readRow(ino);
+    return this.#nodes.get(ino)?.row ?? this.#ledger.cachedInode(ino) ?? this.#ghosts.get(ino) ?? this.#readRow(ino);
   }
 
   async #readRow(ino: Ino): Promise<InodeRow> {
