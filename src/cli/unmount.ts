@@ -97,7 +97,11 @@ export async function findMounted(folders: Folders, path: string): Promise<PoolD
 }
 
 async function find(folders: Folders, which: string): Promise<PoolDefinition> {
-  if (!which.includes('/')) return readDefinition(folders, which);
+  // A name comes first; a folder may be meant, too, as umount(8) takes it.
+  if (!which.includes('/') && !which.startsWith('.')) {
+    const found = (await findDefinition(folders, which)) ?? (await findMounted(folders, which).catch(() => undefined));
+    return found ?? readDefinition(folders, which);
+  }
   const found = await findMounted(folders, which);
   if (found !== undefined) return found;
   throw new OperatingError('ENOENT', 'no pool known here is mounted at this path', {

@@ -47,8 +47,10 @@ t.test('verbs', async (t) => {
   t.ok((durable ?? 0) >= (head ?? 0) - 1, `durability=close is in force at once: ${durable ?? 0} of ${head ?? 0}`);
   const imported = await pool.ostraka(['import', ...pool.disks.flatMap((disk) => ['--disk', disk])], { mayFail: true });
   t.equal(imported.code, exitCodes.refused.code, 'a mounted pool is not taken over');
-  await pool.ostraka(['unmount', pool.mountpoint]);
-  t.notOk(await mounted(pool));
+  const nothing = await pool.ostraka(['unmount', 'mnt'], { mayFail: true, cwd: folder });
+  t.match(nothing.stderr, /no pool "mnt" is known here/);
+  await pool.ostraka(['unmount', 'mnt'], { cwd: pool.root });
+  t.notOk(await mounted(pool), 'by the name of the folder, as seen from here');
   t.notOk(await exists(socket));
   t.match(await pool.status(), { state: 'unmounted', daemon_pid: null, mountpoint: null });
 });

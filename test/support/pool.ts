@@ -161,7 +161,10 @@ export class TestPool {
   }
 
   /** Runs `ostraka ARGS`, as it is: what a test runner would have each Node of its descendants load takes 45 MiB of a daemon's memory, and a thread. */
-  ostraka(args: readonly string[], options: { mayFail?: boolean; limitMs?: number; env?: NodeJS.ProcessEnv } = {}): Promise<RunResult> {
+  ostraka(
+    args: readonly string[],
+    options: { mayFail?: boolean; limitMs?: number; env?: NodeJS.ProcessEnv; cwd?: string } = {},
+  ): Promise<RunResult> {
     const { NODE_OPTIONS = '' } = options.env ?? this.env;
     const own = NODE_OPTIONS.split(' ').filter((option) => !option.includes('@tapjs'));
     return run('env', [`NODE_OPTIONS=${own.join(' ')}`, process.execPath, mainProgram, ...args], { env: this.env, ...options });
