@@ -106,8 +106,10 @@ export class Change {
   }
 
   dirent(parent: number, name: string): Awaitable<DirentRow | undefined> {
-    const key = direntName(parent, name);
-    if (this.dirents.has(key)) return this.dirents.get(key);
+    if (this.dirents.size > 0) {
+      const key = direntName(parent, name);
+      if (this.dirents.has(key)) return this.dirents.get(key);
+    }
     const cached = this.#ledger.cachedDirent(parent, name);
     if (cached !== undefined) return cached === ABSENT ? undefined : cached;
     return this.#readDirent(parent, name);
