@@ -137,7 +137,8 @@ export class Packer {
   /** A commit brought so many bytes that a pack could hold. Call it among its effects when it says all that there is of a file. */
   note(bytes: number, file?: FreshFile): void {
     this.#lastMs = this.#options.clock.monotonicMs();
-    const isFresh = file !== undefined && this.#fresh.add(file);
+    // Where blobs are small, one commit may bring more than goes into one.
+    const isFresh = file !== undefined && file.bytes <= this.#packBytesMax && this.#fresh.add(file);
     if (!isFresh) this.#waitingBytes += bytes;
     if (this.#running || this.#stopped) return;
     // At once: what is packed soon enough the durable replicas never see.

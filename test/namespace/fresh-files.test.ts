@@ -55,6 +55,25 @@ t.test('a file that changes or goes while it waits, or while its pack is stored'
   await checkRows(pool.index);
 });
 
+t.test('one commit that brings more small pieces than a blob holds', async (test) => {
+  const pool = await openPool(test);
+  const { namespace, storage } = pool;
+  const { attributes, handle } = await namespace.create(ROOT, 'f', 0o644, O_WRONLY, root);
+  const shadow = Buffer.alloc(100_000);
+  for (let at = 0; at + BYTES <= shadow.length; at += BYTES + 100) {
+    shadow.set(pattern(BYTES, at), at);
+    await namespace.write(attributes.ino, handle, at, shadow.subarray(at, at + BYTES), root);
+  }
+  await namespace.setattr(attributes.ino, { size: shadow.length }, root, handle);
+  await namespace.release(attributes.ino, handle);
+  test.ok((await inlineBytes(pool)) > storage.blobBytesMax);
+  await namespace.packer.packAll();
+  await namespace.packer.packAll();
+  test.ok((await inlineBytes(pool)) < storage.blobBytesMax, 'what fits into one is packed');
+  test.ok((await contentOf(namespace, attributes.ino)).equals(shadow));
+  await checkRows(pool.index);
+});
+
 t.test('after a crash the queue has those that memory had', async (test) => {
   const before = await openPool(test);
   const inos = await many(before, 10);
