@@ -30,6 +30,8 @@ export interface Pool {
   /** Those in force; some may be changed. */
   readonly settings: { -readonly [Key in keyof NamespaceOptions['settings']]: NamespaceOptions['settings'][Key] };
   readonly invalidated: Ino[];
+  /** Messages of the log. */
+  readonly logged: string[];
 }
 
 export interface PoolSettings {
@@ -59,6 +61,7 @@ export async function openPool(test: typeof t | Test, options: PoolSettings = {}
   storage.epoch = epoch;
   const parts = indexAfter(options.entries ?? []);
   const invalidated: Ino[] = [];
+  const logged: string[] = [];
   // Long enough that no test commits by itself.
   const settings: Pool['settings'] = {
     commitIntervalMs: 3_600_000,
@@ -72,14 +75,14 @@ export async function openPool(test: typeof t | Test, options: PoolSettings = {}
     storage,
     clock: options.clock ?? systemClock,
     random: seededRandom(1),
-    log: () => undefined,
+    log: (_level, message) => void logged.push(message),
     settings,
     epoch,
     readOnly: options.readOnly ?? false,
     onInvalidate: (ino) => invalidated.push(ino),
   });
   test.teardown(() => namespace.close());
-  return { ...parts, storage, namespace, settings, invalidated };
+  return { ...parts, storage, namespace, settings, invalidated, logged };
 }
 
 /** What a subtest has of tap. */

@@ -69,6 +69,7 @@ t.test('one commit that brings more small pieces than a blob holds', async (test
   test.ok((await inlineBytes(pool)) > storage.blobBytesMax);
   await namespace.packer.packAll();
   await namespace.packer.packAll();
+  test.same(pool.logged, [], 'nothing failed');
   test.ok((await inlineBytes(pool)) < storage.blobBytesMax, 'what fits into one is packed');
   test.ok((await contentOf(namespace, attributes.ino)).equals(shadow));
   await checkRows(pool.index);
