@@ -184,6 +184,7 @@ class Driver {
     const { log } = world.process ?? {};
     if (onceDurable === true && log !== undefined) await world.time.run(() => log.durablePosition >= log.head.position, PATIENCE_MS);
     world.checkReplicas();
+    if (enclosure) this.faults.returnOld();
     world.crash(power, enclosure);
     for (const seed of losses) this.#say(this.faults.deal('leaves', seed) ?? 'no disk more may leave');
     this.#disconnect();

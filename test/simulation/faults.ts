@@ -88,6 +88,8 @@ export class Faults {
   readonly #sizes = new WeakMap<SimulatedMedium, number>();
   /** What ends by itself, or when everything is put right. */
   readonly #ending = new Map<DiskNumber, (() => void)[]>();
+  /** Of disks that come back old. */
+  readonly #returning: (() => void)[] = [];
 
   constructor(world: World) {
     this.#world = world;
@@ -279,8 +281,14 @@ export class Faults {
       machine.mount(this.#world.directory(disk), old);
       if (id !== undefined && replica !== undefined) replicas.states.set(id, replica);
     });
+    this.#returning.push(end);
     time.after(ms, end);
     return `comes back in ${ms} ms as it is now`;
+  }
+
+  /** Disks that were to come back as they were some time ago do so now: before a loss behind which nothing more may go wrong. */
+  returnOld(): void {
+    for (const end of this.#returning.splice(0)) end();
   }
 
   /** It is gone for good. Witnesses are no loss that a replacement could make good. */
