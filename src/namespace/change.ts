@@ -43,9 +43,7 @@ export class Change {
   readonly tx: Transaction;
   /** Rows written; undefined: deleted. */
   readonly inodes = new Map<number, InodeRow | undefined>();
-  readonly dirents = new Map<string, DirentRow | undefined>();
-  /** Names that were written. */
-  readonly named: { readonly parent: number; readonly name: string }[] = [];
+  readonly dirents = new Map<string, { readonly parent: number; readonly name: string; readonly row: DirentRow | undefined }>();
   /** Inodes of which extents were written or dropped. */
   readonly contents: number[] = [];
   counters: Counters;
@@ -106,10 +104,8 @@ export class Change {
   }
 
   dirent(parent: number, name: string): Awaitable<DirentRow | undefined> {
-    if (this.dirents.size > 0) {
-      const key = direntName(parent, name);
-      if (this.dirents.has(key)) return this.dirents.get(key);
-    }
+    const own = this.dirents.size === 0 ? undefined : this.dirents.get(direntName(parent, name));
+    if (own !== undefined) return own.row;
     const cached = this.#ledger.cachedDirent(parent, name);
     if (cached !== undefined) return cached === ABSENT ? undefined : cached;
     return this.#readDirent(parent, name);
@@ -121,14 +117,13 @@ export class Change {
   }
 
   putDirent(parent: number, name: string, row: DirentRow): void {
-    this.dirents.set(direntName(parent, name), row);
-    this.named.push({ parent, name });
+    this.dirents.set(direntName(parent, name), { parent, name, row });
     this.tx.put(direntKey(parent, name), encodeDirent(row));
     this.tx.put(orderKey(parent, row.cookie), encodeOrder({ ino: row.ino, type: row.type, name }));
   }
 
   deleteDirent(parent: number, name: string, row: DirentRow): void {
-    this.dirents.set(direntName(parent, name), undefined);
+    this.dirents.set(direntName(parent, name), { parent, name, row: undefined });
     this.tx.delete(direntKey(parent, name));
     this.tx.delete(orderKey(parent, row.cookie));
   }
@@ -158,13 +153,14 @@ export class Change {
 
   /** Writes what was collected. @throws OperatingError EDQUOT */
   finish(): Promise<void> | undefined {
-    if (this.#references !== undefined || this.#ledger.quotas.size > 0 || this.quotas.rows.size > 0) return this.#finishAll();
+    const isCharged = this.#ledger.quotas.size > 0 || this.quotas.rows.size > 0;
+    if (isCharged || this.#references !== undefined) return this.#finishAll(isCharged);
     this.#putRows();
     return undefined;
   }
 
-  async #finishAll(): Promise<void> {
-    if (this.#ledger.quotas.size > 0 || this.quotas.rows.size > 0) await this.#chargeQuotas();
+  async #finishAll(isCharged: boolean): Promise<void> {
+    if (isCharged) await this.#chargeQuotas();
     if (this.#references !== undefined) for (const [blob, count] of this.#references) await this.#settle(blob, count);
     this.#putRows();
   }

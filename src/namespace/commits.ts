@@ -235,7 +235,8 @@ export class Committer {
     // Not counted twice; that it fits, the transaction itself sees to.
     uploads.unreserve(layer);
     const { cutOffset } = layer;
-    if ((cutOffset > 0 && cutOffset < node.row.size) || this.#unfinishedCuts.has(node.ino)) await this.#cutLong(node, layer);
+    const cuts = cutOffset > 0 && cutOffset < node.row.size;
+    if (cuts || this.#unfinishedCuts.has(node.ino)) await this.#cutLong(node, cuts ? cutOffset : undefined);
     let cursor: Cursor | undefined = { index: 0, offset: prepared.extents[0]?.offset ?? 0 };
     let partsLeft = false;
     for (let first = true; cursor !== undefined; first = false) {
@@ -330,14 +331,14 @@ export class Committer {
   }
 
   /** A cut that takes more extents than one transaction drops goes first, in steps that a crash may interrupt (`finishCuts`). */
-  async #cutLong(node: Node, layer: Layer): Promise<void> {
+  async #cutLong(node: Node, cutOffset: number | undefined): Promise<void> {
     const { ledger } = this.#options;
     const { ino } = node;
     const { generation } = node.row;
     let offset = this.#unfinishedCuts.get(ino);
-    if (layer.cutOffset > 0 && layer.cutOffset < node.row.size) {
-      const rows = await ledger.index.scan(extentRange(ino, generation, layer.cutOffset, undefined, CHANGE_STEP_ROWS));
-      if (rows.length === CHANGE_STEP_ROWS) offset = Math.min(offset ?? Infinity, layer.cutOffset);
+    if (cutOffset !== undefined) {
+      const rows = await ledger.index.scan(extentRange(ino, generation, cutOffset, undefined, CHANGE_STEP_ROWS));
+      if (rows.length === CHANGE_STEP_ROWS) offset = Math.min(offset ?? Infinity, cutOffset);
     }
     if (offset === undefined) return;
     const from = offset;

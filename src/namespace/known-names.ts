@@ -15,9 +15,12 @@ function hashOf(name: string): number {
   return hash === 0 ? 1 : hash;
 }
 
+/** Of all that are empty: one free slot. */
+const NO_SLOTS = new Int32Array(1);
+
 /** A set of hashes: open addressing, at most half full. */
 class Hashes {
-  slots = new Int32Array(SLOTS_MIN);
+  slots = NO_SLOTS;
   #count = 0;
 
   /** Where the hash is, or the free slot where it would be. */
@@ -34,23 +37,20 @@ class Hashes {
   }
 
   add(hash: number): void {
-    const at = this.#find(hash);
-    if (this.slots[at] === hash) return;
-    this.slots[at] = hash;
-    if (++this.#count <= this.slots.length / 2) return;
-    const before = this.slots;
-    this.slots = new Int32Array(before.length * 2);
-    for (const known of before) if (known !== 0) this.slots[this.#find(known)] = known;
+    if (this.has(hash)) return;
+    if (2 * ++this.#count > this.slots.length) {
+      const before = this.slots;
+      this.slots = new Int32Array(Math.max(SLOTS_MIN, before.length * 2));
+      for (const known of before) if (known !== 0) this.slots[this.#find(known)] = known;
+    }
+    this.slots[this.#find(hash)] = hash;
   }
 }
 
-/** Of each directory; undefined: it never had a name. */
-type Directories = Map<Ino, Hashes | undefined>;
-
 export class KnownNames {
   /** Those that were made or got a name lately, and those before them: cheaper than to keep them in order. */
-  #young: Directories = new Map();
-  #old: Directories = new Map();
+  #young = new Map<Ino, Hashes>();
+  #old = new Map<Ino, Hashes>();
   #youngSlots = 0;
   readonly #slotsMax: number;
   readonly #directoriesMax: number;
@@ -63,30 +63,34 @@ export class KnownNames {
 
   /** A directory without names came into being. */
   made(directory: Ino): void {
-    this.#keep(directory, undefined, 0);
+    const names = new Hashes();
+    this.#keep(directory, names, names.slots.length);
   }
 
   add(directory: Ino, name: string): void {
-    const isYoung = this.#young.has(directory);
-    if (!isYoung && !this.#old.has(directory)) return;
-    const known = (isYoung ? this.#young : this.#old).get(directory);
-    const names = known ?? new Hashes();
-    const before = isYoung && known !== undefined ? known.slots.length : 0;
+    const names = this.#of(directory);
+    if (names === undefined) return;
+    const before = this.#young.has(directory) ? names.slots.length : 0;
     names.add(hashOf(name));
-    if (names.slots.length > this.#slotsMax / 4) {
+    if (names.slots.length <= this.#slotsMax / 4) this.#keep(directory, names, names.slots.length - before);
+    else {
       this.#young.delete(directory);
       this.#old.delete(directory);
       this.#youngSlots -= before;
-    } else if (names !== known || !isYoung || names.slots.length !== before) this.#keep(directory, names, names.slots.length - before);
+    }
   }
 
   /** True: the directory has no such name. False: perhaps. */
   lacks(directory: Ino, name: string): boolean {
-    const names = this.#young.get(directory) ?? this.#old.get(directory);
-    return names === undefined ? this.#young.has(directory) || this.#old.has(directory) : !names.has(hashOf(name));
+    const names = this.#of(directory);
+    return names !== undefined && !names.has(hashOf(name));
   }
 
-  #keep(directory: Ino, names: Hashes | undefined, moreSlots: number): void {
+  #of(directory: Ino): Hashes | undefined {
+    return this.#young.get(directory) ?? this.#old.get(directory);
+  }
+
+  #keep(directory: Ino, names: Hashes, moreSlots: number): void {
     this.#young.set(directory, names);
     this.#youngSlots += moreSlots;
     if (this.#young.size <= this.#directoriesMax / 2 && this.#youngSlots <= this.#slotsMax / 2) return;

@@ -107,7 +107,7 @@ export class Ledger {
 
   /**
    * One transaction: all or nothing. `body` awaits nothing but its change and may run again; what it wants done after the commit it hands to
-   * `change.afterwards`.
+   * `change.afterwards`. Has the turn as in `exclusively`, without the promises of another call.
    */
   async change<T>(body: (change: Change) => Promise<T>): Promise<Committed<T>> {
     const turn = this.#turns.take();
@@ -138,8 +138,10 @@ export class Ledger {
       }
       this.onInode(ino, row);
     }
-    for (const [key, row] of change.dirents) this.#dirents.set(key, row ?? ABSENT);
-    for (const { parent, name } of change.named) this.#names.add(parent, name);
+    for (const [key, { parent, name, row }] of change.dirents) {
+      this.#dirents.set(key, row ?? ABSENT);
+      if (row !== undefined) this.#names.add(parent, name);
+    }
     for (const [quota, row] of change.quotas.rows) this.quotas.set(quota, row);
     this.#counters = change.counters;
     for (const ino of change.contents) this.onContent(ino);
