@@ -1,5 +1,33 @@
 /**
- * What comes at once or later. A promise costs as much as what most of our calls do: where the answer lies in memory it is given as it is, and where it has
- * to be fetched, as a promise. `await` takes both.
+ * What comes at once or later. A promise costs as much as what most of our calls do, and the garbage that it becomes costs it again: where the answer lies
+ * in memory it is given as it is, and where it has to be fetched, as a promise. `await` takes both. A function that returns one may throw, too, instead of
+ * returning a promise that rejects.
  */
 export type Awaitable<T> = T | Promise<T>;
+
+/** Goes on with `use`: at once where the value is there. */
+export function when<T, U>(value: Awaitable<T>, use: (value: T) => Awaitable<U>): Awaitable<U> {
+  return value instanceof Promise ? value.then(use) : use(value);
+}
+
+/** As try and finally: does `action`, and behind it `end`, whatever becomes of it. */
+export function lastly<T>(action: () => Awaitable<T>, end: () => void): Awaitable<T> {
+  let result: Awaitable<T>;
+  try {
+    result = action();
+  } catch (error) {
+    end();
+    throw error;
+  }
+  if (result instanceof Promise) return endLater(result, end);
+  end();
+  return result;
+}
+
+async function endLater<T>(result: Promise<T>, end: () => void): Promise<T> {
+  try {
+    return await result;
+  } finally {
+    end();
+  }
+}

@@ -19,10 +19,10 @@ export interface Range {
   readonly reverse?: boolean;
 }
 
-/** Reads see the state before the transaction plus its own writes. An engine that has a row in memory or in a file of its own answers `get` at once. */
+/** Reads see the state before the transaction plus its own writes. An engine that has its rows in memory or in a file of its own answers at once. */
 export interface Transaction {
   get(key: Uint8Array): Awaitable<Buffer | undefined>;
-  scan(range: Range): Promise<Row[]>;
+  scan(range: Range): Awaitable<Row[]>;
   put(key: Uint8Array, value: Uint8Array): void;
   delete(key: Uint8Array): void;
   /** Bytes that the log entry would take as of now; it must stay below LOG_ENTRY_BYTES_MAX. */
@@ -42,7 +42,7 @@ export interface IndexView {
   /** Epoch of the entry at that position. */
   readonly epoch: number;
   get(key: Uint8Array): Awaitable<Buffer | undefined>;
-  scan(range: Range): Promise<Row[]>;
+  scan(range: Range): Awaitable<Row[]>;
   close(): void;
 }
 
@@ -51,15 +51,16 @@ export interface IndexStore {
   /** What changes are refused with while it is not: ENOSPC when it is for want of room on the voters' disks. */
   readonly refusalCode: 'EROFS' | 'ENOSPC';
   /**
-   * Runs `body` and commits what it wrote as one log entry: visible and safe from the daemon's death when the promise resolves.
+   * Runs `body` and commits what it wrote as one log entry: visible and safe from the daemon's death when it returns, or when its promise resolves. Without
+   * a promise where nothing has to be waited for: then nobody came in between.
    * Transactions run one after the other; `body` may await nothing but its transaction (an engine may run it again after a conflict, so
    * it must have no other effects). If it throws, nothing is written.
    * @throws OperatingError EROFS without a majority, EFBIG when the entry would be too large.
    */
-  transact<T>(body: (tx: Transaction) => Promise<T>): Promise<Committed<T>>;
+  transact<T>(body: (tx: Transaction) => Awaitable<T>): Awaitable<Committed<T>>;
   /** Reads of the committed state. */
   get(key: Uint8Array): Awaitable<Buffer | undefined>;
-  scan(range: Range): Promise<Row[]>;
+  scan(range: Range): Awaitable<Row[]>;
   /**
    * The state as of now, for whoever reads all of it (check, export). Commits go on meanwhile, and take room until it is closed.
    * @throws OperatingError EBUSY from a read when too much was committed since; begin anew

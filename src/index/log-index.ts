@@ -13,7 +13,7 @@
  * The turn is given up while waiting for room, because the flush that makes room may itself have to commit (shards that moved).
  */
 import { assert } from '../base/assert.js';
-import type { Awaitable } from '../base/awaitable.js';
+import { when, type Awaitable } from '../base/awaitable.js';
 import { OperatingError } from '../base/errors.js';
 import type { QuorumLog } from '../quorum/quorum-log.js';
 import { WRITES_BYTES_MAX } from './entry.js';
@@ -42,7 +42,7 @@ class LogTransaction implements Transaction {
     return own === undefined ? this.#working.get(key) : (own ?? undefined);
   }
 
-  async scan(range: Range): Promise<Row[]> {
+  scan(range: Range): Row[] {
     assert(!this.ended, 'transaction used after its end');
     return this.writes.scan(range, (below) => this.#working.scan(below));
   }
@@ -90,7 +90,7 @@ class LogIndex implements IndexStore {
     return this.#working.get(key);
   }
 
-  async scan(range: Range): Promise<Row[]> {
+  scan(range: Range): Row[] {
     return this.#working.scan(range);
   }
 
@@ -100,8 +100,8 @@ class LogIndex implements IndexStore {
     return {
       position,
       epoch,
-      get: async (key) => view.get(key),
-      scan: async (range) => view.scan(range),
+      get: (key) => view.get(key),
+      scan: (range) => view.scan(range),
       close: () => {
         view.close();
       },
@@ -112,37 +112,50 @@ class LogIndex implements IndexStore {
     return this.#log.durable(position ?? this.#log.head.position);
   }
 
-  async transact<T>(body: (tx: Transaction) => Promise<T>): Promise<Committed<T>> {
-    const turn = this.#turns.take();
-    if (turn !== undefined) await turn;
-    try {
-      for (;;) {
-        const tx = new LogTransaction(this.#working);
-        let value: T;
-        try {
-          value = await body(tx);
-        } finally {
-          tx.ended = true;
-        }
-        if (tx.writes.size === 0) return { value, position: 0 };
-        const position = await this.#commit(tx.writes);
-        if (position !== undefined) return { value, position };
-      }
-    } finally {
-      this.#turns.give();
-    }
+  transact<T>(body: (tx: Transaction) => Awaitable<T>): Awaitable<Committed<T>> {
+    return this.#turns.run(() => this.#run(body));
   }
 
-  /** Appends a write set; undefined when others committed while it waited, so that its body must run again. */
-  #commit(writes: WriteSet): Awaitable<number | undefined> {
+  #run<T>(body: (tx: Transaction) => Awaitable<T>): Awaitable<Committed<T>> {
+    return when(this.#try(body), (committed) => committed ?? this.#run(body));
+  }
+
+  /** One run of a body; undefined when others committed while it waited for room, so that it must run again. */
+  #try<T>(body: (tx: Transaction) => Awaitable<T>): Awaitable<Committed<T> | undefined> {
+    const tx = new LogTransaction(this.#working);
+    let value: Awaitable<T>;
+    try {
+      value = body(tx);
+    } catch (error) {
+      tx.ended = true;
+      throw error;
+    }
+    if (value instanceof Promise) return this.#tryLater(tx, value);
+    tx.ended = true;
+    return this.#commit(tx.writes, value);
+  }
+
+  async #tryLater<T>(tx: LogTransaction, running: Promise<T>): Promise<Committed<T> | undefined> {
+    let value: T;
+    try {
+      value = await running;
+    } finally {
+      tx.ended = true;
+    }
+    return await this.#commit(tx.writes, value);
+  }
+
+  /** Appends a write set; undefined when others committed while it waited. */
+  #commit<T>(writes: WriteSet, value: T): Awaitable<Committed<T> | undefined> {
+    if (writes.size === 0) return { value, position: 0 };
     this.#checkWritable();
     if (writes.payloadBytes > WRITES_BYTES_MAX)
       throw new OperatingError('EFBIG', `a transaction of ${writes.payloadBytes} bytes; at most ${WRITES_BYTES_MAX} go into one log entry`);
     const room = this.#room(writes.payloadBytes);
-    return room === undefined ? this.#append(writes) : this.#commitLater(writes, room);
+    return room === undefined ? { value, position: this.#append(writes) } : this.#commitLater(writes, value, room);
   }
 
-  async #commitLater(writes: WriteSet, firstRoom: Promise<void>): Promise<number | undefined> {
+  async #commitLater<T>(writes: WriteSet, value: T, firstRoom: Promise<void>): Promise<Committed<T> | undefined> {
     const commits = this.#commits;
     for (let room: Promise<void> | undefined = firstRoom; room !== undefined; room = this.#room(writes.payloadBytes)) {
       this.#turns.give();
@@ -155,7 +168,7 @@ class LogIndex implements IndexStore {
       if (this.#commits !== commits) return undefined;
       this.#checkWritable();
     }
-    return this.#append(writes);
+    return { value, position: this.#append(writes) };
   }
 
   #append(writes: WriteSet): number {

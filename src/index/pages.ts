@@ -1,4 +1,5 @@
 /** Goes over many rows without holding all of them, or anybody up. */
+import type { Awaitable } from '../base/awaitable.js';
 import type { Clock } from '../base/clock.js';
 import type { Range, Row } from './index-store.js';
 import { keyAfter } from './keys.js';
@@ -9,7 +10,7 @@ import { keyAfter } from './keys.js';
  * @param clock lets others have their turn in between; without it the caller does
  */
 export async function* pages(
-  source: { scan(range: Range): Promise<Row[]> },
+  source: { scan(range: Range): Awaitable<Row[]> },
   range: Range,
   clock?: Pick<Clock, 'yield'>,
 ): AsyncGenerator<Row[], void, undefined> {

@@ -1,5 +1,6 @@
 /** One at a time, first come first served. Free turns cost no promise; the number of those who wait is bounded. */
 import { assert } from '../base/assert.js';
+import { lastly, type Awaitable } from '../base/awaitable.js';
 import { OperatingError } from '../base/errors.js';
 import { INDEX_WAITERS_MAX } from '../base/limits.js';
 
@@ -8,6 +9,9 @@ export class Turns {
   /** In order of arrival from #next on; cut when it is empty, so that taking from the front moves nothing. */
   #waiting: (() => void)[] = [];
   #next = 0;
+  readonly #end = (): void => {
+    this.give();
+  };
 
   /**
    * Takes the turn. undefined: it is the caller's now; otherwise once the promise resolves.
@@ -26,6 +30,15 @@ export class Turns {
       else if (this.#next > 0) this.#waiting[--this.#next] = resolve;
       else this.#waiting.unshift(resolve);
     });
+  }
+
+  /**
+   * Runs `action` in a turn.
+   * @throws OperatingError EAGAIN when too many wait; what `action` throws
+   */
+  run<T>(action: () => Awaitable<T>): Awaitable<T> {
+    const turn = this.take();
+    return lastly(turn === undefined ? action : () => turn.then(action), this.#end);
   }
 
   /** Gives the turn to the next in line. */

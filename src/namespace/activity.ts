@@ -1,4 +1,5 @@
 /** How much the namespace is used just now, by those who wait for it: services in the background give way to them. Counted for every request that may reach a disk. */
+import { lastly, type Awaitable } from '../base/awaitable.js';
 import type { Clock } from '../base/clock.js';
 
 export class Activity {
@@ -8,21 +9,19 @@ export class Activity {
   requests = 0;
   /** When the last one began or ended, monotonic. */
   lastMs = -Infinity;
-  readonly #clock: Clock;
+  readonly #end: () => void;
 
   constructor(clock: Clock) {
-    this.#clock = clock;
+    this.#end = () => {
+      this.inFlight--;
+      this.lastMs = clock.monotonicMs();
+    };
   }
 
   /** Counts a request until it ends. */
-  async during<T>(request: () => Promise<T>): Promise<T> {
+  during<T>(request: () => Awaitable<T>): Awaitable<T> {
     this.inFlight++;
     this.requests++;
-    try {
-      return await request();
-    } finally {
-      this.inFlight--;
-      this.lastMs = this.#clock.monotonicMs();
-    }
+    return lastly(request, this.#end);
   }
 }

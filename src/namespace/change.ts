@@ -6,7 +6,7 @@
  * one row: a count of none moves the location to the queue of the collector (I5), never frees by itself.
  */
 import { assert, must } from '../base/assert.js';
-import type { Awaitable } from '../base/awaitable.js';
+import { when, type Awaitable } from '../base/awaitable.js';
 import { OperatingError } from '../base/errors.js';
 import type { BlobId } from '../base/ids.js';
 import type { Transaction } from '../index/index-store.js';
@@ -75,9 +75,8 @@ export class Change {
     return this.#ledger.cachedInode(ino) ?? this.#readInode(ino);
   }
 
-  async #readInode(ino: number): Promise<InodeRow | undefined> {
-    const value = await this.tx.get(inodeKey(ino));
-    return value === undefined ? undefined : decodeInode(ino, value);
+  #readInode(ino: number): Awaitable<InodeRow | undefined> {
+    return when(this.tx.get(inodeKey(ino)), (value) => (value === undefined ? undefined : decodeInode(ino, value)));
   }
 
   putInode(row: InodeRow): void {
@@ -111,9 +110,8 @@ export class Change {
     return this.#readDirent(parent, name);
   }
 
-  async #readDirent(parent: number, name: string): Promise<DirentRow | undefined> {
-    const value = await this.tx.get(direntKey(parent, name));
-    return value === undefined ? undefined : decodeDirent(value);
+  #readDirent(parent: number, name: string): Awaitable<DirentRow | undefined> {
+    return when(this.tx.get(direntKey(parent, name)), (value) => (value === undefined ? undefined : decodeDirent(value)));
   }
 
   putDirent(parent: number, name: string, row: DirentRow): void {

@@ -6,7 +6,8 @@
  *   frozen ──parts settled, runs stored──▶ prepared ──transaction──▶ committed
  *      └────────────any failure──────────────┴──▶ poisoned
  */
-import { assert } from '../base/assert.js';
+import { assert, must } from '../base/assert.js';
+import { when, type Awaitable } from '../base/awaitable.js';
 import { asOperatingError } from '../base/errors.js';
 import { CHANGE_STEP_BYTES, CHANGE_STEP_ROWS, COMMIT_INLINE_BYTES_MAX, PACK_EXTENT_BYTES_MIN } from '../base/limits.js';
 import type { Extent } from '../index/schema/extent-row.js';
@@ -17,7 +18,7 @@ import { encodeNumber } from '../index/schema/work-rows.js';
 import type { Storage, StoredBlob } from '../storage/storage.js';
 import type { BlobWriter } from './blob-writer.js';
 import type { Change } from './change.js';
-import { clearRange, cutContent, dropContent, putExtent } from './content.js';
+import { clearRange, cutContent, dropContent, putExtent, type Step as Cleared } from './content.js';
 import type { FreshExtent, FreshFile } from './fresh-files.js';
 import type { Layer } from './layer.js';
 import type { Ledger } from './ledger.js';
@@ -28,7 +29,7 @@ import { abortUpload, dropParts } from './parts.js';
 import type { Uploads } from './uploads.js';
 
 /** Dirty bytes that lie side by side in one window. */
-interface Run {
+interface Stretch {
   readonly start: number;
   end: number;
   readonly parts: Buffer[];
@@ -36,7 +37,7 @@ interface Run {
 
 /** A blob that is being stored, and what is in it. */
 interface Stores {
-  readonly runs: readonly Run[];
+  readonly stretches: readonly Stretch[];
   readonly stored: Promise<StoredBlob>;
 }
 
@@ -51,6 +52,37 @@ interface Prepared {
 interface Cursor {
   readonly index: number;
   readonly offset: number;
+}
+
+/** A layer on its way. */
+interface Run {
+  readonly node: Node;
+  readonly layer: Layer;
+  /** Of the node, when it began. */
+  readonly sequence: number;
+  readonly leavingBytes: number;
+  prepared: Prepared | undefined;
+}
+
+/** How a step of a commit ended. */
+interface Stepped {
+  readonly next: Cursor | undefined;
+  /** Parts of the upload are still there. */
+  readonly partsLeft: boolean;
+  /** The inode is gone, or the layer is dead. */
+  readonly gone: boolean;
+}
+
+/** What a step of a commit has come to. */
+interface Step {
+  readonly row: InodeRow;
+  index: number;
+  offset: number;
+  size: number;
+  allocatedBytes: number;
+  readonly fresh: FreshExtent[];
+  /** Where inline extents may begin now. */
+  readonly inline: number[];
 }
 
 export interface CommitterOptions {
@@ -76,52 +108,83 @@ export class Committer {
     this.#options = options;
   }
 
-  /** Resolves when everything written to the node before this call is committed, or lost and told to its handles. Never rejects. */
-  async commit(node: Node): Promise<void> {
-    const target = node.sequence;
+  /** Commits everything written to the node before this call, or it is lost and told to its handles. Neither throws nor rejects. */
+  commit(node: Node): Promise<void> | undefined {
+    return this.#commitUpTo(node, node.sequence);
+  }
+
+  #commitUpTo(node: Node, target: number): Promise<void> | undefined {
     while (node.settledSequence < target) {
-      if (node.commitDone === undefined) {
-        if (node.current === undefined) return;
-        node.commitDone = this.#runToEnd(node);
-      }
-      await node.commitDone;
+      if (node.commitDone === undefined && node.current === undefined) return undefined;
+      const done = node.commitDone ?? this.#begin(node);
+      if (done !== undefined) return done.then(() => this.#commitUpTo(node, target));
     }
+    return undefined;
   }
 
-  async #runToEnd(node: Node): Promise<void> {
-    try {
-      await this.#run(node);
-    } finally {
-      node.commitDone = undefined;
-      this.#options.onSettled(node);
-    }
-  }
-
-  async #run(node: Node): Promise<void> {
-    const { uploads, memory } = this.#options;
+  /** Undefined: it is over already. */
+  #begin(node: Node): Promise<void> | undefined {
+    const { uploads, memory, onSettled } = this.#options;
     const { sequence } = node;
     const layer = uploads.freeze(node);
     const leavingBytes = layer.dirtyMemoryBytes();
     memory.budget.leaving(leavingBytes);
-    let prepared: Prepared | undefined;
+    const run: Run = { node, layer, sequence, leavingBytes, prepared: undefined };
+    let running: Awaitable<void> = undefined;
     try {
-      // Now, before more can be lost that this layer has nothing to do with.
-      uploads.lostEnds.check(node, layer);
-      for (const chunk of layer.parts) await chunk.settled;
-      if (layer.dead) return;
-      prepared = await this.#prepare(layer);
-      if (layer.dead) return;
-      await this.#apply(node, layer, prepared);
-      if (!layer.dead) uploads.lostEnds.committed(node.ino, layer);
+      running = this.#commit(run);
     } catch (error) {
       uploads.poison(node, layer, asOperatingError(error));
-    } finally {
-      if (node.committing === layer) node.committing = undefined;
-      node.settledSequence = node.current === undefined ? node.sequence : Math.max(node.settledSequence, sequence);
-      memory.budget.left(leavingBytes);
-      layer.close();
-      if (layer.dead) await this.#abandon(prepared);
     }
+    const ending = running instanceof Promise ? this.#endLater(run, running) : this.#end(run);
+    if (ending === undefined) onSettled(node);
+    else
+      node.commitDone = ending.finally(() => {
+        node.commitDone = undefined;
+        onSettled(node);
+      });
+    return node.commitDone;
+  }
+
+  #commit(run: Run): Awaitable<void> {
+    const { node, layer } = run;
+    // Now, before more can be lost that this layer has nothing to do with.
+    this.#options.uploads.lostEnds.check(node, layer);
+    return layer.parts.size > 0 ? this.#commitBehindParts(run) : this.#commitStored(run);
+  }
+
+  async #commitBehindParts(run: Run): Promise<void> {
+    for (const chunk of run.layer.parts) await chunk.settled;
+    await this.#commitStored(run);
+  }
+
+  #commitStored(run: Run): Awaitable<void> {
+    const { node, layer } = run;
+    if (layer.dead) return;
+    return when(this.#prepare(layer), (prepared) => {
+      run.prepared = prepared;
+      if (layer.dead) return;
+      return when(this.#apply(node, layer, prepared), () => {
+        if (!layer.dead) this.#options.uploads.lostEnds.committed(node.ino, layer);
+      });
+    });
+  }
+
+  async #endLater(run: Run, running: Promise<void>): Promise<void> {
+    try {
+      await running;
+    } catch (error) {
+      this.#options.uploads.poison(run.node, run.layer, asOperatingError(error));
+    }
+    await this.#end(run);
+  }
+
+  #end({ node, layer, sequence, leavingBytes, prepared }: Run): Promise<void> | undefined {
+    if (node.committing === layer) node.committing = undefined;
+    node.settledSequence = node.current === undefined ? node.sequence : Math.max(node.settledSequence, sequence);
+    this.#options.memory.budget.left(leavingBytes);
+    layer.close();
+    return layer.dead ? this.#abandon(prepared) : undefined;
   }
 
   /** Blobs of a dead layer go to the collector. */
@@ -130,26 +193,27 @@ export class Committer {
   }
 
   /** Stores what is in memory. */
-  async #prepare(layer: Layer): Promise<Prepared> {
+  #prepare(layer: Layer): Awaitable<Prepared> {
     const { storage } = this.#options;
     const extents: Extent[] = [];
-    const small: Run[] = [];
+    const small: Stretch[] = [];
     const stores: Stores[] = [];
-    for (const run of this.#runs(layer, extents)) {
-      if (run.end - run.start < storage.smallBytesMax) small.push(run);
-      else stores.push({ runs: [run], stored: this.#storeRuns([run]) });
+    for (const stretch of this.#stretches(layer, extents)) {
+      if (stretch.end - stretch.start < storage.smallBytesMax) small.push(stretch);
+      else stores.push({ stretches: [stretch], stored: this.#storeStretches([stretch]) });
     }
     const inline = this.#gatherSmall(small, stores);
     let packableBytes = 0;
-    for (const run of inline) {
+    for (const { start, parts } of inline) {
       // A view is enough: rows are encoded before the layer gives its memory back.
-      const data = run.parts.length === 1 && run.parts[0] !== undefined ? run.parts[0] : Buffer.concat(run.parts);
+      const data = parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts);
       if (data.length > PACK_EXTENT_BYTES_MIN) packableBytes += data.length;
-      extents.push({ kind: 'inline', offset: run.start, bytes: data.length, data });
+      extents.push({ kind: 'inline', offset: start, bytes: data.length, data });
     }
-    const blobs: StoredBlob[] = stores.length === 0 ? [] : await this.#stored(stores, extents);
-    extents.sort((a, b) => a.offset - b.offset);
-    return { extents, blobs, packableBytes };
+    return when(stores.length === 0 ? [] : this.#stored(stores, extents), (blobs) => {
+      extents.sort((a, b) => a.offset - b.offset);
+      return { extents, blobs, packableBytes };
+    });
   }
 
   /** Waits for blobs that are being stored, and gives the extents that are in them to `extents`. */
@@ -165,9 +229,9 @@ export class Committer {
       }
       blobs.push(result.value);
       let blobOffset = 0;
-      for (const run of stores[at]?.runs ?? []) {
-        const bytes = run.end - run.start;
-        extents.push({ kind: 'blob', offset: run.start, bytes, blob: result.value.location.blob, blobOffset });
+      for (const { start, end } of stores[at]?.stretches ?? []) {
+        const bytes = end - start;
+        extents.push({ kind: 'blob', offset: start, bytes, blob: result.value.location.blob, blobOffset });
         blobOffset += bytes;
       }
     });
@@ -178,9 +242,9 @@ export class Committer {
     return blobs;
   }
 
-  /** Dirty runs of a layer. Parts that are stored already go to `extents`. */
-  #runs(layer: Layer, extents: Extent[]): Run[] {
-    const runs: Run[] = [];
+  /** Dirty stretches of a layer. Parts that are stored already go to `extents`. */
+  #stretches(layer: Layer, extents: Extent[]): Stretch[] {
+    const stretches: Stretch[] = [];
     const { windowBytes } = this.#options.memory;
     for (const { start, end, value: chunk } of layer.ranges.ranges) {
       if (chunk.stored !== undefined) {
@@ -190,144 +254,155 @@ export class Committer {
       }
       assert(chunk.buffer !== undefined, 'dirty bytes without memory');
       const bytes = chunk.buffer.subarray(start - chunk.base, end - chunk.base);
-      const last = runs.at(-1);
+      const last = stretches.at(-1);
       if (last !== undefined && last.end === start && start % windowBytes !== 0) {
         last.end = end;
         last.parts.push(bytes);
-      } else runs.push({ start, end, parts: [bytes] });
+      } else stretches.push({ start, end, parts: [bytes] });
     }
-    return runs;
+    return stretches;
   }
 
-  #storeRuns(runs: readonly Run[]): Promise<StoredBlob> {
-    const parts = runs.flatMap((run) => run.parts);
+  #storeStretches(stretches: readonly Stretch[]): Promise<StoredBlob> {
+    const parts = stretches.flatMap((stretch) => stretch.parts);
     const only = parts[0];
     return parts.length === 1 && only !== undefined ? this.#options.writer.store(only) : this.#options.writer.gather(parts);
   }
 
-  /** Gathers small runs into blobs when they are too many to ride along. Returns those that do ride. */
-  #gatherSmall(small: Run[], stores: Stores[]): Run[] {
+  /** Gathers small stretches into blobs when they are too many to ride along. Returns those that do ride. */
+  #gatherSmall(small: Stretch[], stores: Stores[]): Stretch[] {
     const { storage } = this.#options;
-    const bytes = small.reduce((sum, run) => sum + run.end - run.start, 0);
+    const bytes = small.reduce((sum, { start, end }) => sum + end - start, 0);
     if (bytes <= COMMIT_INLINE_BYTES_MAX) return small;
-    let group: Run[] = [];
+    let group: Stretch[] = [];
     let groupBytes = 0;
-    const inline: Run[] = [];
+    const inline: Stretch[] = [];
     const close = (): void => {
-      if (groupBytes >= storage.smallBytesMax) stores.push({ runs: group, stored: this.#storeRuns(group) });
+      if (groupBytes >= storage.smallBytesMax) stores.push({ stretches: group, stored: this.#storeStretches(group) });
       else inline.push(...group);
       group = [];
       groupBytes = 0;
     };
-    for (const run of small) {
-      const runBytes = run.end - run.start;
-      if (groupBytes + runBytes > storage.blobBytesMax) close();
-      group.push(run);
-      groupBytes += runBytes;
+    for (const stretch of small) {
+      const stretchBytes = stretch.end - stretch.start;
+      if (groupBytes + stretchBytes > storage.blobBytesMax) close();
+      group.push(stretch);
+      groupBytes += stretchBytes;
     }
     close();
     return inline;
   }
 
   /** The swap. */
-  async #apply(node: Node, layer: Layer, prepared: Prepared): Promise<void> {
-    const { ledger, uploads } = this.#options;
+  #apply(node: Node, layer: Layer, prepared: Prepared): Awaitable<void> {
     // Not counted twice; that it fits, the transaction itself sees to.
-    uploads.unreserve(layer);
+    this.#options.uploads.unreserve(layer);
     const { cutOffset } = layer;
     const cuts = cutOffset > 0 && cutOffset < node.row.size;
-    if (cuts || this.#unfinishedCuts.has(node.ino)) await this.#cutLong(node, cuts ? cutOffset : undefined);
-    let cursor: Cursor | undefined = { index: 0, offset: prepared.extents[0]?.offset ?? 0 };
-    let partsLeft = false;
-    for (let first = true; cursor !== undefined; first = false) {
-      const from: Cursor = cursor;
-      const { value, position } = await ledger.change(async (change) => {
-        const row = await change.inode(node.ino);
-        if (row === undefined || layer.dead) return { next: undefined, partsLeft: false, gone: true };
-        const next = await this.#step(
-          change,
-          node,
-          layer,
-          prepared,
-          from,
-          first && cutOffset < row.size ? await this.#shortened(change, layer, row) : row,
-        );
-        const left = next === undefined && layer.upload !== undefined && !(await dropParts(change, layer.upload));
-        change.afterwards(() => {
-          node.contentVersion++;
-          if (next === undefined && node.committing === layer) node.committing = undefined;
-        });
-        return { next, partsLeft: left, gone: false };
-      });
+    const cut = cuts || this.#unfinishedCuts.has(node.ino) ? this.#cutLong(node, cuts ? cutOffset : undefined) : undefined;
+    return when(cut, () => this.#applyFrom(node, layer, prepared, undefined));
+  }
+
+  /** @param from undefined: all of it, in the first step with what the layer cut off */
+  #applyFrom(node: Node, layer: Layer, prepared: Prepared, from: Cursor | undefined): Awaitable<void> {
+    const { ledger } = this.#options;
+    const stepped = ledger.change((change) =>
+      when(change.inode(node.ino), (row) => {
+        if (row === undefined || layer.dead) return { next: undefined, partsLeft: true, gone: true };
+        const shortened = from === undefined && layer.cutOffset < row.size ? this.#shortened(change, layer, row) : row;
+        return when(shortened, (now) => this.#step(change, node, layer, prepared, from, now));
+      }),
+    );
+    return when(stepped, ({ value, position }) => {
       if (position > 0) node.position = position;
       if (value.gone) layer.dead = true;
-      cursor = value.next;
-      partsLeft = value.partsLeft || value.gone;
-    }
-    if (partsLeft && layer.upload !== undefined) await abortUpload(ledger, layer.upload);
+      if (value.next !== undefined) return this.#applyFrom(node, layer, prepared, value.next);
+      if (value.partsLeft && layer.upload !== undefined) return abortUpload(ledger, layer.upload);
+    });
   }
 
   /** The row after what the layer cut off. A content that is cut to nothing is replaced by a new, empty one. */
-  async #shortened(change: Change, layer: Layer, row: InodeRow): Promise<InodeRow> {
+  #shortened(change: Change, layer: Layer, row: InodeRow): Awaitable<InodeRow> {
     const { cutOffset } = layer;
-    if (cutOffset === 0) {
-      await dropContent(change, row);
-      return { ...row, size: 0, allocatedBytes: 0, generation: row.allocatedBytes === 0 ? row.generation : row.generation + 1 };
-    }
-    const { droppedBytes, reached } = await cutContent(change, row, cutOffset);
-    assert(reached === Infinity, 'a long cut was not made before');
-    change.count(0, -droppedBytes);
-    return { ...row, size: cutOffset, allocatedBytes: row.allocatedBytes - droppedBytes };
+    if (cutOffset === 0)
+      return when(dropContent(change, row), () => ({
+        ...row,
+        size: 0,
+        allocatedBytes: 0,
+        generation: row.allocatedBytes === 0 ? row.generation : row.generation + 1,
+      }));
+    return when(cutContent(change, row, cutOffset), ({ droppedBytes, reached }) => {
+      assert(reached === Infinity, 'a long cut was not made before');
+      change.count(0, -droppedBytes);
+      return { ...row, size: cutOffset, allocatedBytes: row.allocatedBytes - droppedBytes };
+    });
   }
 
-  /** Puts extents from `from` on, as many as one step takes. Resolves where the next step goes on; undefined after the last one. */
-  async #step(
-    change: Change,
-    node: Node,
-    layer: Layer,
-    { extents, packableBytes }: Prepared,
-    from: Cursor,
-    row: InodeRow,
-  ): Promise<Cursor | undefined> {
-    let { index, offset } = from;
-    let { allocatedBytes, size } = row;
-    const fresh: FreshExtent[] = [];
-    const inline: number[] = [];
-    for (let puts = 0; index < extents.length; puts++) {
-      const extent = extents[index];
-      assert(extent !== undefined && offset >= extent.offset, 'cursor behind its extent');
-      if (puts >= CHANGE_STEP_ROWS * 4 || (puts > 0 && change.entryBytes > CHANGE_STEP_BYTES)) break;
-      const end = extent.offset + extent.bytes;
+  /** Puts extents from `from` on, as many as one step takes; `next` is where the next step goes on, undefined after the last one. */
+  #step(change: Change, node: Node, layer: Layer, prepared: Prepared, from: Cursor | undefined, row: InodeRow): Awaitable<Stepped> {
+    const { index, offset } = from ?? { index: 0, offset: prepared.extents[0]?.offset ?? 0 };
+    const { size, allocatedBytes } = row;
+    const step: Step = { row, index, offset, size, allocatedBytes, fresh: [], inline: [] };
+    return when(this.#putExtents(change, node, prepared, step), () => {
+      const next = step.index < prepared.extents.length ? { index: step.index, offset: step.offset } : undefined;
+      this.#putRow(change, layer, prepared, step, next === undefined);
+      change.afterwards(() => {
+        node.contentVersion++;
+        if (next === undefined && node.committing === layer) node.committing = undefined;
+      });
+      const dropped = next === undefined && layer.upload !== undefined ? dropParts(change, layer.upload) : true;
+      return when(dropped, (all) => ({ next, partsLeft: !all, gone: false }));
+    });
+  }
+
+  /** @param puts of this step before */
+  #putExtents(change: Change, node: Node, prepared: Prepared, step: Step, puts = 0): Awaitable<void> {
+    const { extents } = prepared;
+    for (let done = puts; step.index < extents.length; done++) {
+      const extent = extents[step.index];
+      assert(extent !== undefined && step.offset >= extent.offset, 'cursor behind its extent');
+      if (done >= CHANGE_STEP_ROWS * 4 || (done > 0 && change.entryBytes > CHANGE_STEP_BYTES)) return;
       // Nothing lies behind the end of a content.
-      const cleared = offset >= size ? undefined : await clearRange(change, row, offset, end, node.writesAnew);
-      const { droppedBytes, reached } = cleared ?? { droppedBytes: 0, reached: end };
-      node.writesAnew = cleared?.anew === true;
-      if (extent.kind === 'blob' && this.#options.ledger.locations.expected(extent.blob) !== undefined) change.bear(extent.blob);
-      const value = putExtent(change, row, sliceExtent(extent, offset, reached));
-      if (extent.kind === 'inline' && extent.bytes > PACK_EXTENT_BYTES_MIN) fresh.push({ offset, data: inlineData(value) });
-      // And what is left of one that it lies in the middle of.
-      inline.push(offset, reached);
-      allocatedBytes += reached - offset - droppedBytes;
-      size = Math.max(size, reached);
-      offset = reached;
-      if (reached === end) offset = extents[++index]?.offset ?? end;
+      const end = extent.offset + extent.bytes;
+      const cleared = step.offset >= step.size ? undefined : clearRange(change, step.row, step.offset, end, node.writesAnew);
+      if (cleared instanceof Promise)
+        return cleared.then((later) => {
+          this.#putExtent(change, node, extents, step, later);
+          return this.#putExtents(change, node, prepared, step, done + 1);
+        });
+      this.#putExtent(change, node, extents, step, cleared);
     }
-    const last = index >= extents.length;
+  }
+
+  /** @param cleared what made room for it, as far as there is room now */
+  #putExtent(change: Change, node: Node, extents: readonly Extent[], step: Step, cleared: Cleared | undefined): void {
+    const { offset, row } = step;
+    const extent = must(extents[step.index], 'the step goes on');
+    const end = extent.offset + extent.bytes;
+    const { droppedBytes, reached } = cleared ?? { droppedBytes: 0, reached: end };
+    node.writesAnew = cleared?.anew === true;
+    if (extent.kind === 'blob' && this.#options.ledger.locations.expected(extent.blob) !== undefined) change.bear(extent.blob);
+    const value = putExtent(change, row, sliceExtent(extent, offset, reached));
+    if (extent.kind === 'inline' && extent.bytes > PACK_EXTENT_BYTES_MIN) step.fresh.push({ offset, data: inlineData(value) });
+    // And what is left of one that it lies in the middle of.
+    step.inline.push(offset, reached);
+    step.allocatedBytes += reached - offset - droppedBytes;
+    step.size = Math.max(step.size, reached);
+    step.offset = reached === end ? (extents[++step.index]?.offset ?? end) : reached;
+  }
+
+  #putRow(change: Change, layer: Layer, { packableBytes }: Prepared, step: Step, last: boolean): void {
+    const { row, size, allocatedBytes, fresh, inline } = step;
+    const { ino, generation } = row;
     change.count(0, allocatedBytes - row.allocatedBytes);
     change.putInode({ ...withLayer(row, layer), size: last ? layer.size : size, allocatedBytes });
-    if (packableBytes > 0) change.tx.put(packableKey(row.ino), encodeNumber(0));
+    if (packableBytes > 0) change.tx.put(packableKey(ino), encodeNumber(0));
+    const bytes = fresh.reduce((sum, { data }) => sum + data.length, 0);
+    const whole = row.allocatedBytes === 0 ? { ino, generation, extents: fresh, bytes } : undefined;
     change.afterwards(() => {
-      this.#options.onInline(row.ino, inline);
+      this.#options.onInline(ino, inline);
+      if (last && packableBytes > 0) this.#options.onPackable(packableBytes, whole);
     });
-    if (last && packableBytes > 0) {
-      const { ino, generation } = row;
-      const bytes = fresh.reduce((sum, { data }) => sum + data.length, 0);
-      const whole = row.allocatedBytes === 0 ? { ino, generation, extents: fresh, bytes } : undefined;
-      change.afterwards(() => {
-        this.#options.onPackable(packableBytes, whole);
-      });
-    }
-    return last ? undefined : { index, offset };
   }
 
   /** A cut that takes more extents than one transaction drops goes first, in steps that a crash may interrupt (`finishCuts`). */

@@ -2,6 +2,7 @@
  * A content is the extents of one generation of an inode. Here are the steps that change one inside a transaction, each bounded. In every committed
  * state extents do not overlap and none reaches beyond the inode's size (except behind a cut in progress, which a garbage row records).
  */
+import { when, type Awaitable } from '../base/awaitable.js';
 import { CHANGE_STEP_ROWS } from '../base/limits.js';
 import type { Extent } from '../index/schema/extent-row.js';
 import { decodeExtent, encodeExtent, sliceExtent } from '../index/schema/extent-row.js';
@@ -47,11 +48,12 @@ function dropExtent(change: Change, { ino, generation }: ContentId, extent: Exte
 }
 
 /** The extent that begins before `offset` and reaches beyond it. */
-async function straddling(change: Change, { ino, generation }: ContentId, offset: number): Promise<Extent | undefined> {
+function straddling(change: Change, { ino, generation }: ContentId, offset: number): Awaitable<Extent | undefined> {
   if (offset === 0) return undefined;
-  const row = (await change.tx.scan(extentRange(ino, generation, 0, offset, 1, true)))[0];
-  const extent = row === undefined ? undefined : extentOfRow(row);
-  return extent !== undefined && extent.offset + extent.bytes > offset ? extent : undefined;
+  return when(change.tx.scan(extentRange(ino, generation, 0, offset, 1, true)), ([row]) => {
+    const extent = row === undefined ? undefined : extentOfRow(row);
+    return extent !== undefined && extent.offset + extent.bytes > offset ? extent : undefined;
+  });
 }
 
 /** Extents that one scan backwards is made for first: what a write of a page or two replaces. */
@@ -61,46 +63,64 @@ const NEAR_ROWS = 3;
  * Extents that overlap `start` … `end` in order, and perhaps some before, by one scan backwards; undefined when there may be more than `limit`.
  * @param end undefined: all behind `start`
  */
-export async function extentsBackFrom(
+export function extentsBackFrom(
   from: Pick<IndexStore, 'scan'>,
   { ino, generation }: ContentId,
   start: number,
   end: number | undefined,
   limit: number,
-): Promise<Extent[] | undefined> {
-  const extents = (await from.scan(extentRange(ino, generation, 0, end, limit, true))).map(extentOfRow).reverse();
-  return extents.length < limit || (extents[0]?.offset ?? 0) <= start ? extents : undefined;
+): Awaitable<Extent[] | undefined> {
+  return when(from.scan(extentRange(ino, generation, 0, end, limit, true)), (rows) => {
+    const extents = rows.map(extentOfRow).reverse();
+    return extents.length < limit || (extents[0]?.offset ?? 0) <= start ? extents : undefined;
+  });
 }
 
 /** The extent that begins at `start` and reaches to `end` or beyond. */
-async function beginningAt(change: Change, { ino, generation }: ContentId, start: number, end: number): Promise<Extent | undefined> {
-  const value = await change.tx.get(extentKey(ino, generation, start));
-  const extent = value === undefined ? undefined : decodeExtent(start, value);
-  return extent !== undefined && start + extent.bytes >= end ? extent : undefined;
+function beginningAt(change: Change, { ino, generation }: ContentId, start: number, end: number): Awaitable<Extent | undefined> {
+  return when(change.tx.get(extentKey(ino, generation, start)), (value) => {
+    const extent = value === undefined ? undefined : decodeExtent(start, value);
+    return extent !== undefined && start + extent.bytes >= end ? extent : undefined;
+  });
 }
 
-/** Extents that overlap `start` … `end` in order; `all` of them, or CHANGE_STEP_ROWS and the one that begins before. */
-export async function overlapping(
-  change: Change,
-  content: ContentId,
-  start: number,
-  end: number,
-): Promise<{ extents: Extent[]; all: boolean }> {
+/** Extents in order. */
+interface Overlapping {
+  readonly extents: readonly Extent[];
+  /** There are no more. */
+  readonly all: boolean;
+}
+
+/** Extents that overlap `start` … `end`; all of them, or CHANGE_STEP_ROWS and the one that begins before. */
+export function overlapping(change: Change, content: ContentId, start: number, end: number): Awaitable<Overlapping> {
   const to = end === Infinity ? undefined : end;
-  const near = await extentsBackFrom(change.tx, content, start, to, NEAR_ROWS);
-  if (near !== undefined) return { extents: near.filter(({ offset, bytes }) => offset + bytes > start), all: true };
-  const over = await straddling(change, content, start);
-  const rows = await change.tx.scan(extentRange(content.ino, content.generation, start, to, CHANGE_STEP_ROWS));
-  return { extents: [...(over === undefined ? [] : [over]), ...rows.map(extentOfRow)], all: rows.length < CHANGE_STEP_ROWS };
+  return when(extentsBackFrom(change.tx, content, start, to, NEAR_ROWS), (near) =>
+    near === undefined
+      ? manyOverlapping(change, content, start, to)
+      : { extents: near.filter(({ offset, bytes }) => offset + bytes > start), all: true },
+  );
+}
+
+function manyOverlapping(change: Change, content: ContentId, start: number, to: number | undefined): Awaitable<Overlapping> {
+  return when(straddling(change, content, start), (over) =>
+    when(change.tx.scan(extentRange(content.ino, content.generation, start, to, CHANGE_STEP_ROWS)), (rows) => ({
+      extents: [...(over === undefined ? [] : [over]), ...rows.map(extentOfRow)],
+      all: rows.length < CHANGE_STEP_ROWS,
+    })),
+  );
 }
 
 /**
  * Drops what lies in `start` … `end`, keeping the rest of extents that reach beyond; at most CHANGE_STEP_ROWS of them.
  * @param anew one that begins just there is expected, as where a database writes its pages anew: it is got more quickly than looked for
  */
-export async function clearRange(change: Change, content: ContentId, start: number, end: number, anew = false): Promise<Step> {
-  const one = anew ? await beginningAt(change, content, start, end) : undefined;
-  const { extents, all } = one === undefined ? await overlapping(change, content, start, end) : { extents: [one], all: true };
+export function clearRange(change: Change, content: ContentId, start: number, end: number, anew = false): Awaitable<Step> {
+  const one = anew ? beginningAt(change, content, start, end) : undefined;
+  const found = when(one, (extent) => (extent === undefined ? overlapping(change, content, start, end) : { extents: [extent], all: true }));
+  return when(found, (old) => dropOverlapping(change, content, start, end, old));
+}
+
+function dropOverlapping(change: Change, content: ContentId, start: number, end: number, { extents, all }: Overlapping): Step {
   let droppedBytes = 0;
   let reached = start;
   for (const extent of extents) {
@@ -115,7 +135,7 @@ export async function clearRange(change: Change, content: ContentId, start: numb
 }
 
 /** Drops what lies at or behind `from`; at most CHANGE_STEP_ROWS extents. `reached` is Infinity when nothing is left. */
-export async function cutContent(change: Change, content: ContentId, from: number): Promise<Step> {
+export function cutContent(change: Change, content: ContentId, from: number): Awaitable<Step> {
   return clearRange(change, content, from, Infinity);
 }
 
@@ -123,27 +143,30 @@ export async function cutContent(change: Change, content: ContentId, from: numbe
  * Drops a whole content: at once when it is small, else by a garbage row, which the collector works off (`dropGarbage`). The inode must be pointed to
  * another generation, or go, in the same transaction.
  */
-export async function dropContent(change: Change, row: InodeRow): Promise<void> {
+export function dropContent(change: Change, row: InodeRow): Awaitable<void> {
   if (row.allocatedBytes === 0) return;
   change.touch(row.ino);
-  // Most files have one extent, and to look for one is cheaper than for all.
-  const value = await change.tx.get(extentKey(row.ino, row.generation, 0));
-  const first = value === undefined ? undefined : decodeExtent(0, value);
-  if (first?.bytes === row.allocatedBytes) {
-    dropExtent(change, row, first);
-    change.count(0, -row.allocatedBytes);
-    return;
-  }
-  const rows = await change.tx.scan(extentRange(row.ino, row.generation, 0, undefined, CHANGE_STEP_ROWS));
-  if (rows.length < CHANGE_STEP_ROWS) for (const extent of rows) dropExtent(change, row, extentOfRow(extent));
-  else change.tx.put(garbageKey(row.ino, row.generation), encodeNumber(0));
   change.count(0, -row.allocatedBytes);
+  // Most files have one extent, and to look for one is cheaper than for all.
+  return when(change.tx.get(extentKey(row.ino, row.generation, 0)), (value) => {
+    const first = value === undefined ? undefined : decodeExtent(0, value);
+    if (first?.bytes !== row.allocatedBytes) return dropExtents(change, row);
+    dropExtent(change, row, first);
+  });
 }
 
-/** One step of working off a garbage row of a whole content. Resolves true when the content and the row are gone. */
-export async function dropGarbage(change: Change, content: ContentId): Promise<boolean> {
-  const { reached } = await cutContent(change, content, 0);
-  const done = reached === Infinity;
-  if (done) change.tx.delete(garbageKey(content.ino, content.generation));
-  return done;
+function dropExtents(change: Change, row: InodeRow): Awaitable<void> {
+  return when(change.tx.scan(extentRange(row.ino, row.generation, 0, undefined, CHANGE_STEP_ROWS)), (rows) => {
+    if (rows.length < CHANGE_STEP_ROWS) for (const extent of rows) dropExtent(change, row, extentOfRow(extent));
+    else change.tx.put(garbageKey(row.ino, row.generation), encodeNumber(0));
+  });
+}
+
+/** One step of working off a garbage row of a whole content. True when the content and the row are gone. */
+export function dropGarbage(change: Change, content: ContentId): Awaitable<boolean> {
+  return when(cutContent(change, content, 0), ({ reached }) => {
+    const done = reached === Infinity;
+    if (done) change.tx.delete(garbageKey(content.ino, content.generation));
+    return done;
+  });
 }

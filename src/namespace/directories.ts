@@ -2,7 +2,7 @@
  * Names: making, finding, removing and listing them. Each is one transaction (I3) in which the entry, the inode and its directory change together.
  * Permissions are the kernel's business (default_permissions); what the file system itself must refuse is refused here.
  */
-import type { Awaitable } from '../base/awaitable.js';
+import { when, type Awaitable } from '../base/awaitable.js';
 import type { Clock, Time } from '../base/clock.js';
 import { OperatingError, type ErrnoName } from '../base/errors.js';
 import { LINKS_MAX, NAME_BYTES_MAX, SYMLINK_BYTES_MAX } from '../base/limits.js';
@@ -38,8 +38,8 @@ export function checkName(name: string): void {
 }
 
 /** A directory's row. @throws OperatingError ENOENT, ENOTDIR */
-export async function directory(change: Change, ino: Ino): Promise<InodeRow> {
-  return asDirectory(ino, await change.inode(ino));
+export function directory(change: Change, ino: Ino): Awaitable<InodeRow> {
+  return when(change.inode(ino), (row) => asDirectory(ino, row));
 }
 
 function asDirectory(ino: Ino, row: InodeRow | undefined): InodeRow {
@@ -49,18 +49,27 @@ function asDirectory(ino: Ino, row: InodeRow | undefined): InodeRow {
 }
 
 /** @throws OperatingError ENOENT */
-export async function entry(change: Change, parent: Ino, name: string): Promise<DirentRow> {
-  return (await change.dirent(parent, name)) ?? refuse('ENOENT', 'no such entry');
+export function entry(change: Change, parent: Ino, name: string): Awaitable<DirentRow> {
+  return when(change.dirent(parent, name), (dirent) => dirent ?? refuse('ENOENT', 'no such entry'));
+}
+
+/** @throws OperatingError EEXIST */
+function checkFree(change: Change, parent: Ino, name: string): Awaitable<void> {
+  return when(change.dirent(parent, name), (dirent) => {
+    if (dirent !== undefined) refuse('EEXIST', 'the name exists');
+  });
 }
 
 /** An inode that an entry points to. */
-export async function target(change: Change, { ino }: DirentRow): Promise<InodeRow> {
-  return (await change.inode(ino)) ?? refuse('EIO', `an entry points to inode ${ino}, which is not there`);
+export function target(change: Change, { ino }: DirentRow): Awaitable<InodeRow> {
+  return when(change.inode(ino), (row) => row ?? refuse('EIO', `an entry points to inode ${ino}, which is not there`));
 }
 
 /** @throws OperatingError ENOTEMPTY */
-export async function checkEmpty(change: Change, ino: Ino): Promise<void> {
-  if ((await change.tx.scan(direntRange(ino, 1))).length > 0) refuse('ENOTEMPTY', 'directory is not empty');
+export function checkEmpty(change: Change, ino: Ino): Awaitable<void> {
+  return when(change.tx.scan(direntRange(ino, 1)), (entries) => {
+    if (entries.length > 0) refuse('ENOTEMPTY', 'directory is not empty');
+  });
 }
 
 export class Directories {
@@ -79,28 +88,32 @@ export class Directories {
   }
 
   /** One change of the directory `parent`, at the present time. @throws OperatingError ENOENT, ENOTDIR, what `make` throws */
-  #changeIn<T>(parent: Ino, make: (change: Change, above: InodeRow, now: Time) => Promise<T>): Promise<Committed<T>> {
+  #changeIn<T>(parent: Ino, make: (change: Change, above: InodeRow, now: Time) => Awaitable<T>): Awaitable<Committed<T>> {
     const now = this.#clock.now();
-    return this.#ledger.change(async (change) => await make(change, asDirectory(parent, await change.inode(parent)), now));
+    return this.#ledger.change((change) => when(directory(change, parent), (above) => make(change, above, now)));
   }
 
   /** The inode of a name, remembered for the kernel; undefined: there is no such name. @throws OperatingError ENAMETOOLONG, ENOTDIR, ESTALE */
-  async lookup(parent: Ino, name: string): Promise<Attributes | undefined> {
+  lookup(parent: Ino, name: string): Awaitable<Attributes | undefined> {
     if (name.length > NAME_BYTES_MAX) refuse('ENAMETOOLONG', `name of ${name.length} bytes`);
-    const ledger = this.#ledger;
-    let ino: Ino | undefined;
-    if (name === '.') ino = parent;
-    else if (name === '..') ino = (await this.#nodes.row(parent)).parent;
-    else ino = (await ledger.dirent(parent, name))?.ino;
-    if (ino === undefined) {
-      if (!isDirectory((await this.#nodes.row(parent)).mode)) refuse('ENOTDIR', `inode ${parent} is not a directory`);
-      return undefined;
-    }
-    const row = ledger.cachedInode(ino) ?? (await ledger.inode(ino));
-    // It went while it was looked up.
-    if (row === undefined) return undefined;
-    this.#nodes.remember(ino);
-    return this.#attributes(row);
+    if (name === '.') return this.#found(parent);
+    if (name === '..') return when(this.#nodes.row(parent), (row) => this.#found(row.parent));
+    return when(this.#ledger.dirent(parent, name), (dirent) => (dirent === undefined ? this.#missed(parent) : this.#found(dirent.ino)));
+  }
+
+  #missed(parent: Ino): Awaitable<undefined> {
+    return when(this.#nodes.row(parent), ({ mode }) =>
+      isDirectory(mode) ? undefined : refuse('ENOTDIR', `inode ${parent} is not a directory`),
+    );
+  }
+
+  #found(ino: Ino): Awaitable<Attributes | undefined> {
+    return when(this.#ledger.inode(ino), (row) => {
+      // It went while it was looked up.
+      if (row === undefined) return undefined;
+      this.#nodes.remember(ino);
+      return this.#attributes(row);
+    });
   }
 
   /**
@@ -113,13 +126,12 @@ export class Directories {
     mode: number,
     caller: Caller,
     options: { rdev?: number; size?: number; more?: (change: Change, row: InodeRow) => void; made?: (row: InodeRow) => void } = {},
-  ): Promise<Committed<InodeRow>> {
+  ): Awaitable<Committed<InodeRow>> {
     checkName(name);
-    return this.#changeIn(parent, async (change, above, now) => {
-      if ((await change.dirent(parent, name)) !== undefined) refuse('EEXIST', 'the name exists');
-      const isDir = isDirectory(mode);
+    const isDir = isDirectory(mode);
+    const make = (change: Change, above: InodeRow, defaultAcl: Acl | undefined, now: Time): InodeRow => {
       const row = {
-        ...fresh(change, above, await defaultAclOf(change, above, mode), mode, caller, now),
+        ...fresh(change, above, defaultAcl, mode, caller, now),
         parent: isDir ? parent : 0,
         rdev: options.rdev ?? 0,
         size: options.size ?? 0,
@@ -134,11 +146,16 @@ export class Directories {
         options.made?.(row);
       });
       return row;
-    });
+    };
+    return this.#changeIn(parent, (change, above, now) =>
+      when(checkFree(change, parent, name), () =>
+        when(defaultAclOf(change, above, mode), (defaultAcl) => make(change, above, defaultAcl, now)),
+      ),
+    );
   }
 
   /** Makes a file without a name: an orphan from the start, as long as it is open. `made` runs among the effects. @throws OperatingError ENOENT, ENOTDIR */
-  makeUnnamed(parent: Ino, mode: number, caller: Caller, session: number, made: (row: InodeRow) => void): Promise<Committed<InodeRow>> {
+  makeUnnamed(parent: Ino, mode: number, caller: Caller, session: number, made: (row: InodeRow) => void): Awaitable<Committed<InodeRow>> {
     const now = this.#clock.now();
     return this.#ledger.change(async (change) => {
       const above = await directory(change, parent);
@@ -154,7 +171,7 @@ export class Directories {
     });
   }
 
-  symlink(parent: Ino, name: string, target: Uint8Array, caller: Caller): Promise<Committed<InodeRow>> {
+  symlink(parent: Ino, name: string, target: Uint8Array, caller: Caller): Awaitable<Committed<InodeRow>> {
     if (target.length === 0) refuse('ENOENT', 'empty target');
     if (target.length > SYMLINK_BYTES_MAX) refuse('ENAMETOOLONG', `target of ${target.length} bytes`);
     return this.make(parent, name, S_IFLNK | 0o777, caller, {
@@ -173,7 +190,7 @@ export class Directories {
     return Buffer.from(decodeBytes(value, 'symlink'));
   }
 
-  link(ino: Ino, parent: Ino, name: string): Promise<Committed<InodeRow>> {
+  link(ino: Ino, parent: Ino, name: string): Awaitable<Committed<InodeRow>> {
     checkName(name);
     return this.#changeIn(parent, async (change, above, now) => {
       const row = await change.inode(ino);
@@ -181,7 +198,7 @@ export class Directories {
       if (row === undefined || (row.links === 0 && this.#nodes.get(ino)?.linkable !== true)) refuse('ENOENT', `inode ${ino} is gone`);
       if (isDirectory(row.mode)) refuse('EPERM', 'directories have one name only');
       if (row.links >= LINKS_MAX) refuse('EMLINK', `${row.links} links`);
-      if ((await change.dirent(parent, name)) !== undefined) refuse('EEXIST', 'the name exists');
+      await checkFree(change, parent, name);
       const quota = change.quotas.effective(above.quota);
       // In which of both would it count? Programs such as mv copy then. One that has no name yet goes where its first one is.
       if (row.links > 0 && change.quotas.effective(row.quota) !== quota) refuse('EXDEV', 'a file has all its names in one quota');
@@ -200,17 +217,18 @@ export class Directories {
     });
   }
 
-  unlink(parent: Ino, name: string): Promise<Committed<void>> {
-    return this.#changeIn(parent, async (change, above, now) => {
-      const dirent = await entry(change, parent, name);
-      if (dirent.type === S_IFDIR) refuse('EISDIR', 'is a directory');
-      change.deleteDirent(parent, name, dirent);
-      change.putInode(grown(above, -1, 0, now));
-      await this.dropLink(change, await target(change, dirent), now);
-    });
+  unlink(parent: Ino, name: string): Awaitable<Committed<void>> {
+    return this.#changeIn(parent, (change, above, now) =>
+      when(entry(change, parent, name), (dirent) => {
+        if (dirent.type === S_IFDIR) refuse('EISDIR', 'is a directory');
+        change.deleteDirent(parent, name, dirent);
+        change.putInode(grown(above, -1, 0, now));
+        return when(target(change, dirent), (row) => this.dropLink(change, row, now));
+      }),
+    );
   }
 
-  rmdir(parent: Ino, name: string): Promise<Committed<void>> {
+  rmdir(parent: Ino, name: string): Awaitable<Committed<void>> {
     return this.#changeIn(parent, async (change, above, now) => {
       const dirent = await entry(change, parent, name);
       if (dirent.type !== S_IFDIR) refuse('ENOTDIR', 'not a directory');
@@ -222,10 +240,10 @@ export class Directories {
   }
 
   /** One name of a file that is no directory goes. */
-  async dropLink(change: Change, row: InodeRow, now: Time): Promise<void> {
+  dropLink(change: Change, row: InodeRow, now: Time): Awaitable<void> {
     const left = { ...row, links: row.links - 1, ctime: now };
-    if (left.links > 0) change.putInode({ ...left, flags: left.flags | INODE_HAD_NAMES });
-    else await this.#nodes.unlinked(change, left);
+    if (left.links === 0) return this.#nodes.unlinked(change, left);
+    change.putInode({ ...left, flags: left.flags | INODE_HAD_NAMES });
   }
 
   /** Entries behind `offset` as long as there is room for them. */

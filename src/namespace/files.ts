@@ -3,7 +3,7 @@
  * belongs to the inode; a handle knows only whether it may write, which error it still has to report, and how its reader moves.
  */
 import { must } from '../base/assert.js';
-import { OperatingError } from '../base/errors.js';
+import { when, type Awaitable } from '../base/awaitable.js';
 import type { IndexStore } from '../index/index-store.js';
 import type { InodeRow } from '../index/schema/inode-row.js';
 import type { Committer } from './commits.js';
@@ -62,10 +62,14 @@ export class Files {
   }
 
   /** @throws OperatingError ESTALE, EISDIR, EINVAL, ENOSPC */
-  async open(ino: Ino, flags: number, caller: Caller): Promise<Handle> {
-    const { nodes, uploads } = this.#options;
-    if (opensForWrite(flags) && !uploads.hasRoom()) await uploads.makeRoom();
-    return nodes.attach(ino, (node) => {
+  open(ino: Ino, flags: number, caller: Caller): Awaitable<Handle> {
+    const { uploads } = this.#options;
+    const room = opensForWrite(flags) && !uploads.hasRoom() ? uploads.makeRoom() : undefined;
+    return when(room, () => this.#openNow(ino, flags, caller));
+  }
+
+  #openNow(ino: Ino, flags: number, caller: Caller): Awaitable<Handle> {
+    return this.#options.nodes.attach(ino, (node) => {
       if (isDirectory(node.row.mode)) refuse('EISDIR', `inode ${ino} is a directory`);
       if (!isRegular(node.row.mode)) refuse('EINVAL', `inode ${ino} is not a regular file`);
       const file = this.#add(node, flags);
@@ -91,11 +95,11 @@ export class Files {
     this.#options.nodes.letGo(file.node);
   }
 
-  read(ino: Ino, handle: Handle, offset: number, bytes: number): Promise<ReadResult> {
+  read(ino: Ino, handle: Handle, offset: number, bytes: number): Awaitable<ReadResult> {
     return this.#options.reader.read(this.#file(ino, handle), offset, bytes);
   }
 
-  write(ino: Ino, handle: Handle, offset: number, data: Uint8Array, caller: Caller): Promise<number> {
+  write(ino: Ino, handle: Handle, offset: number, data: Uint8Array, caller: Caller): Awaitable<number> {
     return this.#options.uploads.write(this.#file(ino, handle).node, offset, data, caller);
   }
 
@@ -113,18 +117,14 @@ export class Files {
    * @throws OperatingError ESTALE, EISDIR, EINVAL; what kept it from being committed.
    */
   async truncate(ino: Ino, size: number, caller: Caller): Promise<void> {
-    const { nodes, committer } = this.#options;
-    const node = await nodes.attach(ino, (found) => {
+    const node = await this.#options.nodes.attach(ino, (found) => {
       if (isDirectory(found.row.mode)) refuse('EISDIR', `inode ${ino} is a directory`);
       if (!isRegular(found.row.mode)) refuse('EINVAL', `inode ${ino} is not a regular file`);
       // To the length that it has, the kernel moves no times.
       this.#truncate(found, size, caller, size !== found.size);
       return found;
     });
-    if (node.openForWriting) return;
-    const { poisons } = node;
-    await committer.commit(node);
-    if (node.poisons !== poisons) throw must(node.lastError, 'a poisoned upload has its reason');
+    if (!node.openForWriting) await this.#commit(node);
   }
 
   /** Reports what poisoned an upload, once. */
@@ -141,15 +141,20 @@ export class Files {
   }
 
   /** A descriptor was closed. One that could not write has nothing to commit. */
-  async flush(ino: Ino, handle: Handle): Promise<void> {
+  flush(ino: Ino, handle: Handle): Awaitable<void> {
     const file = this.#file(ino, handle);
+    const commits = file.writes && file.node.row.links > 0;
+    return when(commits ? this.#closed(file) : undefined, () => {
+      this.#report(file);
+    });
+  }
+
+  #closed(file: OpenFile): Awaitable<void> {
     const { node } = file;
-    if (file.writes && node.row.links > 0) {
-      if (node.top !== undefined) await this.#options.committer.commit(node);
-      const { index, durableClose } = this.#options;
-      if (durableClose && file.error === undefined && node.position > index.durablePosition) await index.durable(node.position);
-    }
-    this.#report(file);
+    const { committer, index, durableClose } = this.#options;
+    return when(node.top === undefined ? undefined : committer.commit(node), () =>
+      durableClose && file.error === undefined && node.position > index.durablePosition ? index.durable(node.position) : undefined,
+    );
   }
 
   async fsync(ino: Ino, handle: Handle): Promise<void> {
@@ -164,26 +169,29 @@ export class Files {
   }
 
   /** The last descriptor of an open file is gone; the last one of an inode ends its upload. */
-  async release(ino: Ino, handle: Handle): Promise<void> {
-    const { nodes, committer, uploads } = this.#options;
+  release(ino: Ino, handle: Handle): Awaitable<void> {
     const file = this.#file(ino, handle);
     const { node } = file;
     this.#files.delete(handle);
     node.handles.delete(file);
     if (node.handles.size > 0) return;
-    if (node.row.links === 0) {
-      uploads.discard(node);
-      await node.commitDone;
-    } else if (node.settledSequence < node.sequence) await committer.commit(node);
-    const settled = nodes.settle(node);
-    if (settled !== undefined) await settled;
+    return when(this.#ended(node), () => this.#options.nodes.settle(node));
   }
 
-  async opendir(ino: Ino): Promise<Handle> {
-    const row = await this.#options.nodes.row(ino);
-    if (!isDirectory(row.mode)) refuse('ENOTDIR', `inode ${ino} is not a directory`);
-    this.#directories.set(++this.#lastHandle, ino);
-    return this.#lastHandle;
+  /** Nobody has the inode open any more: what was written is committed, or nobody will see it. */
+  #ended(node: Node): Awaitable<void> {
+    const { committer, uploads } = this.#options;
+    if (node.row.links > 0) return node.settledSequence < node.sequence ? committer.commit(node) : undefined;
+    uploads.discard(node);
+    return node.commitDone;
+  }
+
+  opendir(ino: Ino): Awaitable<Handle> {
+    return when(this.#options.nodes.row(ino), ({ mode }) => {
+      if (!isDirectory(mode)) refuse('ENOTDIR', `inode ${ino} is not a directory`);
+      this.#directories.set(++this.#lastHandle, ino);
+      return this.#lastHandle;
+    });
   }
 
   checkDirectory(ino: Ino, handle: Handle): void {
@@ -196,17 +204,23 @@ export class Files {
   }
 
   /** Attributes of a node or, without one, of a row. @throws OperatingError ESTALE; EDQUOT, to who writes on and on */
-  async attributes(ino: Ino, handle?: Handle): Promise<Attributes> {
+  attributes(ino: Ino, handle?: Handle): Awaitable<Attributes> {
     if (handle !== undefined) this.#reportQuota(ino, handle);
-    return attributesOf(await this.#options.nodes.row(ino), this.#options.nodes.get(ino));
+    const { nodes } = this.#options;
+    return when(nodes.row(ino), (row) => attributesOf(row, nodes.get(ino)));
   }
 
   /** Commits what was written to an inode, before it gets a name that others look for. @throws what kept it from being committed. */
-  async commitInode(ino: Ino): Promise<void> {
+  commitInode(ino: Ino): Awaitable<void> {
     const node = this.#options.nodes.get(ino);
-    if (node?.top === undefined) return;
+    return node?.top === undefined ? undefined : this.#commit(node);
+  }
+
+  /** @throws what kept it from being committed */
+  #commit(node: Node): Awaitable<void> {
     const { poisons } = node;
-    await this.#options.committer.commit(node);
-    if (node.poisons !== poisons) throw node.lastError ?? new OperatingError('EIO', 'what was written is lost');
+    return when(this.#options.committer.commit(node), () => {
+      if (node.poisons !== poisons) throw must(node.lastError, 'a poisoned upload has its reason');
+    });
   }
 }

@@ -8,7 +8,7 @@
  */
 import { LRUCache } from 'lru-cache';
 import { must } from '../base/assert.js';
-import type { Awaitable } from '../base/awaitable.js';
+import { when, type Awaitable } from '../base/awaitable.js';
 import { DecodeError } from '../base/bytes.js';
 import { asOperatingError } from '../base/errors.js';
 import { INODE_CACHE_MAX, QUOTAS_MAX } from '../base/limits.js';
@@ -95,37 +95,29 @@ export class Ledger {
   }
 
   /** Runs `action` while no change is under way. */
-  async exclusively<T>(action: () => Promise<T>): Promise<T> {
-    const turn = this.#turns.take();
-    if (turn !== undefined) await turn;
-    try {
-      return await action();
-    } finally {
-      this.#turns.give();
-    }
+  exclusively<T>(action: () => Awaitable<T>): Awaitable<T> {
+    return this.#turns.run(action);
   }
 
   /**
    * One transaction: all or nothing. `body` awaits nothing but its change and may run again; what it wants done after the commit it hands to
-   * `change.afterwards`. Has the turn as in `exclusively`, without the promises of another call.
+   * `change.afterwards`. Has the turn as in `exclusively`. Without a promise where the turn is free, the body had to wait for nothing, and there is room.
    */
-  async change<T>(body: (change: Change) => Promise<T>): Promise<Committed<T>> {
-    const turn = this.#turns.take();
-    if (turn !== undefined) await turn;
-    try {
-      let change: Change | undefined;
-      const committed = await this.index.transact(async (tx) => {
-        change = new Change(this, tx);
-        const value = await body(change);
-        const finished = change.finish();
-        if (finished !== undefined) await finished;
-        return value;
-      });
-      this.#apply(must(change, 'the body ran'));
-      return committed;
-    } finally {
-      this.#turns.give();
-    }
+  change<T>(body: (change: Change) => Awaitable<T>): Awaitable<Committed<T>> {
+    return this.#turns.run(() => this.#changeInTurn(body));
+  }
+
+  #changeInTurn<T>(body: (change: Change) => Awaitable<T>): Awaitable<Committed<T>> {
+    let last: Change | undefined;
+    const committed = this.index.transact((tx) => {
+      const change = new Change(this, tx);
+      last = change;
+      return when(body(change), (value) => when(change.finish(), () => value));
+    });
+    return when(committed, (done) => {
+      this.#apply(must(last, 'the body ran'));
+      return done;
+    });
   }
 
   #apply(change: Change): void {
@@ -168,13 +160,14 @@ export class Ledger {
     return this.#inodes.get(ino) ?? this.#readInode(ino);
   }
 
-  async #readInode(ino: number): Promise<InodeRow | undefined> {
+  #readInode(ino: number): Awaitable<InodeRow | undefined> {
     const version = this.#version;
-    const value = await this.index.get(inodeKey(ino));
-    if (value === undefined) return undefined;
-    const row = decodeInode(ino, value);
-    if (version === this.#version) this.#inodes.set(ino, row);
-    return row;
+    return when(this.index.get(inodeKey(ino)), (value) => {
+      if (value === undefined) return undefined;
+      const row = decodeInode(ino, value);
+      if (version === this.#version) this.#inodes.set(ino, row);
+      return row;
+    });
   }
 
   dirent(parent: number, name: string): Awaitable<DirentRow | undefined> {
@@ -183,12 +176,13 @@ export class Ledger {
     return this.#readDirent(parent, name);
   }
 
-  async #readDirent(parent: number, name: string): Promise<DirentRow | undefined> {
+  #readDirent(parent: number, name: string): Awaitable<DirentRow | undefined> {
     const version = this.#version;
-    const value = await this.index.get(direntKey(parent, name));
-    const row = value === undefined ? undefined : decodeDirent(value);
-    if (version === this.#version) this.#dirents.set(direntName(parent, name), row ?? ABSENT);
-    return row;
+    return when(this.index.get(direntKey(parent, name)), (value) => {
+      const row = value === undefined ? undefined : decodeDirent(value);
+      if (version === this.#version) this.#dirents.set(direntName(parent, name), row ?? ABSENT);
+      return row;
+    });
   }
 }
 

@@ -1,7 +1,8 @@
 /**
- * The control plane's public face: a POSIX namespace by inode. A front end is a thin adapter over it. Methods reject with OperatingError, whose
- * code is the errno that POSIX gives for the operation. Names are byte strings: one character a byte (latin1), 1 … NAME_BYTES_MAX, without / and NUL.
+ * The control plane's public face: a POSIX namespace by inode. A front end is a thin adapter over it. Methods answer at once where they can, and throw or reject with
+ * OperatingError, whose code is the errno that POSIX gives for the operation. Names are byte strings: one character a byte (latin1), 1 … NAME_BYTES_MAX, without / and NUL.
  */
+import type { Awaitable } from '../base/awaitable.js';
 import type { Time } from '../base/clock.js';
 
 /** Inode number; 1 is the root; never given twice in a pool's life. */
@@ -110,13 +111,13 @@ export interface OpenPlace {
 
 export interface Namespace {
   /** Undefined: there is no such name. A value, since half of all lookups find nothing, and to throw takes longer than to look. */
-  lookup(parent: Ino, name: string, caller: Caller): Promise<Attributes | undefined>;
+  lookup(parent: Ino, name: string, caller: Caller): Awaitable<Attributes | undefined>;
   /**
    * @param handle the kernel asks for who is about to write by it: an upload that a quota refused is told now already
    * @throws OperatingError ESTALE, EDQUOT
    */
-  getattr(ino: Ino, handle?: Handle): Promise<Attributes>;
-  setattr(ino: Ino, change: AttributeChange, caller: Caller, handle?: Handle): Promise<Attributes>;
+  getattr(ino: Ino, handle?: Handle): Awaitable<Attributes>;
+  setattr(ino: Ino, change: AttributeChange, caller: Caller, handle?: Handle): Awaitable<Attributes>;
   /**
    * The kernel dropped `count` lookups of this inode; an unlinked one nobody knows is collected. Counted as one lookup each: every result of lookup, symlink,
    * mknod, mkdir, link and create, and every entry with attributes (but . and ..) that readdir's `room` accepted.
@@ -127,58 +128,58 @@ export interface Namespace {
    * @throws OperatingError ESTALE
    */
   hold(ino: Ino): Promise<() => Promise<void>>;
-  readlink(ino: Ino): Promise<Buffer>;
-  symlink(parent: Ino, name: string, target: Uint8Array, caller: Caller): Promise<Attributes>;
+  readlink(ino: Ino): Awaitable<Buffer>;
+  symlink(parent: Ino, name: string, target: Uint8Array, caller: Caller): Awaitable<Attributes>;
   /** Regular files, fifos, sockets and devices. `mode` has type and permissions; the caller's umask counts unless the directory has a default ACL. */
-  mknod(parent: Ino, name: string, mode: number, rdev: number, caller: Caller): Promise<Attributes>;
-  mkdir(parent: Ino, name: string, mode: number, caller: Caller): Promise<Attributes>;
-  unlink(parent: Ino, name: string, caller: Caller): Promise<void>;
-  rmdir(parent: Ino, name: string, caller: Caller): Promise<void>;
-  rename(parent: Ino, name: string, newParent: Ino, newName: string, flags: RenameFlags, caller: Caller): Promise<void>;
-  link(ino: Ino, newParent: Ino, newName: string, caller: Caller): Promise<Attributes>;
+  mknod(parent: Ino, name: string, mode: number, rdev: number, caller: Caller): Awaitable<Attributes>;
+  mkdir(parent: Ino, name: string, mode: number, caller: Caller): Awaitable<Attributes>;
+  unlink(parent: Ino, name: string, caller: Caller): Awaitable<void>;
+  rmdir(parent: Ino, name: string, caller: Caller): Awaitable<void>;
+  rename(parent: Ino, name: string, newParent: Ino, newName: string, flags: RenameFlags, caller: Caller): Awaitable<void>;
+  link(ino: Ino, newParent: Ino, newName: string, caller: Caller): Awaitable<Attributes>;
 
   /** `flags` as open(2). */
-  open(ino: Ino, flags: number, caller: Caller): Promise<Handle>;
-  create(parent: Ino, name: string, mode: number, flags: number, caller: Caller): Promise<{ attributes: Attributes; handle: Handle }>;
+  open(ino: Ino, flags: number, caller: Caller): Awaitable<Handle>;
+  create(parent: Ino, name: string, mode: number, flags: number, caller: Caller): Awaitable<{ attributes: Attributes; handle: Handle }>;
   /** O_TMPFILE: a file without a name, which `link` can give it; it goes with its last handle otherwise. */
-  createUnnamed(parent: Ino, mode: number, flags: number, caller: Caller): Promise<{ attributes: Attributes; handle: Handle }>;
+  createUnnamed(parent: Ino, mode: number, flags: number, caller: Caller): Awaitable<{ attributes: Attributes; handle: Handle }>;
   /**
    * Pieces of the content, in order, verified; shorter in sum than `bytes` only at the end of the file. They are the namespace's memory: valid until `release` is
    * called, and not to be written to.
    */
-  read(ino: Ino, handle: Handle, offset: number, bytes: number): Promise<{ pieces: readonly Uint8Array[]; release(): void }>;
-  /** Takes a copy of `data` before it returns a promise that may wait for memory or disks. */
-  write(ino: Ino, handle: Handle, offset: number, data: Uint8Array, caller: Caller): Promise<number>;
+  read(ino: Ino, handle: Handle, offset: number, bytes: number): Awaitable<{ pieces: readonly Uint8Array[]; release(): void }>;
+  /** Takes a copy of `data` before it returns. A promise waits for memory or disks. */
+  write(ino: Ino, handle: Handle, offset: number, data: Uint8Array, caller: Caller): Awaitable<number>;
   /** A descriptor was closed: commits; reports a poisoned upload once for each handle. */
-  flush(ino: Ino, handle: Handle): Promise<void>;
+  flush(ino: Ino, handle: Handle): Awaitable<void>;
   /** Commits and waits until durable. */
-  fsync(ino: Ino, handle: Handle, dataOnly: boolean): Promise<void>;
-  release(ino: Ino, handle: Handle): Promise<void>;
+  fsync(ino: Ino, handle: Handle, dataOnly: boolean): Awaitable<void>;
+  release(ino: Ino, handle: Handle): Awaitable<void>;
 
   /** Somebody has it open for writing: there may be content that has not come here yet. */
   openForWriting(ino: Ino): boolean;
   /** lseek(2) with SEEK_DATA or SEEK_HOLE. */
-  seek(ino: Ino, handle: Handle, offset: number, whence: 'data' | 'hole'): Promise<number>;
+  seek(ino: Ino, handle: Handle, offset: number, whence: 'data' | 'hole'): Awaitable<number>;
   /** fallocate(2): makes room, holes or zeros. */
-  allocate(ino: Ino, handle: Handle, offset: number, bytes: number, mode: AllocateMode, caller: Caller): Promise<void>;
+  allocate(ino: Ino, handle: Handle, offset: number, bytes: number, mode: AllocateMode, caller: Caller): Awaitable<void>;
   /** copy_file_range(2) as a matter of metadata. Resolves with the bytes copied, which may be fewer. */
-  copyRange(source: OpenPlace, target: OpenPlace, bytes: number, caller: Caller): Promise<number>;
+  copyRange(source: OpenPlace, target: OpenPlace, bytes: number, caller: Caller): Awaitable<number>;
 
-  opendir(ino: Ino, caller: Caller): Promise<Handle>;
+  opendir(ino: Ino, caller: Caller): Awaitable<Handle>;
   /** Entries behind `offset` (0: from the start, with . and ..), as long as `room(entry)` says that there is room. */
-  readdir(ino: Ino, handle: Handle, offset: number, plus: boolean, room: (entry: DirectoryEntry) => boolean): Promise<void>;
-  releasedir(ino: Ino, handle: Handle): Promise<void>;
-  fsyncdir(ino: Ino, handle: Handle): Promise<void>;
+  readdir(ino: Ino, handle: Handle, offset: number, plus: boolean, room: (entry: DirectoryEntry) => boolean): Awaitable<void>;
+  releasedir(ino: Ino, handle: Handle): Awaitable<void>;
+  fsyncdir(ino: Ino, handle: Handle): Awaitable<void>;
 
   /** `flags`: XATTR_CREATE (1), XATTR_REPLACE (2). */
-  setxattr(ino: Ino, name: string, value: Uint8Array, flags: number, caller: Caller): Promise<void>;
+  setxattr(ino: Ino, name: string, value: Uint8Array, flags: number, caller: Caller): Awaitable<void>;
   /** Undefined: there is no such attribute. The kernel asks before each first write. */
-  getxattr(ino: Ino, name: string): Promise<Buffer | undefined>;
-  listxattr(ino: Ino): Promise<string[]>;
-  removexattr(ino: Ino, name: string, caller: Caller): Promise<void>;
+  getxattr(ino: Ino, name: string): Awaitable<Buffer | undefined>;
+  listxattr(ino: Ino): Awaitable<string[]>;
+  removexattr(ino: Ino, name: string, caller: Caller): Awaitable<void>;
 
   /** Of the quota that an inode is below, if there is one; else of the pool. */
-  statfs(ino?: Ino): Promise<FileSystemStatus>;
+  statfs(ino?: Ino): Awaitable<FileSystemStatus>;
   /** Commits every upload and waits until all is durable. */
   syncAll(): Promise<void>;
   /** Commits every upload, stops the background work. */

@@ -6,7 +6,7 @@
  *      └──────last name gone, not open─────────────────────────▲
  */
 import { CHANGE_STEP_ROWS } from '../base/limits.js';
-import type { Awaitable } from '../base/awaitable.js';
+import { when, type Awaitable } from '../base/awaitable.js';
 import { OperatingError } from '../base/errors.js';
 import { INODE_HAS_XATTRS, type InodeRow } from '../index/schema/inode-row.js';
 import { orphanKey, packableKey, symlinkKey, xattrRange } from '../index/schema/tables.js';
@@ -77,30 +77,34 @@ export class Nodes {
     return this.#nodes.get(ino)?.row ?? this.#ledger.cachedInode(ino) ?? this.#ghosts.get(ino) ?? this.#readRow(ino);
   }
 
-  async #readRow(ino: Ino): Promise<InodeRow> {
-    const row = (await this.#ledger.inode(ino)) ?? this.#ghosts.get(ino);
-    if (row === undefined) throw new OperatingError('ESTALE', `inode ${ino} is gone`);
-    return row;
+  #readRow(ino: Ino): Awaitable<InodeRow> {
+    return when(this.#ledger.inode(ino), (found) => {
+      const row = found ?? this.#ghosts.get(ino);
+      if (row === undefined) throw new OperatingError('ESTALE', `inode ${ino} is gone`);
+      return row;
+    });
   }
 
   /**
    * Runs `use` with the inode's node in the same turn in which it was found, made if need be; no commit can remove it before `use` took hold of it.
    * @throws OperatingError ESTALE
    */
-  attach<T>(ino: Ino, use: (node: Node) => T): Promise<T> {
-    return this.#ledger.exclusively(async () => {
-      let node = this.#nodes.get(ino);
-      if (node === undefined) {
-        const row = await this.#ledger.inode(ino);
-        if (row === undefined) throw new OperatingError('ESTALE', `inode ${ino} is gone`);
-        node = new Node(row);
-        this.#nodes.set(ino, node);
-      }
-      try {
-        return use(node);
-      } finally {
-        this.letGo(node);
-      }
+  attach<T>(ino: Ino, use: (node: Node) => T): Awaitable<T> {
+    return this.#ledger.exclusively(() =>
+      when(this.#nodes.get(ino) ?? this.#make(ino), (node) => {
+        try {
+          return use(node);
+        } finally {
+          this.letGo(node);
+        }
+      }),
+    );
+  }
+
+  #make(ino: Ino): Awaitable<Node> {
+    return when(this.#ledger.inode(ino), (row) => {
+      if (row === undefined) throw new OperatingError('ESTALE', `inode ${ino} is gone`);
+      return this.adopt(row);
     });
   }
 
@@ -121,7 +125,7 @@ export class Nodes {
     if (node.idle && node.row.links > 0 && this.#nodes.get(node.ino) === node) this.#nodes.delete(node.ino);
   }
 
-  /** The node of an inode that was made just now. Call it among the effects of its transaction. */
+  /** The node of an inode that has none. Of one that is made: call it among the effects of its transaction. */
   adopt(row: InodeRow): Node {
     const node = new Node(row);
     this.#nodes.set(row.ino, node);
@@ -129,31 +133,29 @@ export class Nodes {
   }
 
   /** The last name of an inode goes in this transaction. `row`: with no links left. */
-  async unlinked(change: Change, row: InodeRow): Promise<void> {
-    if (this.#nodes.has(row.ino)) {
-      change.putInode(row);
-      change.tx.put(orphanKey(row.ino), encodeNumber(this.#epoch));
-    } else await this.remove(change, row);
+  unlinked(change: Change, row: InodeRow): Awaitable<void> {
+    if (!this.#nodes.has(row.ino)) return this.remove(change, row);
+    change.putInode(row);
+    change.tx.put(orphanKey(row.ino), encodeNumber(this.#epoch));
   }
 
   /** Takes out an orphan, with all that belongs to it. */
-  async removeOrphan(change: Change, row: InodeRow): Promise<void> {
+  removeOrphan(change: Change, row: InodeRow): Awaitable<void> {
     change.tx.delete(orphanKey(row.ino));
-    await this.remove(change, row);
+    return this.remove(change, row);
   }
 
   /** Takes an inode out, with all that belongs to it, that had a name up to now. */
-  async remove(change: Change, row: InodeRow): Promise<void> {
+  remove(change: Change, row: InodeRow): Awaitable<void> {
     const { ino } = row;
-    await dropContent(change, row);
     if (row.allocatedBytes > 0) change.tx.delete(packableKey(ino));
-    if ((row.flags & INODE_HAS_XATTRS) !== 0) await removeXattrs(change, ino);
     if (fileType(row.mode) === S_IFLNK) change.tx.delete(symlinkKey(ino));
     change.deleteInode(ino);
     change.count(-1, 0);
     change.afterwards(() => {
       if (this.#lookups.has(ino)) this.#ghosts.set(ino, { ...row, links: 0 });
     });
+    return when(dropContent(change, row), () => ((row.flags & INODE_HAS_XATTRS) === 0 ? undefined : removeXattrs(change, ino)));
   }
 
   /** Lets go of a node that nobody uses. An unlinked file goes for good. */

@@ -9,6 +9,7 @@
  *
  * What deleting and writing here and there leaves behind is put in order in between (`repacker.ts`).
  */
+import type { Awaitable } from '../base/awaitable.js';
 import type { Cancel, Clock } from '../base/clock.js';
 import {
   BACKGROUND_INTERVAL_MS,
@@ -406,7 +407,7 @@ export class Packer {
   }
 
   /** Has this file an inline extent worth packing among its first ones? */
-  async #hasSmall(scan: (range: ReturnType<typeof extentRange>) => Promise<Row[]>, ino: number): Promise<boolean> {
+  async #hasSmall(scan: (range: ReturnType<typeof extentRange>) => Awaitable<Row[]>, ino: number): Promise<boolean> {
     const inode = this.#options.ledger.cachedInode(ino) ?? (await this.#options.ledger.inode(ino));
     if (inode === undefined) return false;
     const known = this.#small.count(ino);

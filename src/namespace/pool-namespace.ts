@@ -2,6 +2,7 @@
  * The namespace of one pool: puts the parts of this folder together and gives each operation of the interface to the one that does it. Made by the
  * daemon, once the index and the data plane are open; closed before them.
  */
+import { when, type Awaitable } from '../base/awaitable.js';
 import { DecodeError } from '../base/bytes.js';
 import { OperatingError } from '../base/errors.js';
 import type { Location } from '../base/location.js';
@@ -192,17 +193,18 @@ export class PoolNamespace implements Namespace {
   }
 
   /** With `durability=close`, what was committed must be durable before the caller hears of it. */
-  #settled<T>(committed: Promise<Committed<T>>): Promise<T> {
-    return this.activity.during(async () => {
-      const { value, position } = await committed;
-      if (this.#options.settings.durability === 'close' && position > 0) await this.#options.index.durable(position);
-      return value;
-    });
+  #settled<T>(change: () => Awaitable<Committed<T>>): Awaitable<T> {
+    this.#checkWritable();
+    return this.activity.during(() =>
+      when(change(), ({ value, position }) => {
+        const waits = this.#options.settings.durability === 'close' && position > 0;
+        return when(waits ? this.#options.index.durable(position) : undefined, () => value);
+      }),
+    );
   }
 
-  async #made(committed: Promise<Committed<InodeRow>>): Promise<Attributes> {
-    const row = await this.#settled(committed);
-    return attributesOf(row, this.#nodes.get(row.ino));
+  #made(change: () => Awaitable<Committed<InodeRow>>): Awaitable<Attributes> {
+    return when(this.#settled(change), (row) => attributesOf(row, this.#nodes.get(row.ino)));
   }
 
   status(): NamespaceStatus {
@@ -244,7 +246,7 @@ export class PoolNamespace implements Namespace {
     return this.ledger.locations.swap(old, now.location);
   }
 
-  lookup(parent: Ino, name: string): Promise<Attributes | undefined> {
+  lookup(parent: Ino, name: string): Awaitable<Attributes | undefined> {
     return this.#directories.lookup(parent, name);
   }
 
@@ -253,7 +255,7 @@ export class PoolNamespace implements Namespace {
     return placementOf(this.ledger, this.#nodes, ino, from);
   }
 
-  getattr(ino: Ino, handle?: Handle): Promise<Attributes> {
+  getattr(ino: Ino, handle?: Handle): Awaitable<Attributes> {
     return this.#files.attributes(ino, handle);
   }
 
@@ -274,73 +276,66 @@ export class PoolNamespace implements Namespace {
     return this.#directories.readlink(ino);
   }
 
-  async symlink(parent: Ino, name: string, target: Uint8Array, caller: Caller): Promise<Attributes> {
-    this.#checkWritable();
-    return await this.#made(this.#directories.symlink(parent, name, target, caller));
+  symlink(parent: Ino, name: string, target: Uint8Array, caller: Caller): Awaitable<Attributes> {
+    return this.#made(() => this.#directories.symlink(parent, name, target, caller));
   }
 
-  async mknod(parent: Ino, name: string, mode: number, rdev: number, caller: Caller): Promise<Attributes> {
-    this.#checkWritable();
+  mknod(parent: Ino, name: string, mode: number, rdev: number, caller: Caller): Awaitable<Attributes> {
     const type = fileType(mode) === 0 ? S_IFREG : fileType(mode);
     if (isDirectory(type)) refuse('EPERM', 'directories are made by mkdir');
-    return await this.#made(this.#directories.make(parent, name, type | (mode & PERMISSION_BITS), caller, { rdev }));
+    return this.#made(() => this.#directories.make(parent, name, type | (mode & PERMISSION_BITS), caller, { rdev }));
   }
 
-  async mkdir(parent: Ino, name: string, mode: number, caller: Caller): Promise<Attributes> {
-    this.#checkWritable();
-    return await this.#made(this.#directories.make(parent, name, S_IFDIR | (mode & PERMISSION_BITS), caller));
+  mkdir(parent: Ino, name: string, mode: number, caller: Caller): Awaitable<Attributes> {
+    return this.#made(() => this.#directories.make(parent, name, S_IFDIR | (mode & PERMISSION_BITS), caller));
   }
 
-  async unlink(parent: Ino, name: string): Promise<void> {
-    this.#checkWritable();
-    await this.#settled(this.#directories.unlink(parent, name));
+  unlink(parent: Ino, name: string): Awaitable<void> {
+    return this.#settled(() => this.#directories.unlink(parent, name));
   }
 
-  async rmdir(parent: Ino, name: string): Promise<void> {
-    this.#checkWritable();
-    await this.#settled(this.#directories.rmdir(parent, name));
+  rmdir(parent: Ino, name: string): Awaitable<void> {
+    return this.#settled(() => this.#directories.rmdir(parent, name));
   }
 
-  async rename(parent: Ino, name: string, newParent: Ino, newName: string, flags: RenameFlags): Promise<void> {
+  rename(parent: Ino, name: string, newParent: Ino, newName: string, flags: RenameFlags): Awaitable<void> {
     this.#checkWritable();
     // Who looks behind the new name finds what was written before the rename.
-    const source = await this.ledger.dirent(parent, name);
-    if (source !== undefined) await this.#files.commitInode(source.ino);
-    await this.#settled(this.#renames.rename({ parent, name }, { parent: newParent, name: newName }, flags));
+    const committed = when(this.ledger.dirent(parent, name), (source) =>
+      source === undefined ? undefined : this.#files.commitInode(source.ino),
+    );
+    return when(committed, () => this.#settled(() => this.#renames.rename({ parent, name }, { parent: newParent, name: newName }, flags)));
   }
 
-  async link(ino: Ino, newParent: Ino, newName: string): Promise<Attributes> {
+  link(ino: Ino, newParent: Ino, newName: string): Awaitable<Attributes> {
     this.#checkWritable();
-    await this.#files.commitInode(ino);
-    return await this.#made(this.#directories.link(ino, newParent, newName));
+    return when(this.#files.commitInode(ino), () => this.#made(() => this.#directories.link(ino, newParent, newName)));
   }
 
-  async open(ino: Ino, flags: number, caller: Caller): Promise<Handle> {
+  open(ino: Ino, flags: number, caller: Caller): Awaitable<Handle> {
     if (opensForWrite(flags)) this.#checkWritable();
-    return await this.#files.open(ino, flags, caller);
+    return this.#files.open(ino, flags, caller);
   }
 
-  async create(
-    parent: Ino,
-    name: string,
-    mode: number,
-    flags: number,
-    caller: Caller,
-  ): Promise<{ attributes: Attributes; handle: Handle }> {
+  create(parent: Ino, name: string, mode: number, flags: number, caller: Caller): Awaitable<{ attributes: Attributes; handle: Handle }> {
     this.#checkWritable();
-    if (!this.#uploads.hasRoom()) await this.#uploads.makeRoom();
+    const room = this.#uploads.hasRoom() ? undefined : this.#uploads.makeRoom();
     let handle = 0;
     const made = (row: InodeRow): void => {
       handle = this.#files.created(row, flags);
     };
-    try {
-      const attributes = await this.#made(this.#directories.make(parent, name, S_IFREG | (mode & PERMISSION_BITS), caller, { made }));
-      return { attributes, handle };
-    } catch (error) {
-      // Made, but it could not be made durable: the file stays, nobody knows the handle.
-      this.#files.abandon(handle);
-      throw error;
-    }
+    const created = when(room, () =>
+      this.#made(() => this.#directories.make(parent, name, S_IFREG | (mode & PERMISSION_BITS), caller, { made })),
+    );
+    if (!(created instanceof Promise)) return { attributes: created, handle };
+    return created.then(
+      (attributes) => ({ attributes, handle }),
+      (error: unknown) => {
+        // Made, but it could not be made durable: the file stays, nobody knows the handle.
+        this.#files.abandon(handle);
+        throw error;
+      },
+    );
   }
 
   async createUnnamed(parent: Ino, mode: number, flags: number, caller: Caller): Promise<{ attributes: Attributes; handle: Handle }> {
@@ -359,31 +354,32 @@ export class PoolNamespace implements Namespace {
     return { attributes: attributesOf(value, this.#nodes.get(value.ino)), handle };
   }
 
-  read(ino: Ino, handle: Handle, offset: number, bytes: number): Promise<{ pieces: readonly Uint8Array[]; release(): void }> {
+  read(ino: Ino, handle: Handle, offset: number, bytes: number): Awaitable<{ pieces: readonly Uint8Array[]; release(): void }> {
     return this.activity.during(() => this.#files.read(ino, handle, offset, bytes));
   }
 
-  async write(ino: Ino, handle: Handle, offset: number, data: Uint8Array, caller: Caller): Promise<number> {
+  write(ino: Ino, handle: Handle, offset: number, data: Uint8Array, caller: Caller): Awaitable<number> {
     try {
       this.#checkWritable();
     } catch (error) {
       this.#uploads.lostEnds.add(this.#files.node(ino, handle), [], offset + data.length);
       throw error;
     }
-    return await this.activity.during(() => this.#files.write(ino, handle, offset, data, caller));
+    return this.activity.during(() => this.#files.write(ino, handle, offset, data, caller));
   }
 
-  flush(ino: Ino, handle: Handle): Promise<void> {
+  flush(ino: Ino, handle: Handle): Awaitable<void> {
     return this.activity.during(() => this.#files.flush(ino, handle));
   }
 
-  fsync(ino: Ino, handle: Handle): Promise<void> {
+  fsync(ino: Ino, handle: Handle): Awaitable<void> {
     return this.activity.during(() => this.#files.fsync(ino, handle));
   }
 
-  async release(ino: Ino, handle: Handle): Promise<void> {
-    await this.#files.release(ino, handle);
-    if (this.#uploads.lostEnds.has(ino)) this.#background.run(`forgetting of inode ${ino}`, this.#haveForgotten(ino));
+  release(ino: Ino, handle: Handle): Awaitable<void> {
+    return when(this.#files.release(ino, handle), () => {
+      if (this.#uploads.lostEnds.has(ino)) this.#background.run(`forgetting of inode ${ino}`, this.#haveForgotten(ino));
+    });
   }
 
   /** Asks the kernel to forget the wrong length of a file that is not open any more. It still holds the file for a moment after a RELEASE. */
@@ -415,7 +411,7 @@ export class PoolNamespace implements Namespace {
     return await this.#ranges.copy(place(source), place(target), bytes, caller);
   }
 
-  opendir(ino: Ino): Promise<Handle> {
+  opendir(ino: Ino): Awaitable<Handle> {
     return this.#files.opendir(ino);
   }
 
@@ -438,7 +434,7 @@ export class PoolNamespace implements Namespace {
     return this.#xattrs.set(ino, name, value, flags);
   }
 
-  getxattr(ino: Ino, name: string): Promise<Buffer | undefined> {
+  getxattr(ino: Ino, name: string): Awaitable<Buffer | undefined> {
     return this.#xattrs.get(ino, name);
   }
 
@@ -468,7 +464,7 @@ export class PoolNamespace implements Namespace {
 
   async syncAll(): Promise<void> {
     const changed = this.#nodes.all().filter((node) => node.top !== undefined && node.row.links > 0);
-    await Promise.all(changed.map((node) => this.#committer.commit(node)));
+    await Promise.all(changed.map(async (node) => await this.#committer.commit(node)));
     if (!this.#options.readOnly) await this.#options.index.durable();
   }
 

@@ -1,4 +1,5 @@
 /** renameat2(2): one transaction in which two entries, their directories, and what was replaced change together (I3). */
+import type { Awaitable } from '../base/awaitable.js';
 import type { Clock, Time } from '../base/clock.js';
 import type { Committed } from '../index/index-store.js';
 import type { DirentRow } from '../index/schema/dirent-row.js';
@@ -35,7 +36,7 @@ export class Renames {
   }
 
   /** @throws OperatingError ENOENT, EEXIST, EINVAL, ENOTDIR, EISDIR, ENOTEMPTY, EXDEV, EDQUOT. */
-  async rename(from: Side, to: Side, flags: RenameFlags): Promise<Committed<void>> {
+  rename(from: Side, to: Side, flags: RenameFlags): Awaitable<Committed<void>> {
     checkName(from.name);
     checkName(to.name);
     if (flags.noReplace && flags.exchange) refuse('EINVAL', 'noreplace and exchange exclude each other');

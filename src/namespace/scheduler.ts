@@ -86,7 +86,7 @@ export class CommitScheduler {
       `commit of inode ${node.ino}`,
       // Not in this turn: whoever brought the memory to its limit is still writing to its layer.
       Promise.resolve()
-        .then(() => this.#slots.run(() => this.#committer.commit(node)))
+        .then(() => this.#slots.run(async () => await this.#committer.commit(node)))
         .finally(() => {
           this.#due.delete(node);
           if (this.#budget.tight) this.#relieve();

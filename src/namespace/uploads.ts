@@ -6,6 +6,7 @@
  *                └──────────────────────commit────────────────────────────▶ extents
  *   any store fails ──▶ poisoned: nothing of it commits, every open handle is told once, the last committed version stands
  */
+import { when, type Awaitable } from '../base/awaitable.js';
 import { makeBlobId } from '../base/ids.js';
 import type { Clock } from '../base/clock.js';
 import { asOperatingError, OperatingError } from '../base/errors.js';
@@ -80,19 +81,20 @@ export class Uploads {
   }
 
   /**
-   * Takes a copy of `data` at once. The promise waits for memory.
+   * Takes a copy of `data` at once. A promise waits for memory.
    * @throws OperatingError EFBIG, ENOSPC, EDQUOT; and what poisoned the upload while it waited.
    */
-  async write(node: Node, offset: number, data: Uint8Array, caller: Caller): Promise<number> {
+  write(node: Node, offset: number, data: Uint8Array, caller: Caller): Awaitable<number> {
     if (data.length === 0) return 0;
     if (offset + data.length > FILE_BYTES_MAX) throw new OperatingError('EFBIG', `file would be longer than ${FILE_BYTES_MAX} bytes`);
-    let bytes = data;
-    let error: OperatingError | undefined;
-    if (!this.hasRoom(data.length)) {
-      bytes = Buffer.from(data);
-      error = await this.makeRoom(data.length).then(() => undefined, asOperatingError);
-    }
-    error ??= this.#reserve(node, offset, offset + data.length);
+    if (this.hasRoom(data.length)) return this.#write(node, offset, data, caller);
+    const copy = Buffer.from(data);
+    const refused = this.makeRoom(copy.length).then(() => undefined, asOperatingError);
+    return refused.then((error) => this.#write(node, offset, copy, caller, error));
+  }
+
+  #write(node: Node, offset: number, data: Uint8Array, caller: Caller, refused?: OperatingError): Awaitable<number> {
+    const error = refused ?? this.#reserve(node, offset, offset + data.length);
     if (error !== undefined) {
       if (node.current !== undefined) this.poison(node, node.current, error);
       else this.#tell(node, error);
@@ -100,18 +102,16 @@ export class Uploads {
       throw error;
     }
     const layer = this.open(node);
-    const full = layer.write(offset, bytes);
+    const full = layer.write(offset, data);
     if (caller.datesContent !== true && !layer.mtimeGiven) layer.times.mtime = layer.times.ctime = this.#options.clock.now();
     if (caller.uid !== 0) layer.modeLost |= privilegesLost(node.row, caller);
     for (const chunk of full) this.#storePart(node, layer, chunk);
     if (layer.ranges.size > UPLOAD_RANGES_MAX) this.onDirty(node, true);
-    const room = this.#memory.budget.room(data.length);
-    if (room !== undefined) {
-      const { poisons } = node;
-      await room;
+    const { poisons } = node;
+    return when(this.#memory.budget.room(data.length), () => {
       if (node.poisons !== poisons) throw must(node.lastError, 'a poisoned upload has its reason');
-    }
-    return data.length;
+      return data.length;
+    });
   }
 
   /**

@@ -1,4 +1,5 @@
 /** Extended attributes: one row each. Most inodes have none, and a bit in the inode says so, since the kernel asks for some before every first write. */
+import { when, type Awaitable } from '../base/awaitable.js';
 import type { Clock } from '../base/clock.js';
 import { CHANGE_STEP_ROWS, NAME_BYTES_MAX, XATTR_LIST_BYTES_MAX, XATTR_VALUE_BYTES_MAX } from '../base/limits.js';
 import { decodeBytes, encodeBytes } from '../index/schema/dirent-row.js';
@@ -24,7 +25,7 @@ function checkXattr(name: string): void {
   if (name === prefix) refuse('EINVAL', 'a kind is not a name');
 }
 
-async function names(ino: Ino, scan: (range: Range) => Promise<Row[]>): Promise<string[]> {
+async function names(ino: Ino, scan: (range: Range) => Awaitable<Row[]>): Promise<string[]> {
   const found: string[] = [];
   for await (const rows of pages({ scan }, xattrRange(ino, CHANGE_STEP_ROWS)))
     found.push(...rows.map(({ key }) => parseXattrKey(key).name));
@@ -43,10 +44,12 @@ export class Xattrs {
   }
 
   /** @throws OperatingError ENOTSUP, ESTALE */
-  async get(ino: Ino, name: string): Promise<Buffer | undefined> {
+  get(ino: Ino, name: string): Awaitable<Buffer | undefined> {
     checkXattr(name);
-    const row = await this.#nodes.row(ino);
-    if ((row.flags & INODE_HAS_XATTRS) === 0) return undefined;
+    return when(this.#nodes.row(ino), ({ flags }) => ((flags & INODE_HAS_XATTRS) === 0 ? undefined : this.#read(ino, name)));
+  }
+
+  async #read(ino: Ino, name: string): Promise<Buffer | undefined> {
     const value = await this.#ledger.index.get(xattrKey(ino, name));
     this.#checkThere(ino);
     return value === undefined ? undefined : Buffer.from(decodeBytes(value, 'xattr'));

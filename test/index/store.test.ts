@@ -37,10 +37,11 @@ t.test('a transaction is one log entry; one that only reads is none', async (t) 
 t.test('nothing is written when the body throws, and the next one runs', async (t) => {
   const { store, log } = createFakeIndex();
   await t.rejects(
-    store.transact(async (tx) => {
-      tx.put(key(1), Buffer.from('x'));
-      throw new OperatingError('ENOENT', 'no such thing');
-    }),
+    async () =>
+      store.transact(async (tx) => {
+        tx.put(key(1), Buffer.from('x'));
+        throw new OperatingError('ENOENT', 'no such thing');
+      }),
     { code: 'ENOENT' },
   );
   t.equal(log.entries.length, 0);
@@ -82,7 +83,7 @@ t.test('a full journal: waits, lets others commit, and runs again on what they w
   const both = [increment(), increment(), increment()];
   await new Promise((resolve) => setImmediate(resolve));
   t.equal(log.entries.length, 0);
-  t.equal(await store.transact(async (tx) => tx.get(key(0))).then(({ value }) => value), undefined, 'readers still get their turn');
+  t.equal((await store.transact((tx) => tx.get(key(0)))).value, undefined, 'readers still get their turn');
   log.room = true;
   t.same((await Promise.all(both)).sort(), [1, 2, 3]);
   t.equal(text(await store.get(key(0))), '3', 'no update is lost');
@@ -95,19 +96,17 @@ t.test('without a majority: EROFS with the reason; reads go on', async (t) => {
   log.writable = false;
   log.readOnlyReason = 'attach disk 3';
   t.notOk(store.writable);
-  await t.rejects(
-    store.transact(async (tx) => tx.put(key(1), Buffer.from('two'))),
-    { code: 'EROFS', hint: 'attach disk 3' },
-  );
+  await t.rejects(async () => store.transact(async (tx) => tx.put(key(1), Buffer.from('two'))), { code: 'EROFS', hint: 'attach disk 3' });
   t.equal((await store.transact(async (tx) => text(await tx.get(key(1))))).value, 'one');
 });
 
 t.test('an entry that is too large is refused whole', async (t) => {
   const { store, log } = createFakeIndex();
   await t.rejects(
-    store.transact(async (tx) => {
-      for (let i = 0; tx.entryBytes <= LOG_ENTRY_BYTES_MAX; i++) tx.put(key(i), Buffer.alloc(64 * 1024));
-    }),
+    async () =>
+      store.transact(async (tx) => {
+        for (let i = 0; tx.entryBytes <= LOG_ENTRY_BYTES_MAX; i++) tx.put(key(i), Buffer.alloc(64 * 1024));
+      }),
     { code: 'EFBIG' },
   );
   t.equal(log.entries.length, 0);

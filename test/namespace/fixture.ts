@@ -135,7 +135,7 @@ export async function collect({ namespace, storage, index }: Pool): Promise<void
 }
 
 /** Runs `action` and returns the code of the operating error that it throws. */
-export async function codeOf(action: () => Promise<unknown>): Promise<string> {
+export async function codeOf(action: () => unknown): Promise<string> {
   try {
     await action();
     return 'none';

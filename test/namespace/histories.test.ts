@@ -4,6 +4,7 @@ import { systemClock } from '../../src/base/clock.js';
 import { Collector } from '../../src/durability/collector.js';
 import { freeStranded } from '../../src/durability/orphans.js';
 import { checkRows } from './check.js';
+import { lateIndex } from '../index/late-index.js';
 import { contentOf, openPool, rowsByTable, type Pool } from './fixture.js';
 import { digestOf, History } from './history.js';
 import { MemoryStorage } from './memory-storage.js';
@@ -33,7 +34,7 @@ for (const seed of [1, 2, 3, 4, 5, 6, 7, 1002, ...moreSeeds()]) {
   t.test(`history ${seed} agrees with the model and leaves nothing behind`, async (test) => {
     // Every other one short of memory, and with commits of its own accord.
     const settings = seed % 2 === 0 ? { commitIntervalMs: 3, uploadBytesMax: 64 * 1024 } : {};
-    const pool = await openPool(test, { storage: smallStorage(), settings });
+    const pool = await openPool(test, { storage: smallStorage(), settings, ...(seed % 4 >= 2 && { wrap: lateIndex }) });
     const history = new History(pool, seed, withQuotas(seed));
     for (let step = 0; step < STEPS; step++) {
       await history.step();
@@ -64,7 +65,7 @@ for (const seed of [1, 2, 3, 4, 5, 6, 7, 1002, ...moreSeeds()]) {
 
 for (const seed of [11, 12, 13, 17]) {
   t.test(`history ${seed} may crash at any commit`, async (test) => {
-    const pool = await openPool(test, { storage: smallStorage() });
+    const pool = await openPool(test, { storage: smallStorage(), ...(seed % 2 === 0 && { wrap: lateIndex }) });
     const history = new History(pool, seed, withQuotas(seed));
     const versions = new Map<number, Set<string>>();
     for (let step = 0; step < STEPS; step++) {

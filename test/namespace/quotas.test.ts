@@ -84,7 +84,7 @@ t.test('EDQUOT for the inode that is too many, whichever way it comes', async (t
   const outside = await writeFile(namespace, ROOT, 'outside', pattern(10, 1));
   await set(pool, dir, 2);
   const inside = await writeFile(namespace, dir, 'a', pattern(10, 2));
-  const tries: Record<string, () => Promise<unknown>> = {
+  const tries: Record<string, () => unknown> = {
     create: () => namespace.create(dir, 'b', 0o644, O_WRONLY, root),
     mkdir: () => namespace.mkdir(dir, 'b', 0o755, root),
     mknod: () => namespace.mknod(dir, 'b', 0o10644, 0, root),

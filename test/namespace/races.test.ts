@@ -5,6 +5,7 @@ import { OperatingError } from '../../src/base/errors.js';
 import { Collector } from '../../src/durability/collector.js';
 import type { IndexStore } from '../../src/index/index-store.js';
 import { TABLES } from '../../src/index/schema/tables.js';
+import { lateIndex } from '../index/late-index.js';
 import { checkRows } from './check.js';
 import { codeOf, contentOf, O_RDONLY, O_RDWR, openPool, pattern, readAll, root, ROOT, rowsByTable, until, writeFile } from './fixture.js';
 
@@ -208,13 +209,13 @@ t.test('an unlinked open file lives until its last close, and not over a crash',
 });
 
 t.test('removal and opening at one time', async (test) => {
-  const { namespace, index } = await openPool(test);
+  const { namespace, index } = await openPool(test, { wrap: lateIndex });
   for (let round = 0; round < 50; round++) {
     const data = pattern(3000, round);
     const ino = await writeFile(namespace, ROOT, 'f', data);
     const unlinking = namespace.unlink(ROOT, 'f', root);
     for (let turn = 0; turn < round % 13; turn++) await Promise.resolve();
-    const opening = namespace.open(ino, O_RDONLY, root).then(
+    const opening = (async (): Promise<number> => namespace.open(ino, O_RDONLY, root))().then(
       async (handle) => {
         const read = await readAll(namespace, ino, handle, 0, 5000);
         await namespace.release(ino, handle);

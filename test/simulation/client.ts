@@ -172,7 +172,7 @@ export class Client extends ContentOperations {
     await this.list();
     for (const file of this.files.values()) {
       const links = this.names.tree.links(file.ino);
-      const attributes = await this.must(this.namespace.getattr(file.ino));
+      const attributes = await this.must(() => this.namespace.getattr(file.ino));
       expect(attributes.links === links, 'names', `${this.name}: inode ${file.ino} has ${attributes.links} links, expected ${links}`);
       const content = await this.content(file.ino);
       if (content.equals(file.content)) continue;
@@ -193,9 +193,9 @@ export class Client extends ContentOperations {
       for (const [name, ino] of [...this.names.tree.entries(directory)])
         if (this.names.tree.isDirectory(ino)) {
           await remove(ino);
-          await this.must(this.namespace.rmdir(directory, name));
+          await this.must(() => this.namespace.rmdir(directory, name));
         } else {
-          await this.must(this.namespace.unlink(directory, name));
+          await this.must(() => this.namespace.unlink(directory, name));
           this.namespace.forget(ino, 1e6);
         }
     };
@@ -210,7 +210,7 @@ export class Client extends ContentOperations {
     for (const file of [...this.files.values()])
       while (file.handles.length > 0) {
         await this.flushed(file, false, (handle) => this.namespace.flush(file.ino, handle));
-        await this.must(this.namespace.release(file.ino, must(file.handles.shift(), 'it is open')));
+        await this.must(() => this.namespace.release(file.ino, must(file.handles.shift(), 'it is open')));
       }
     for (const file of [...this.files.values()]) if (this.names.tree.links(file.ino) === 0) this.bury(file);
   }

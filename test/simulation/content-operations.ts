@@ -1,4 +1,5 @@
 /** A client's operations on contents of files. */
+import type { Awaitable } from '../../src/base/awaitable.js';
 import { must } from '../../src/base/assert.js';
 import type { Random } from '../../src/base/clock.js';
 import type { Handle } from '../../src/namespace/namespace.js';
@@ -21,13 +22,13 @@ export class ContentOperations extends NameOperations {
     if (file === undefined) return;
     const offset = place(file, bytes);
     if (offset + bytes > FILE_BYTES_MAX) return;
-    const { error } = await this.call(this.put(file, random, offset, bytes));
+    const { error } = await this.call(() => this.put(file, random, offset, bytes));
     if (error === undefined) return;
     this.excuse(error, 'write');
     await this.fallBack(file);
   }
 
-  protected put(file: ModelFile, random: Random, offset: number, bytes: number): Promise<number> {
+  protected put(file: ModelFile, random: Random, offset: number, bytes: number): Awaitable<number> {
     const data = pattern(bytes, random.below(2 ** 31));
     const handle = must(this.pick(random, file.handles), 'it is open');
     file.change({ kind: 'write', offset, data }, this.head);
@@ -40,7 +41,7 @@ export class ContentOperations extends NameOperations {
     const size = random.below(3) === 0 ? 0 : random.below(file.content.length + 10_000);
     const writers = file.handles.length > 0;
     file.change({ kind: 'size', size }, this.head);
-    const { error } = await this.call(this.namespace.setattr(file.ino, { size }, caller));
+    const { error } = await this.call(() => this.namespace.setattr(file.ino, { size }, caller));
     if (error === undefined) {
       if (!writers && this.names.tree.links(file.ino) > 0) file.committed(file.version, this.head);
       return;
@@ -78,10 +79,10 @@ export class ContentOperations extends NameOperations {
     );
   }
 
-  protected async flushed(file: ModelFile, durable: boolean, make: (handle: Handle) => Promise<void>): Promise<void> {
+  protected async flushed(file: ModelFile, durable: boolean, make: (handle: Handle) => Awaitable<void>): Promise<void> {
     const { version } = file;
     const handle = must(file.handles[0], 'it is open');
-    const { error } = await this.call(make(handle));
+    const { error } = await this.call(() => make(handle));
     if (error !== undefined) {
       this.excuse(error, durable ? 'fsync' : 'flush');
       file.owesError = false;
@@ -98,7 +99,7 @@ export class ContentOperations extends NameOperations {
   protected async save(random: Random): Promise<void> {
     const file = this.openFile(random);
     if (file === undefined) return;
-    const { error } = await this.call(this.put(file, random, 0, 30_000 + random.below(150_000)));
+    const { error } = await this.call(() => this.put(file, random, 0, 30_000 + random.below(150_000)));
     if (error !== undefined) {
       this.excuse(error, 'write');
       await this.fallBack(file);
@@ -113,7 +114,7 @@ export class ContentOperations extends NameOperations {
     const from = random.below(file.content.length - SCATTERED_BYTES + 1);
     for (let piece = 0; piece < SCATTERED_PIECES; piece++) {
       const bytes = 1 + random.below(1500);
-      const { error } = await this.call(this.put(file, random, from + random.below(SCATTERED_BYTES - bytes), bytes));
+      const { error } = await this.call(() => this.put(file, random, from + random.below(SCATTERED_BYTES - bytes), bytes));
       if (error === undefined) continue;
       this.excuse(error, 'write');
       return this.fallBack(file);
@@ -125,7 +126,7 @@ export class ContentOperations extends NameOperations {
     const file = this.openFile(random);
     if (file === undefined || file.content.length > FILE_BYTES_MAX / 2) return;
     const syncing = this.flushed(file, true, (handle) => this.namespace.fsync(file.ino, handle));
-    const { error } = await this.call(this.put(file, random, random.below(file.content.length + 1), 1 + random.below(9000)));
+    const { error } = await this.call(() => this.put(file, random, random.below(file.content.length + 1), 1 + random.below(9000)));
     await syncing;
     if (error === undefined) return;
     this.excuse(error, 'write');
@@ -140,7 +141,7 @@ export class ContentOperations extends NameOperations {
     const reading = this.range(file.ino, must(file.handles[0], 'it is open'), 0, FILE_BYTES_MAX);
     // It knows by then where the bytes are.
     await must(this.world.process, 'the one that reads').clock.sleep(10);
-    await this.must(this.namespace.setattr(file.ino, { size: 0 }, caller));
+    await this.must(() => this.namespace.setattr(file.ino, { size: 0 }, caller));
     file.change({ kind: 'size', size: 0 }, this.head);
     await this.flushed(file, true, (handle) => this.namespace.fsync(file.ino, handle));
     const found = await reading;
@@ -152,7 +153,7 @@ export class ContentOperations extends NameOperations {
     if (file === undefined) return;
     await this.flushed(file, false, (handle) => this.namespace.flush(file.ino, handle));
     const handle = must(file.handles.shift(), 'it was open');
-    const { error } = await this.call(this.namespace.release(file.ino, handle));
+    const { error } = await this.call(() => this.namespace.release(file.ino, handle));
     if (error !== undefined) {
       this.excuse(error, 'release');
       await this.fallBack(file);
@@ -165,7 +166,7 @@ export class ContentOperations extends NameOperations {
     const file = ino === undefined ? undefined : this.files.get(ino);
     if (file === undefined || file.handles.length >= HANDLES_MAX) return;
     const head = this.head;
-    const { value, error } = await this.call(this.namespace.open(file.ino, truncated ? O_RDWR | O_TRUNC : O_RDWR, caller));
+    const { value, error } = await this.call(() => this.namespace.open(file.ino, truncated ? O_RDWR | O_TRUNC : O_RDWR, caller));
     if (error !== undefined) {
       this.excuse(error, 'open');
       return;

@@ -2,6 +2,7 @@
  * Ways to break a pool on purpose, to see that the simulation finds them: each leaves a rule out, or puts something between two floors that lies. Most
  * stand between the parts; what only the quorum log itself can leave out is in src/quorum/mutations.ts.
  */
+import type { Awaitable } from '../../src/base/awaitable.js';
 import { must } from '../../src/base/assert.js';
 import { FRAME_BYTES, RECORD_HEADER_BYTES, RECORD_PREFIX_BYTES } from '../../src/base/limits.js';
 import type { DiskOpener } from '../../src/disk/disk-opener.js';
@@ -163,13 +164,17 @@ function syncTwice(opener: DiskOpener): DiskOpener {
   });
 }
 
-const yes = (): void => undefined;
+async function saysYes(action: () => Awaitable<void>): Promise<void> {
+  await Promise.resolve()
+    .then(action)
+    .catch(() => undefined);
+}
 
 /** Flushes say yes, whatever became of what was written. */
 function quietFlushes(namespace: PoolNamespace): PoolNamespace {
   return over(namespace, {
-    flush: (ino, handle) => namespace.flush(ino, handle).catch(yes),
-    fsync: (...given) => namespace.fsync(...given).catch(yes),
+    flush: (...given) => saysYes(() => namespace.flush(...given)),
+    fsync: (...given) => saysYes(() => namespace.fsync(...given)),
   });
 }
 

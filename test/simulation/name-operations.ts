@@ -1,4 +1,5 @@
 /** A client's operations on names: each is begun in the model, made, and settled there by what it was answered. */
+import type { Awaitable } from '../../src/base/awaitable.js';
 import { must } from '../../src/base/assert.js';
 import type { Random } from '../../src/base/clock.js';
 import type { Ino } from '../../src/namespace/namespace.js';
@@ -19,9 +20,9 @@ export class NameOperations extends Session {
    * @param expected the code that it must be refused with, or 'none'
    * @returns what it was answered; undefined when it was refused or failed
    */
-  protected async change<T>(what: string, expected: string, apply: (tree: Tree) => void, make: () => Promise<T>): Promise<T | undefined> {
+  protected async change<T>(what: string, expected: string, apply: (tree: Tree) => void, make: () => Awaitable<T>): Promise<T | undefined> {
     const change = this.names.begin(this.head, expected === 'none' ? apply : () => undefined);
-    const { value, error } = await this.call(make());
+    const { value, error } = await this.call(make);
     if (error === undefined) {
       expect(expected === 'none', 'names', `${this.name}: ${what} was done, expected ${expected}`);
       this.names.done(change, this.head);
@@ -198,11 +199,11 @@ export class NameOperations extends Session {
   }
 
   protected async fsyncdir(): Promise<void> {
-    const handle = await this.must(this.namespace.opendir(this.directory));
-    const { error } = await this.call(this.namespace.fsyncdir(this.directory, handle));
+    const handle = await this.must(() => this.namespace.opendir(this.directory));
+    const { error } = await this.call(() => this.namespace.fsyncdir(this.directory, handle));
     if (error !== undefined) this.excuse(error, 'fsyncdir');
     else this.names.durable();
-    await this.must(this.namespace.releasedir(this.directory, handle));
+    await this.must(() => this.namespace.releasedir(this.directory, handle));
   }
 
   /** A directory gets limits that are near what is there, or loses them. */
@@ -214,14 +215,14 @@ export class NameOperations extends Session {
       inodesMax: random.below(3) === 0 ? null : 1 + random.below(10),
     };
     this.world.quotas = true;
-    const { error } = await this.call(clears ? this.namespace.clearQuota(directory) : this.namespace.setQuota(directory, limits));
+    const { error } = await this.call(() => (clears ? this.namespace.clearQuota(directory) : this.namespace.setQuota(directory, limits)));
     this.world.count(`quota: ${clears ? 'cleared' : 'set'}${error === undefined ? '' : `, ${error.code}`}`);
     if (error !== undefined && !(clears && error.code === 'ENODATA')) this.excuse(error, 'quota');
   }
 
   protected async sync(): Promise<void> {
     const versions = [...this.files.values()].map((file) => ({ file, version: file.version }));
-    const { error } = await this.call(this.namespace.syncAll());
+    const { error } = await this.call(() => this.namespace.syncAll());
     if (error !== undefined) {
       this.excuse(error, 'sync');
       return;

@@ -2,6 +2,7 @@
  * What a client of the simulation has: the process that it talks to, the model, and the ways to read everything. An answer that comes after a crash is
  * nobody's; an error that no fault explains is a bug.
  */
+import type { Awaitable } from '../../src/base/awaitable.js';
 import { must } from '../../src/base/assert.js';
 import type { Random } from '../../src/base/clock.js';
 import { OperatingError } from '../../src/base/errors.js';
@@ -63,11 +64,13 @@ export class Session {
   }
 
   /** An answer; one to a client of an earlier life never comes. */
-  protected async call<T>(work: Promise<T>): Promise<{ value: T; error?: undefined } | { value?: undefined; error: OperatingError }> {
+  protected async call<T>(
+    work: () => Awaitable<T>,
+  ): Promise<{ value: T; error?: undefined } | { value?: undefined; error: OperatingError }> {
     const life = this.life;
     let result: { value: T } | { error: OperatingError };
     try {
-      result = { value: await work };
+      result = { value: await work() };
     } catch (error) {
       if (life === this.life && !(error instanceof OperatingError)) throw error;
       result = { error: error as OperatingError };
@@ -121,8 +124,8 @@ export class Session {
     const visit = async (ino: Ino): Promise<void> => {
       const entries = new Map<string, Ino>();
       const below: Ino[] = [];
-      const handle = await this.must(this.namespace.opendir(ino));
-      await this.must(
+      const handle = await this.must(() => this.namespace.opendir(ino));
+      await this.must(() =>
         this.namespace.readdir(ino, handle, 0, false, (entry) => {
           if (entry.name === '.' || entry.name === '..') return true;
           entries.set(entry.name, entry.ino);
@@ -130,7 +133,7 @@ export class Session {
           return true;
         }),
       );
-      await this.must(this.namespace.releasedir(ino, handle));
+      await this.must(() => this.namespace.releasedir(ino, handle));
       tree.directories.set(ino, entries);
       for (const child of below) await visit(child);
     };
@@ -139,7 +142,7 @@ export class Session {
   }
 
   /** A read: nothing that may happen to a pool excuses its failing. */
-  protected async must<T>(work: Promise<T>): Promise<T> {
+  protected async must<T>(work: () => Awaitable<T>): Promise<T> {
     const { value, error } = await this.call(work);
     if (error !== undefined)
       throw new Violation('bytes', `${this.name}: cannot read: ${error.code} ${error.message}${this.world.describe()}`);
@@ -153,7 +156,7 @@ export class Session {
   }
 
   protected async content(ino: Ino): Promise<Buffer> {
-    const handle = await this.must(this.namespace.open(ino, 0, caller));
+    const handle = await this.must(() => this.namespace.open(ino, 0, caller));
     const parts: Buffer[] = [];
     for (let at = 0; ;) {
       const part = await this.range(ino, handle, at, READ_BYTES);
@@ -161,12 +164,12 @@ export class Session {
       parts.push(part);
       at += part.length;
     }
-    await this.must(this.namespace.release(ino, handle));
+    await this.must(() => this.namespace.release(ino, handle));
     return Buffer.concat(parts);
   }
 
   protected async range(ino: Ino, handle: Handle, offset: number, bytes: number): Promise<Buffer> {
-    const read = await this.must(this.namespace.read(ino, handle, offset, bytes));
+    const read = await this.must(() => this.namespace.read(ino, handle, offset, bytes));
     const out = Buffer.concat(read.pieces);
     read.release();
     return out;

@@ -23,6 +23,7 @@ import { journalMemory, memoryJournal } from '../../src/quorum/journal.js';
 import { openQuorumLog } from '../../src/quorum/open.js';
 import type { OpenedLog, QuorumLog, QuorumOptions } from '../../src/quorum/quorum-log.js';
 import { createStorage } from '../../src/storage/create-storage.js';
+import { lateIndex } from '../index/late-index.js';
 import type { Mutation } from './mutations.js';
 import { has, SimulatedReplicas, SimulatedWorking, type ReplicaState, type Rows } from './replicas.js';
 import { difference, Trace } from './trace.js';
@@ -416,9 +417,11 @@ export class World {
         return mutation.storage?.(storage, small) ?? storage;
       },
       createNamespace: async (options) => {
+        const index = mutation.index?.(options.index) ?? options.index;
         const namespace = await createNamespace({
           ...options,
-          index: mutation.index?.(options.index) ?? options.index,
+          // In every other history nothing comes at once: then others come in between.
+          index: this.seed % 2 === 1 ? lateIndex(index) : index,
           settings: {
             commitIntervalMs: options.settings.commitIntervalMs,
             get durability() {

@@ -53,7 +53,7 @@ export class FileOperations {
     }
   }
 
-  write(number: number, data: Buffer, offset: number): Promise<number> {
+  async write(number: number, data: Buffer, offset: number): Promise<number> {
     const { namespace, files, caller } = this.context;
     const { ino, handle } = files.get(number);
     return namespace.write(ino, handle, offset, data, caller);

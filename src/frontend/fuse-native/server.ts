@@ -292,8 +292,10 @@ export class Server {
       });
     const { namespace, files } = this.#context;
     for (const { ino, handle } of files.takeAll())
-      await namespace.release(ino, handle).catch((thrown: unknown) => {
+      try {
+        await namespace.release(ino, handle);
+      } catch (thrown) {
         this.#log('warn', 'release after the end of the mount failed', { reason: String(thrown) });
-      });
+      }
   }
 }

@@ -1,4 +1,5 @@
 /** Operations on inodes: attributes, link targets, extended attributes, and the file system as a whole. */
+import { when, type Awaitable } from '../../base/awaitable.js';
 import { errnoNumber, OperatingError } from '../../base/errors.js';
 import { ACCESS_ACL } from '../../namespace/acl.js';
 import { privilegesLost, S_ISGID } from '../../namespace/modes.js';
@@ -23,16 +24,18 @@ export async function modeWithoutPrivileges(namespace: Namespace, ino: Ino, call
 export function attributeOperations(context: Context): Map<number, Operation> {
   const { namespace, outbox, validity } = context;
 
-  async function getattr(request: Request): Promise<void> {
+  function getattr(request: Request): Awaitable<void> {
     const { flags, handle } = decodeGetattr(request);
-    const attributes = await namespace.getattr(request.ino, (flags & GetattrFlag.HANDLE) === 0 ? undefined : handle);
-    encodeAttrOut(outbox.memory, outbox.reserve(request, ATTR_OUT_BYTES), attributes, validity);
+    return when(namespace.getattr(request.ino, (flags & GetattrFlag.HANDLE) === 0 ? undefined : handle), (attributes) => {
+      encodeAttrOut(outbox.memory, outbox.reserve(request, ATTR_OUT_BYTES), attributes, validity);
+    });
   }
 
-  async function statx(request: Request): Promise<void> {
+  function statx(request: Request): Awaitable<void> {
     decodeStatx(request);
-    const attributes = await namespace.getattr(request.ino);
-    encodeStatx(outbox.memory, outbox.reserve(request, STATX_OUT_BYTES), attributes, validity);
+    return when(namespace.getattr(request.ino), (attributes) => {
+      encodeStatx(outbox.memory, outbox.reserve(request, STATX_OUT_BYTES), attributes, validity);
+    });
   }
 
   async function setattr(request: Request): Promise<void> {
@@ -97,12 +100,13 @@ export function xattrOperations(context: Context): Map<number, Operation> {
     else outbox.pieces(request, [value]);
   }
 
-  async function getxattr(request: Request): Promise<void> {
+  function getxattr(request: Request): Awaitable<void> {
     const { name, bytes } = decodeGetxattr(request);
     const { ino } = request;
-    const value = await (isVirtual(name) ? virtualValue(context.describe, ino, name) : namespace.getxattr(ino, name));
-    if (value === undefined) outbox.error(request, ENODATA);
-    else sized(request, value, bytes);
+    return when(isVirtual(name) ? virtualValue(context.describe, ino, name) : namespace.getxattr(ino, name), (value) => {
+      if (value === undefined) outbox.error(request, ENODATA);
+      else sized(request, value, bytes);
+    });
   }
 
   async function listxattr(request: Request): Promise<void> {

@@ -1,4 +1,5 @@
 /** What all operations share: the namespace below, the way out, and what is open. */
+import type { Awaitable } from '../../base/awaitable.js';
 import type { Handle, Ino, Namespace } from '../../namespace/namespace.js';
 import type { Validity } from './encode.js';
 import type { Outbox } from './outbox.js';
@@ -6,8 +7,8 @@ import type { Request } from './request.js';
 import type { Retries } from './retries.js';
 import type { Describe } from './virtual-attributes.js';
 
-/** Answers one request: a reply goes to the outbox, or it throws. Everything in the request's memory is used before the first await. */
-export type Operation = (request: Request) => Promise<void>;
+/** Answers one request: a reply goes to the outbox, or it throws. Everything in the request's memory is used before the first await, or before it returns. */
+export type Operation = (request: Request) => Awaitable<void>;
 
 /** Structured log lines; wired to the daemon's logger. */
 export type Log = (level: 'info' | 'warn' | 'error', message: string, fields?: Readonly<Record<string, unknown>>) => void;

@@ -2,6 +2,7 @@
  * A namespace with `/.ostraka` in it: found by name, never listed, so that find, rsync, tar and du do not see it. What a pool has by that name already comes
  * first, and can be moved away; nothing new gets the name. All else goes to the namespace below, without another promise on the way.
  */
+import type { Awaitable } from '../../base/awaitable.js';
 import { OperatingError } from '../../base/errors.js';
 import type {
   AllocateMode,
@@ -35,11 +36,11 @@ export class ControlNamespace implements Namespace {
   }
 
   /** Before something that is named changes: at once, while what the request points to is still there, unless the name is ours. @throws OperatingError EPERM */
-  #guarded<T>(parent: Ino, name: string, caller: Caller, change: () => Promise<T>): Promise<T> {
+  #guarded<T>(parent: Ino, name: string, caller: Caller, change: () => Awaitable<T>): Awaitable<T> {
     return isControlInode(parent) || isControlName(parent, name) ? this.#ifTaken(parent, caller, change) : change();
   }
 
-  async #ifTaken<T>(parent: Ino, caller: Caller, change: () => Promise<T>): Promise<T> {
+  async #ifTaken<T>(parent: Ino, caller: Caller, change: () => Awaitable<T>): Promise<T> {
     if (isControlInode(parent) || !(await this.#isTaken(caller))) refuseChange();
     return await change();
   }
@@ -51,7 +52,7 @@ export class ControlNamespace implements Namespace {
     return found !== undefined;
   }
 
-  lookup(parent: Ino, name: string, caller: Caller): Promise<Attributes | undefined> {
+  lookup(parent: Ino, name: string, caller: Caller): Awaitable<Attributes | undefined> {
     if (isControlInode(parent)) return this.#lookupInside(parent, name, caller);
     return isControlName(parent, name) ? this.#lookupControl(caller) : this.#below.lookup(parent, name, caller);
   }
@@ -68,17 +69,13 @@ export class ControlNamespace implements Namespace {
     return isControlInode(ino) ? Promise.resolve(async () => undefined) : this.#below.hold(ino);
   }
 
-  getattr(ino: Ino, handle?: Handle): Promise<Attributes> {
-    return isControlInode(ino) ? this.#attributes(ino) : this.#below.getattr(ino, handle);
+  getattr(ino: Ino, handle?: Handle): Awaitable<Attributes> {
+    return isControlInode(ino) ? this.#control.attributes(ino) : this.#below.getattr(ino, handle);
   }
 
-  async #attributes(ino: Ino): Promise<Attributes> {
-    return this.#control.attributes(ino);
-  }
-
-  async setattr(ino: Ino, change: AttributeChange, caller: Caller, handle?: Handle): Promise<Attributes> {
+  setattr(ino: Ino, change: AttributeChange, caller: Caller, handle?: Handle): Awaitable<Attributes> {
     if (isControlInode(ino)) refuseChange();
-    return await this.#below.setattr(ino, change, caller, handle);
+    return this.#below.setattr(ino, change, caller, handle);
   }
 
   forget(ino: Ino, count: number): void {
@@ -90,43 +87,43 @@ export class ControlNamespace implements Namespace {
     return this.#below.readlink(ino);
   }
 
-  symlink(parent: Ino, name: string, target: Uint8Array, caller: Caller): Promise<Attributes> {
+  symlink(parent: Ino, name: string, target: Uint8Array, caller: Caller): Awaitable<Attributes> {
     const copy = isControlName(parent, name) ? Buffer.from(target) : target;
     return this.#guarded(parent, name, caller, () => this.#below.symlink(parent, name, copy, caller));
   }
 
-  mknod(parent: Ino, name: string, mode: number, rdev: number, caller: Caller): Promise<Attributes> {
+  mknod(parent: Ino, name: string, mode: number, rdev: number, caller: Caller): Awaitable<Attributes> {
     return this.#guarded(parent, name, caller, () => this.#below.mknod(parent, name, mode, rdev, caller));
   }
 
-  mkdir(parent: Ino, name: string, mode: number, caller: Caller): Promise<Attributes> {
+  mkdir(parent: Ino, name: string, mode: number, caller: Caller): Awaitable<Attributes> {
     return this.#guarded(parent, name, caller, () => this.#below.mkdir(parent, name, mode, caller));
   }
 
-  unlink(parent: Ino, name: string, caller: Caller): Promise<void> {
+  unlink(parent: Ino, name: string, caller: Caller): Awaitable<void> {
     return this.#guarded(parent, name, caller, () => this.#below.unlink(parent, name, caller));
   }
 
-  rmdir(parent: Ino, name: string, caller: Caller): Promise<void> {
+  rmdir(parent: Ino, name: string, caller: Caller): Awaitable<void> {
     return this.#guarded(parent, name, caller, () => this.#below.rmdir(parent, name, caller));
   }
 
-  rename(parent: Ino, name: string, newParent: Ino, newName: string, flags: RenameFlags, caller: Caller): Promise<void> {
+  rename(parent: Ino, name: string, newParent: Ino, newName: string, flags: RenameFlags, caller: Caller): Awaitable<void> {
     return this.#guarded(parent, name, caller, () =>
       this.#guarded(newParent, newName, caller, () => this.#below.rename(parent, name, newParent, newName, flags, caller)),
     );
   }
 
-  async link(ino: Ino, newParent: Ino, newName: string, caller: Caller): Promise<Attributes> {
+  link(ino: Ino, newParent: Ino, newName: string, caller: Caller): Awaitable<Attributes> {
     if (isControlInode(ino)) refuseChange();
-    return await this.#guarded(newParent, newName, caller, () => this.#below.link(ino, newParent, newName, caller));
+    return this.#guarded(newParent, newName, caller, () => this.#below.link(ino, newParent, newName, caller));
   }
 
-  open(ino: Ino, flags: number, caller: Caller): Promise<Handle> {
+  open(ino: Ino, flags: number, caller: Caller): Awaitable<Handle> {
     return isControlInode(ino) ? this.#control.open(ino, flags) : this.#below.open(ino, flags, caller);
   }
 
-  create(parent: Ino, name: string, mode: number, flags: number, caller: Caller): Promise<{ attributes: Attributes; handle: Handle }> {
+  create(parent: Ino, name: string, mode: number, flags: number, caller: Caller): Awaitable<{ attributes: Attributes; handle: Handle }> {
     return this.#guarded(parent, name, caller, () => this.#below.create(parent, name, mode, flags, caller));
   }
 
@@ -135,37 +132,29 @@ export class ControlNamespace implements Namespace {
     return this.#below.createUnnamed(parent, mode, flags, caller);
   }
 
-  read(ino: Ino, handle: Handle, offset: number, bytes: number): Promise<{ pieces: readonly Uint8Array[]; release(): void }> {
+  read(ino: Ino, handle: Handle, offset: number, bytes: number): Awaitable<{ pieces: readonly Uint8Array[]; release(): void }> {
     return isControlInode(ino) ? this.#read(handle, offset, bytes) : this.#below.read(ino, handle, offset, bytes);
   }
 
-  async #read(handle: Handle, offset: number, bytes: number): Promise<{ pieces: readonly Uint8Array[]; release(): void }> {
+  #read(handle: Handle, offset: number, bytes: number): { pieces: readonly Uint8Array[]; release(): void } {
     const piece = this.#control.content(handle).subarray(offset, offset + bytes);
     return { pieces: piece.length === 0 ? [] : [piece], release: () => undefined };
   }
 
-  write(ino: Ino, handle: Handle, offset: number, data: Uint8Array, caller: Caller): Promise<number> {
-    return isControlInode(ino) ? this.#write() : this.#below.write(ino, handle, offset, data, caller);
+  write(ino: Ino, handle: Handle, offset: number, data: Uint8Array, caller: Caller): Awaitable<number> {
+    return isControlInode(ino) ? refuseChange() : this.#below.write(ino, handle, offset, data, caller);
   }
 
-  async #write(): Promise<number> {
-    return refuseChange();
+  flush(ino: Ino, handle: Handle): Awaitable<void> {
+    return isControlInode(ino) ? undefined : this.#below.flush(ino, handle);
   }
 
-  flush(ino: Ino, handle: Handle): Promise<void> {
-    return isControlInode(ino) ? Promise.resolve() : this.#below.flush(ino, handle);
+  fsync(ino: Ino, handle: Handle, dataOnly: boolean): Awaitable<void> {
+    return isControlInode(ino) ? undefined : this.#below.fsync(ino, handle, dataOnly);
   }
 
-  fsync(ino: Ino, handle: Handle, dataOnly: boolean): Promise<void> {
-    return isControlInode(ino) ? Promise.resolve() : this.#below.fsync(ino, handle, dataOnly);
-  }
-
-  release(ino: Ino, handle: Handle): Promise<void> {
-    return isControlInode(ino) ? this.#release(handle) : this.#below.release(ino, handle);
-  }
-
-  async #release(handle: Handle): Promise<void> {
-    this.#control.close(handle);
+  release(ino: Ino, handle: Handle): Awaitable<void> {
+    return isControlInode(ino) ? this.#control.close(handle) : this.#below.release(ino, handle);
   }
 
   openForWriting(ino: Ino): boolean {
@@ -196,8 +185,8 @@ export class ControlNamespace implements Namespace {
     else await this.#below.readdir(ino, handle, offset, plus, room);
   }
 
-  releasedir(ino: Ino, handle: Handle): Promise<void> {
-    return isControlInode(ino) ? this.#release(handle) : this.#below.releasedir(ino, handle);
+  releasedir(ino: Ino, handle: Handle): Awaitable<void> {
+    return isControlInode(ino) ? this.#control.close(handle) : this.#below.releasedir(ino, handle);
   }
 
   async fsyncdir(ino: Ino, handle: Handle): Promise<void> {
@@ -209,8 +198,8 @@ export class ControlNamespace implements Namespace {
     return this.#below.setxattr(ino, name, value, flags, caller);
   }
 
-  getxattr(ino: Ino, name: string): Promise<Buffer | undefined> {
-    return isControlInode(ino) ? Promise.resolve(undefined) : this.#below.getxattr(ino, name);
+  getxattr(ino: Ino, name: string): Awaitable<Buffer | undefined> {
+    return isControlInode(ino) ? undefined : this.#below.getxattr(ino, name);
   }
 
   async listxattr(ino: Ino): Promise<string[]> {
@@ -222,7 +211,7 @@ export class ControlNamespace implements Namespace {
     return this.#below.removexattr(ino, name, caller);
   }
 
-  statfs(ino = ROOT_INO): Promise<FileSystemStatus> {
+  statfs(ino = ROOT_INO): Awaitable<FileSystemStatus> {
     return this.#below.statfs(isControlInode(ino) ? ROOT_INO : ino);
   }
 

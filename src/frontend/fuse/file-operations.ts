@@ -1,11 +1,12 @@
 /** Operations on open files. */
+import { when, type Awaitable } from '../../base/awaitable.js';
 import { OperatingError, isErrno } from '../../base/errors.js';
 import { FUSE_IO_BYTES_MAX, NAME_BYTES_MAX } from '../../base/limits.js';
 import type { Attributes, Handle } from '../../namespace/namespace.js';
 import { modeWithoutPrivileges } from './attribute-operations.js';
 import type { Context, Operation } from './context.js';
 import { isControlInode } from './control-directory.js';
-import { decodeClose, decodeCreate, decodeFsync, decodeOpen, decodeRead, decodeTmpfile, decodeWrite } from './decode.js';
+import { decodeClose, decodeCreate, decodeFsync, decodeOpen, decodeRead, decodeTmpfile, decodeWrite, type WriteIn } from './decode.js';
 import { encodeEntry, encodeOpen, encodeSize } from './encode.js';
 import {
   ENTRY_OUT_BYTES,
@@ -28,39 +29,45 @@ async function clearPrivileges({ namespace }: Context, request: Request): Promis
 export function openOperations(context: Context): Map<number, Operation> {
   const { namespace, outbox, validity, files } = context;
 
-  async function open(request: Request): Promise<void> {
+  function open(request: Request): Awaitable<void> {
     const { flags, openFlags } = decodeOpen(request);
-    if ((openFlags & OPEN_KILL_SUIDGID) !== 0) await clearPrivileges(context, request);
-    const handle = await namespace.open(request.ino, flags, request);
-    files.set(handle, request.ino);
-    // Nobody writes behind the kernel's back: what it has cached stays good.
-    const caching = isControlInode(request.ino) ? OpenReplyFlag.DIRECT_IO : OpenReplyFlag.KEEP_CACHE;
-    encodeOpen(outbox.memory, outbox.reserve(request, OPEN_OUT_BYTES), handle, caching);
+    const cleared = (openFlags & OPEN_KILL_SUIDGID) === 0 ? undefined : clearPrivileges(context, request);
+    return when(cleared, () =>
+      when(namespace.open(request.ino, flags, request), (handle) => {
+        files.set(handle, request.ino);
+        // Nobody writes behind the kernel's back: what it has cached stays good.
+        const caching = isControlInode(request.ino) ? OpenReplyFlag.DIRECT_IO : OpenReplyFlag.KEEP_CACHE;
+        encodeOpen(outbox.memory, outbox.reserve(request, OPEN_OUT_BYTES), handle, caching);
+      }),
+    );
   }
 
-  async function create(request: Request): Promise<void> {
+  function create(request: Request): Awaitable<void> {
     const { name, mode, flags } = decodeCreate(request);
     if (name.length > NAME_BYTES_MAX) throw new OperatingError('ENAMETOOLONG', `name of ${name.length} bytes`);
-    opened(request, await namespace.create(request.ino, name, mode, flags, request));
+    return made(request, namespace.create(request.ino, name, mode, flags, request));
   }
 
   /** O_TMPFILE. */
-  async function createUnnamed(request: Request): Promise<void> {
+  function createUnnamed(request: Request): Awaitable<void> {
     const { mode, flags } = decodeTmpfile(request);
-    opened(request, await namespace.createUnnamed(request.ino, mode, flags, request));
+    return made(request, namespace.createUnnamed(request.ino, mode, flags, request));
   }
 
-  function opened(request: Request, { attributes, handle }: { attributes: Attributes; handle: Handle }): void {
-    files.set(handle, attributes.ino);
-    const at = outbox.reserve(request, ENTRY_OUT_BYTES + OPEN_OUT_BYTES);
-    encodeOpen(outbox.memory, encodeEntry(outbox.memory, at, attributes, validity), handle, OpenReplyFlag.KEEP_CACHE);
+  function made(request: Request, file: Awaitable<{ attributes: Attributes; handle: Handle }>): Awaitable<void> {
+    return when(file, ({ attributes, handle }) => {
+      files.set(handle, attributes.ino);
+      const at = outbox.reserve(request, ENTRY_OUT_BYTES + OPEN_OUT_BYTES);
+      encodeOpen(outbox.memory, encodeEntry(outbox.memory, at, attributes, validity), handle, OpenReplyFlag.KEEP_CACHE);
+    });
   }
 
-  async function release(request: Request): Promise<void> {
+  function release(request: Request): Awaitable<void> {
     const handle = decodeClose(request);
     files.delete(handle);
-    await namespace.release(request.ino, handle);
-    outbox.done(request);
+    return when(namespace.release(request.ino, handle), () => {
+      outbox.done(request);
+    });
   }
 
   return new Map<number, Operation>([
@@ -87,32 +94,50 @@ export function fileOperations(context: Context): Map<number, Operation> {
     }
   }
 
-  async function write(request: Request): Promise<void> {
-    const { handle, offset, flags, data } = decodeWrite(request);
-    let bytes: Uint8Array = data;
-    if ((flags & WriteFlag.KILL_SUIDGID) !== 0) {
-      bytes = Buffer.from(data); // the batch's memory does not outlive an await
-      await clearPrivileges(context, request);
+  function write(request: Request): Awaitable<void> {
+    const asked = decodeWrite(request);
+    if ((asked.flags & WriteFlag.KILL_SUIDGID) === 0) return writeNow(request, asked);
+    const data = Buffer.from(asked.data); // the batch's memory does not outlive an await
+    return clearPrivileges(context, request).then(() => writeNow(request, { ...asked, data }));
+  }
+
+  function writeNow(request: Request, { handle, offset, flags, data }: WriteIn): Awaitable<void> {
+    let written: Awaitable<number>;
+    try {
+      written = namespace.write(request.ino, handle, offset, data, request);
+    } catch (thrown) {
+      refused(request, flags, data.length, thrown);
+      return;
     }
-    const length = bytes.length;
+    if (written instanceof Promise) return writeLater(request, flags, written, data.length);
+    encodeSize(outbox.memory, outbox.reserve(request, WRITE_OUT_BYTES), written);
+  }
+
+  async function writeLater(request: Request, flags: number, writing: Promise<number>, length: number): Promise<void> {
     context.writing(length);
     try {
-      const written = await namespace.write(request.ino, handle, offset, bytes, request);
+      const written = await writing;
       encodeSize(outbox.memory, outbox.reserve(request, WRITE_OUT_BYTES), written);
     } catch (thrown) {
-      const cached = (flags & WriteFlag.CACHE) !== 0;
-      if (cached) context.writebackFailed(request.ino);
-      // The kernel makes EIO of every failure of write-back but ENOSPC. Who has the file open hears of this one from GETATTR, FSYNC or FLUSH.
-      if (!cached || !isErrno(thrown, 'EDQUOT')) throw thrown;
-      encodeSize(outbox.memory, outbox.reserve(request, WRITE_OUT_BYTES), length);
+      refused(request, flags, length, thrown);
     } finally {
       context.writing(-length);
     }
   }
 
-  async function flush(request: Request): Promise<void> {
-    await namespace.flush(request.ino, decodeClose(request));
-    outbox.done(request);
+  /** @throws what came of the write, where the kernel is to hear of it */
+  function refused(request: Request, flags: number, length: number, thrown: unknown): void {
+    const cached = (flags & WriteFlag.CACHE) !== 0;
+    if (cached) context.writebackFailed(request.ino);
+    // The kernel makes EIO of every failure of write-back but ENOSPC. Who has the file open hears of this one from GETATTR, FSYNC or FLUSH.
+    if (!cached || !isErrno(thrown, 'EDQUOT')) throw thrown;
+    encodeSize(outbox.memory, outbox.reserve(request, WRITE_OUT_BYTES), length);
+  }
+
+  function flush(request: Request): Awaitable<void> {
+    return when(namespace.flush(request.ino, decodeClose(request)), () => {
+      outbox.done(request);
+    });
   }
 
   async function fsync(request: Request): Promise<void> {

@@ -9,6 +9,7 @@
  *   new --INIT refused--> refused
  */
 import { AssertionError } from '../../base/assert.js';
+import type { Awaitable } from '../../base/awaitable.js';
 import { errnoNumber } from '../../base/errors.js';
 import type { Clock } from '../../base/clock.js';
 import { FUSE_REQUESTS_MAX, FUSE_WRITE_BYTES_MAX } from '../../base/limits.js';
@@ -190,8 +191,7 @@ export class FuseFrontEnd {
     this.#requests++;
     const operation = this.#operations[request.opcode];
     if (operation !== undefined) {
-      this.#underWay++;
-      void this.#serve(operation, request);
+      this.#serve(operation, request);
       return;
     }
     const startMs = this.#options.clock.monotonicMs();
@@ -257,19 +257,35 @@ export class FuseFrontEnd {
     this.#interrupted.add(waiting);
   }
 
-  async #serve(operation: Operation, request: Request): Promise<void> {
-    const abandonable = ABANDONABLE.has(request.opcode);
-    const number = key(request.uniqueLow, request.uniqueHigh);
-    if (abandonable) this.#waiting.set(number, request);
+  #serve(operation: Operation, request: Request): void {
     const { clock } = this.#options;
     const startMs = clock.monotonicMs();
     let failed = false;
     try {
-      await operation(request);
+      const serving = operation(request);
+      if (serving instanceof Promise) {
+        void this.#serveOn(serving, request, startMs);
+        return;
+      }
+    } catch (thrown) {
+      failed = this.#fail(request, thrown);
+    }
+    this.#meters.done(request.opcode, clock.monotonicMs() - startMs, failed);
+  }
+
+  /** A request that has to wait for something. */
+  async #serveOn(serving: Promise<void>, request: Request, startMs: number): Promise<void> {
+    this.#underWay++;
+    const abandonable = ABANDONABLE.has(request.opcode);
+    const number = key(request.uniqueLow, request.uniqueHigh);
+    if (abandonable) this.#waiting.set(number, request);
+    let failed = false;
+    try {
+      await serving;
     } catch (thrown) {
       failed = this.#fail(request, thrown);
     } finally {
-      this.#meters.done(request.opcode, clock.monotonicMs() - startMs, failed);
+      this.#meters.done(request.opcode, this.#options.clock.monotonicMs() - startMs, failed);
       if (abandonable) {
         this.#waiting.delete(number);
         this.#interrupted.done(request);
@@ -334,11 +350,15 @@ export class FuseFrontEnd {
       });
     await this.#retries.end();
     const { namespace, log } = this.#options;
-    const failed = (thrown: unknown): void => {
-      log('warn', 'release after the end of the mount failed', { reason: String(thrown) });
+    const release = async (action: () => Awaitable<void>): Promise<void> => {
+      try {
+        await action();
+      } catch (thrown) {
+        log('warn', 'release after the end of the mount failed', { reason: String(thrown) });
+      }
     };
-    for (const [handle, ino] of this.#files) await namespace.release(ino, handle).catch(failed);
-    for (const [handle, ino] of this.#directories) await namespace.releasedir(ino, handle).catch(failed);
+    for (const [handle, ino] of this.#files) await release(() => namespace.release(ino, handle));
+    for (const [handle, ino] of this.#directories) await release(() => namespace.releasedir(ino, handle));
     this.#files.clear();
     this.#directories.clear();
   }

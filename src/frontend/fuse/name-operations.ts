@@ -1,4 +1,5 @@
 /** Operations on names: looking up, making, removing, renaming, linking. */
+import { when, type Awaitable } from '../../base/awaitable.js';
 import { OperatingError } from '../../base/errors.js';
 import { NAME_BYTES_MAX, SYMLINK_BYTES_MAX } from '../../base/limits.js';
 import type { Attributes } from '../../namespace/namespace.js';
@@ -21,11 +22,17 @@ export function nameOperations(context: Context): Map<number, Operation> {
     encodeEntry(outbox.memory, outbox.reserve(request, ENTRY_OUT_BYTES), attributes, validity);
   }
 
-  async function lookup(request: Request): Promise<void> {
+  function lookup(request: Request): Awaitable<void> {
     const name = checked(decodeName(request));
-    const found = await (retries.isExpected(request.pid)
+    const found = retries.isExpected(request.pid)
       ? retries.found(request.pid, () => namespace.lookup(request.ino, name, request))
-      : namespace.lookup(request.ino, name, request));
+      : namespace.lookup(request.ino, name, request);
+    return when(found, (attributes) => {
+      lookedUp(request, attributes);
+    });
+  }
+
+  function lookedUp(request: Request, found: Attributes | undefined): void {
     if (request.abandoned) {
       // Interrupted and answered meanwhile: the kernel does not know of this lookup.
       if (found !== undefined) namespace.forget(found.ino, 1);
@@ -33,43 +40,54 @@ export function nameOperations(context: Context): Map<number, Operation> {
     else encodeNoEntry(outbox.memory, outbox.reserve(request, ENTRY_OUT_BYTES), validity);
   }
 
-  async function symlink(request: Request): Promise<void> {
+  /** Answers with what was made. */
+  function made(request: Request, attributes: Awaitable<Attributes>): Awaitable<void> {
+    return when(attributes, (there) => {
+      entry(request, there);
+    });
+  }
+
+  /** Answers that it is done. */
+  function done(request: Request, change: Awaitable<void>): Awaitable<void> {
+    return when(change, () => {
+      outbox.done(request);
+    });
+  }
+
+  function symlink(request: Request): Awaitable<void> {
     const { name, target } = decodeSymlink(request);
     if (target.length > SYMLINK_BYTES_MAX) throw new OperatingError('ENAMETOOLONG', `link target of ${target.length} bytes`);
-    entry(request, await namespace.symlink(request.ino, checked(name), target, request));
+    return made(request, namespace.symlink(request.ino, checked(name), target, request));
   }
 
-  async function mknod(request: Request): Promise<void> {
+  function mknod(request: Request): Awaitable<void> {
     const { name, mode, rdev } = decodeMknod(request);
-    entry(request, await namespace.mknod(request.ino, checked(name), mode, rdev, request));
+    return made(request, namespace.mknod(request.ino, checked(name), mode, rdev, request));
   }
 
-  async function mkdir(request: Request): Promise<void> {
+  function mkdir(request: Request): Awaitable<void> {
     const { name, mode } = decodeMkdir(request);
-    entry(request, await namespace.mkdir(request.ino, checked(name), mode, request));
+    return made(request, namespace.mkdir(request.ino, checked(name), mode, request));
   }
 
-  async function unlink(request: Request): Promise<void> {
-    await namespace.unlink(request.ino, checked(decodeName(request)), request);
-    outbox.done(request);
+  function unlink(request: Request): Awaitable<void> {
+    return done(request, namespace.unlink(request.ino, checked(decodeName(request)), request));
   }
 
-  async function rmdir(request: Request): Promise<void> {
-    await namespace.rmdir(request.ino, checked(decodeName(request)), request);
-    outbox.done(request);
+  function rmdir(request: Request): Awaitable<void> {
+    return done(request, namespace.rmdir(request.ino, checked(decodeName(request)), request));
   }
 
-  async function renameAs(request: Request, { newParent, name, newName, flags }: RenameIn): Promise<void> {
+  function renameAs(request: Request, { newParent, name, newName, flags }: RenameIn): Awaitable<void> {
     const known = RenameBit.NOREPLACE | RenameBit.EXCHANGE;
     if ((flags & ~known) !== 0 || flags === known) throw new OperatingError('EINVAL', `rename with flags ${flags}`);
     const renameFlags = { noReplace: flags === RenameBit.NOREPLACE, exchange: flags === RenameBit.EXCHANGE };
-    await namespace.rename(request.ino, checked(name), newParent, checked(newName), renameFlags, request);
-    outbox.done(request);
+    return done(request, namespace.rename(request.ino, checked(name), newParent, checked(newName), renameFlags, request));
   }
 
-  async function link(request: Request): Promise<void> {
+  function link(request: Request): Awaitable<void> {
     const { ino, newName } = decodeLink(request);
-    entry(request, await namespace.link(ino, request.ino, checked(newName), request));
+    return made(request, namespace.link(ino, request.ino, checked(newName), request));
   }
 
   return new Map<number, Operation>([
@@ -79,8 +97,8 @@ export function nameOperations(context: Context): Map<number, Operation> {
     [Opcode.MKDIR, mkdir],
     [Opcode.UNLINK, unlink],
     [Opcode.RMDIR, rmdir],
-    [Opcode.RENAME, async (request) => renameAs(request, decodeRename(request))],
-    [Opcode.RENAME2, async (request) => renameAs(request, decodeRename2(request))],
+    [Opcode.RENAME, (request) => renameAs(request, decodeRename(request))],
+    [Opcode.RENAME2, (request) => renameAs(request, decodeRename2(request))],
     [Opcode.LINK, link],
   ]);
 }

@@ -4,6 +4,7 @@
  * as by rename(2), that would be gone again, and the caller would see an error that no local file system gives. So what a thread finds after an ESTALE is held
  * for it, as if it were open, for a time.
  */
+import type { Awaitable } from '../../base/awaitable.js';
 import type { Cancel, Clock } from '../../base/clock.js';
 import { isDirectory } from '../../namespace/modes.js';
 import type { Attributes, Ino, Namespace } from '../../namespace/namespace.js';
@@ -64,7 +65,7 @@ export class Retries {
    * @param look a lookup, which the kernel will be told of
    * @throws what the lookup or the hold throws
    */
-  async found(thread: number, look: () => Promise<Attributes | undefined>): Promise<Attributes | undefined> {
+  async found(thread: number, look: () => Awaitable<Attributes | undefined>): Promise<Attributes | undefined> {
     for (let looks = 1; ; looks++) {
       const attributes = await look();
       if (attributes === undefined) return undefined;
