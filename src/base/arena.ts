@@ -5,18 +5,32 @@
  */
 import { ARENA_PIECE_BYTES } from './limits.js';
 
-let piece = Buffer.alloc(0);
-let used = 0;
+export class Arena {
+  #piece = Buffer.alloc(0);
+  #used = 0;
 
-/** A buffer of so many bytes, with anything in it. */
-export function arenaBuffer(bytes: number): Buffer {
-  if (bytes > ARENA_PIECE_BYTES / 4) return Buffer.allocUnsafeSlow(bytes);
-  if (used + bytes > piece.length) {
-    piece = Buffer.allocUnsafeSlow(ARENA_PIECE_BYTES);
-    used = 0;
+  /** A buffer of so many bytes, with anything in it. It begins where the last one ends, if both are of one piece. */
+  take(bytes: number): Buffer {
+    if (bytes > ARENA_PIECE_BYTES / 4) return Buffer.allocUnsafeSlow(bytes);
+    if (this.#used + bytes > this.#piece.length) {
+      this.#piece = Buffer.allocUnsafeSlow(ARENA_PIECE_BYTES);
+      this.#used = 0;
+    }
+    const start = this.#used;
+    this.#used += bytes;
+    return this.#piece.subarray(start, this.#used);
   }
-  const buffer = piece.subarray(used, used + bytes);
-  // The next one begins where numbers of eight bytes are aligned.
-  used += (bytes + 7) & ~7;
-  return buffer;
+}
+
+/** Buffers one after the other: what lies side by side in memory is one of them then. */
+export function joined(buffers: readonly Buffer[]): Buffer[] {
+  const runs: Buffer[] = [];
+  for (let at = 0; at < buffers.length;) {
+    const first = buffers[at++];
+    if (first === undefined) break;
+    let end = first.byteOffset + first.length;
+    for (let next = buffers[at]; next?.buffer === first.buffer && next.byteOffset === end; next = buffers[++at]) end += next.length;
+    runs.push(Buffer.from(first.buffer, first.byteOffset, end - first.byteOffset));
+  }
+  return runs;
 }

@@ -74,6 +74,43 @@ export function encodeWrites(writes: Iterable<Write>, count: number, bytes: numb
   return payload;
 }
 
+/** What a payload writes to, at a glance. */
+export interface Outline {
+  readonly writes: number;
+  /** The `tableBit` of each key. */
+  readonly tables: number;
+}
+
+/** Stands for the table of a key, among 32; now and then two tables have the same one. */
+export function tableBit(key: Uint8Array): number {
+  return 1 << ((key[0] ?? 0) & 31);
+}
+
+/** @throws DecodeError where the payload ends early; nothing else is checked. */
+export function outlineOf(payload: Uint8Array): Outline {
+  let at = 1;
+  const varint = (): number => {
+    let value = 0;
+    for (let scale = 1; ; scale *= 0x80) {
+      const byte = payload[at++];
+      if (byte === undefined) throw new DecodeError('write set ends early');
+      value += (byte & 0x7f) * scale;
+      if (byte < 0x80) return value;
+    }
+  };
+  const writes = varint();
+  let tables = 0;
+  for (let i = 0; i < writes; i++) {
+    const keyBytes = varint();
+    tables |= 1 << ((payload[at] ?? 0) & 31);
+    at += keyBytes;
+    const mark = varint();
+    if (mark > 0) at += mark - 1;
+  }
+  if (at > payload.length) throw new DecodeError('write set ends early');
+  return { writes, tables };
+}
+
 /**
  * Calls `visit` for each write in order. Keys and values are views into `payload`.
  * @throws DecodeError on anything that `encodeWrites` does not make; writes before the damage may have been visited.

@@ -22,7 +22,7 @@ import { SortedRows } from './sorted-rows.js';
 import { DamagedFileError, DamagedSourceError, errnoOf, isDamage } from './sqlite-error.js';
 import { addRow, removeRow, SqliteFile } from './sqlite-file.js';
 import { visitPacked } from './unwritten-rows.js';
-import { unpackEntries, type Job, type PackedEntries, type Reply, type Request } from './worker-jobs.js';
+import { visitEntries, type Job, type PackedEntries, type Reply, type Request } from './worker-jobs.js';
 
 // Nobody waits for its batches as for an answer.
 nativeIo().stayBehind();
@@ -98,7 +98,7 @@ function netEffect(entries: PackedEntries): SortedRows<NetWrite> {
   if (last?.batch === entries.batch) return last.net;
   if (last !== undefined) letGo();
   const net = new SortedRows<NetWrite>();
-  unpackEntries(entries, (position, payload) => {
+  visitEntries(Buffer.from(entries.memory), (position, payload) => {
     visitWrites(payload, (key, value) => net.set(key, { position, value }));
   });
   last = { batch: entries.batch, net };
@@ -197,12 +197,12 @@ function stand(path: string, create: boolean): LogPoint {
 /** Commits since the last checkpoint. */
 let commits = 0;
 
-function write({ path, memory, bytes, point }: Extract<Job, { kind: 'write' }>, alive: () => void): number {
+function write({ path, rows, point }: Extract<Job, { kind: 'write' }>, alive: () => void): number {
   const file = opened(path, 'working');
   try {
     file.begin();
     let written = 0;
-    visitPacked(memory, bytes, (key, position, value) => {
+    visitPacked(rows, (key, position, value) => {
       if (value === undefined) file.delete(key);
       else file.put(key, position, value);
       if (++written % 256 === 0) alive();

@@ -218,11 +218,11 @@ export class SqliteWorkingReplica implements ReadableReplica {
 
   async #writeRows(rows: UnwrittenRows, point: LogPoint): Promise<void> {
     try {
-      const { memory, bytes } = rows.pack((least) => {
+      const packed = rows.pack((least) => {
         if (this.#memory.byteLength < least) this.#memory = new SharedArrayBuffer(least);
         return this.#memory;
       });
-      const walBytes = await this.#worker.request<'write'>({ kind: 'write', path: this.#path, memory, bytes, point: clonePoint(point) });
+      const walBytes = await this.#worker.request<'write'>({ kind: 'write', path: this.#path, rows: packed, point: clonePoint(point) });
       if (walBytes >= WORKING_VIEW_WAL_BYTES_MAX) for (const view of this.#views) view.giveUp();
     } catch (error) {
       // The next call says so to its caller; a bug ends the process, or these rows would be missing from here on.

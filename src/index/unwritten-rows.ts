@@ -1,13 +1,20 @@
 /**
  * Rows that the working replica has applied and not written to its file yet: the last write to each key, so that rows that come and go are never written at
  * all. And how they travel to the thread that writes them.
+ *
+ * Most of them are written before anybody asks for them, so an entry is kept as it came, with the tables that it writes to. Who asks for a key has the entries of its
+ * table taken apart, and no others; the thread takes apart what is left. A batch that is asked again and again is taken apart as it comes.
+ *
+ *   apply ──▶ entry ──somebody asks for one of its tables──▶ rows
+ *               └────────────────pack────────────────▶ entry, taken apart by the thread
  */
 import { put } from '../base/bytes.js';
 import type { LogEntry } from '../quorum/state-machine.js';
-import { visitWrites } from './entry.js';
+import { outlineOf, tableBit, visitWrites } from './entry.js';
 import type { Range, Row } from './index-store.js';
 import { overlaid } from './overlaid.js';
 import { SortedRows } from './sorted-rows.js';
+import { ENTRY_HEADER_BYTES, putEntry, visitEntries, type PackedRows } from './worker-jobs.js';
 
 /** A row as an entry wrote it; null: deleted. Keys and values are views into the entries. */
 interface Unwritten {
@@ -15,13 +22,37 @@ interface Unwritten {
   readonly value: Buffer | null;
 }
 
+/** An entry of which no row was asked for. */
+interface Whole {
+  readonly position: number;
+  readonly payload: Uint8Array;
+  readonly tables: number;
+  readonly writes: number;
+}
+
 /** Before each packed row: position (f64), key's bytes (u16), value's bytes + 1 (u32; 0: deleted), all little endian. */
 const ROW_HEADER_BYTES = 14;
 
+/** After so many questions that had entries taken apart, the next ones are as they come: each goes over all that are whole. */
+const QUESTIONS_MAX = 16;
+
+const ALL_TABLES = -1;
+
 const valueOf = (row: Unwritten): Buffer | null => row.value;
+
+/** The later of two writes to one key: entries are not taken apart in the order in which they came. */
+function setLater<V extends { readonly position: number }>(rows: SortedRows<V>, key: Buffer, row: V): void {
+  const before = rows.set(key, row);
+  if (before !== undefined && before.position > row.position) rows.set(key, before);
+}
 
 export class UnwrittenRows {
   readonly #rows: SortedRows<Unwritten>;
+  #entries: Whole[] = [];
+  /** Tables, and number of writes, of the entries that are whole. */
+  #tables = 0;
+  #writes = 0;
+  #questions = 0;
   /** Of the entries that brought them, which stay in memory with them. */
   bytes = 0;
 
@@ -29,40 +60,74 @@ export class UnwrittenRows {
     this.#rows = rows;
   }
 
+  /** Rows, at most: of those in whole entries some may be of one key. */
   get size(): number {
-    return this.#rows.size;
+    return this.#rows.size + this.#writes;
   }
 
   apply({ kind, point, payload }: LogEntry): void {
     if (kind !== 'data') return;
-    const { position } = point;
-    visitWrites(payload, (key, value) => this.#rows.set(key, { position, value: value ?? null }));
     this.bytes += payload.length;
+    if (this.#questions >= QUESTIONS_MAX) this.#takeApart(point.position, payload);
+    else this.#keep({ position: point.position, payload, ...outlineOf(payload) });
+  }
+
+  #keep(entry: Whole): void {
+    this.#entries.push(entry);
+    this.#tables |= entry.tables;
+    this.#writes += entry.writes;
+  }
+
+  #takeApart(position: number, payload: Uint8Array): void {
+    visitWrites(payload, (key, value) => {
+      setLater(this.#rows, key, { position, value: value ?? null });
+    });
+  }
+
+  /** All rows of these tables are in order afterwards. */
+  #ask(tables: number): void {
+    if ((this.#tables & tables) === 0) return;
+    const wanted = ++this.#questions < QUESTIONS_MAX ? tables : ALL_TABLES;
+    const entries = this.#entries;
+    this.#entries = [];
+    this.#tables = 0;
+    this.#writes = 0;
+    for (const entry of entries)
+      if ((entry.tables & wanted) === 0) this.#keep(entry);
+      else this.#takeApart(entry.position, entry.payload);
   }
 
   /** A value, null (deleted) or undefined (nothing was written to this key). */
   get(key: Uint8Array): Buffer | null | undefined {
+    this.#ask(tableBit(key));
     return this.#rows.size === 0 ? undefined : this.#rows.get(key)?.value;
   }
 
   /** Rows of `range` with these on top of what `below` finds. */
   scan(range: Range, below: (range: Range) => Row[]): Row[] {
+    // A range mostly ends where its table does: at the next tag.
+    const [first = 0] = range.start;
+    const [behind = 0] = range.end;
+    this.#ask(behind === first || (behind === first + 1 && range.end.length === 1) ? tableBit(range.start) : ALL_TABLES);
     return overlaid(this.#rows, valueOf, range, below);
   }
 
   /** The same rows, which later ones do not change. */
   held(): UnwrittenRows {
+    this.#ask(ALL_TABLES);
     return new UnwrittenRows(this.#rows.copy());
   }
 
-  /** Copies all rows, in order of their keys, into memory that a thread can read; `take` finds memory of so many bytes. */
-  pack(take: (bytes: number) => SharedArrayBuffer): { memory: SharedArrayBuffer; bytes: number } {
-    let bytes = 0;
+  /** Copies everything into memory that a thread can read; `take` finds memory of so many bytes. */
+  pack(take: (bytes: number) => SharedArrayBuffer): PackedRows {
+    let rowBytes = 0;
     this.#rows.forEach((key, { value }) => {
-      bytes += ROW_HEADER_BYTES + key.length + (value?.length ?? 0);
+      rowBytes += ROW_HEADER_BYTES + key.length + (value?.length ?? 0);
     });
-    const memory = take(bytes);
-    const packed = Buffer.from(memory, 0, bytes);
+    let entryBytes = 0;
+    for (const { payload } of this.#entries) entryBytes += ENTRY_HEADER_BYTES + payload.length;
+    const memory = take(rowBytes + entryBytes);
+    const packed = Buffer.from(memory, 0, rowBytes + entryBytes);
     let at = 0;
     this.#rows.forEach((key, { position, value }) => {
       at = packed.writeDoubleLE(position, at);
@@ -74,18 +139,35 @@ export class UnwrittenRows {
       put(value, packed, at);
       at += value.length;
     });
-    return { memory, bytes };
+    for (const { position, payload } of this.#entries) at = putEntry(packed, at, position, payload);
+    return { memory, rowBytes, entryBytes };
   }
 }
 
-/** Calls `visit` for each row of `pack`'s memory. Keys and values are views. */
+/** Calls `visit` for each row of what was packed, in order of their keys. Keys and values are views. */
 export function visitPacked(
-  memory: SharedArrayBuffer,
-  bytes: number,
+  { memory, rowBytes, entryBytes }: PackedRows,
   visit: (key: Buffer, position: number, value: Buffer | undefined) => void,
 ): void {
-  const packed = Buffer.from(memory, 0, bytes);
-  for (let at = 0; at < bytes;) {
+  const rows = Buffer.from(memory, 0, rowBytes);
+  if (entryBytes === 0) {
+    visitRows(rows, visit);
+    return;
+  }
+  const net = new SortedRows<{ readonly position: number; readonly value: Buffer | undefined }>();
+  visitEntries(Buffer.from(memory, rowBytes, entryBytes), (position, payload) => {
+    visitWrites(payload, (key, value) => net.set(key, { position, value }));
+  });
+  visitRows(rows, (key, position, value) => {
+    setLater(net, key, { position, value });
+  });
+  net.forEach((key, { position, value }) => {
+    visit(key, position, value);
+  });
+}
+
+function visitRows(packed: Buffer, visit: (key: Buffer, position: number, value: Buffer | undefined) => void): void {
+  for (let at = 0; at < packed.length;) {
     const position = packed.readDoubleLE(at);
     const keyBytes = packed.readUInt16LE(at + 8);
     const mark = packed.readUInt32LE(at + 10);

@@ -7,11 +7,18 @@ import type { LogEntry, LogPoint } from '../quorum/state-machine.js';
 export interface PackedEntries {
   /** Names this batch within the process. */
   readonly batch: number;
-  /** For each data entry: position (f64), payload's length (u32), both little endian, then the payload. */
+  /** The data entries (`putEntry`). */
   readonly memory: SharedArrayBuffer;
   /** Where a replica stands before and behind these entries. */
   readonly from: LogPoint;
   readonly to: LogPoint;
+}
+
+/** Rows on their way to a file, in memory that a thread can read: such as are in order of their keys, and entries in theirs (`unwritten-rows.ts`). */
+export interface PackedRows {
+  readonly memory: SharedArrayBuffer;
+  readonly rowBytes: number;
+  readonly entryBytes: number;
 }
 
 /** One request. A thread serves all replicas, one request at a time, and keeps the last file open. */
@@ -31,7 +38,7 @@ export type Job =
   /** Opens a working replica's file for writing; `create`: an empty one. Answers with its point. */
   | { readonly kind: 'stand'; readonly path: string; readonly create: boolean }
   /** Writes rows of a working replica in one transaction that brings it to `point`. Answers with the bytes of its write-ahead file. */
-  | { readonly kind: 'write'; readonly path: string; readonly memory: SharedArrayBuffer; readonly bytes: number; readonly point: LogPoint };
+  | { readonly kind: 'write'; readonly path: string; readonly rows: PackedRows; readonly point: LogPoint };
 
 export interface JobAnswers {
   open: LogPoint | undefined;
@@ -65,7 +72,8 @@ export type Reply =
   | { readonly id: number; readonly type: 'done'; readonly answer: unknown }
   | { readonly id: number; readonly type: 'failed'; readonly failure: JobFailure };
 
-const ENTRY_HEADER_BYTES = 12;
+/** Before each packed entry: position (f64), payload's length (u32), both little endian. */
+export const ENTRY_HEADER_BYTES = 12;
 
 let batches = 0;
 
@@ -82,19 +90,20 @@ export function packEntries(from: LogPoint, entries: readonly LogEntry[]): Packe
   const memory = new SharedArrayBuffer(bytes);
   const packed = Buffer.from(memory);
   let at = 0;
-  for (const { kind, point, payload } of entries) {
-    if (kind !== 'data') continue;
-    at = packed.writeDoubleLE(point.position, at);
-    at = packed.writeUInt32LE(payload.length, at);
-    packed.set(payload, at);
-    at += payload.length;
-  }
+  for (const { kind, point, payload } of entries) if (kind === 'data') at = putEntry(packed, at, point.position, payload);
   return { batch: ++batches, memory, from: clonePoint(from), to: clonePoint(to) };
 }
 
-/** Calls `visit` for each data entry. Payloads are views. */
-export function unpackEntries(entries: PackedEntries, visit: (position: number, payload: Buffer) => void): void {
-  const packed = Buffer.from(entries.memory);
+/** Puts an entry at `at`; returns where it ends. */
+export function putEntry(packed: Buffer, at: number, position: number, payload: Uint8Array): number {
+  packed.writeDoubleLE(position, at);
+  packed.writeUInt32LE(payload.length, at + 8);
+  packed.set(payload, at + ENTRY_HEADER_BYTES);
+  return at + ENTRY_HEADER_BYTES + payload.length;
+}
+
+/** Calls `visit` for each entry that was put. Payloads are views. */
+export function visitEntries(packed: Buffer, visit: (position: number, payload: Buffer) => void): void {
   for (let at = 0; at < packed.length;) {
     const position = packed.readDoubleLE(at);
     const bytes = packed.readUInt32LE(at + 8);

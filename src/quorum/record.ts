@@ -5,7 +5,7 @@
  * a record that is stale, misplaced, torn or of another history never fits (I6), and two logs with the same chain at a position are the
  * same up to there.
  */
-import { arenaBuffer } from '../base/arena.js';
+import { Arena } from '../base/arena.js';
 import { assert } from '../base/assert.js';
 import { checksum, CHECKSUM_BYTES, sameBytes } from '../base/checksums.js';
 import { EPOCH_MAX } from '../base/ids.js';
@@ -19,6 +19,9 @@ export const RECORD_HEADER_BYTES = 64;
 /** The longest record. */
 export const RECORD_BYTES_MAX = RECORD_HEADER_BYTES + LOG_ENTRY_BYTES_MAX;
 const CHAIN_AT = 48;
+
+/** Records that follow each other lie side by side, and are written as one run. */
+const arena = new Arena();
 
 const kindCodes: Readonly<Record<EntryKind, number>> = { data: 1, barrier: 2, lead: 3 };
 const kindNames: readonly (EntryKind | undefined)[] = [undefined, 'data', 'barrier', 'lead'];
@@ -42,7 +45,7 @@ export function encodeRecord(before: LogPoint, epoch: number, kind: EntryKind, c
   assert(kind === 'data' ? covers === 0 : covers < position, `${kind} at ${position} cannot cover ${covers}`);
   assert(epoch > 0 && epoch <= EPOCH_MAX && epoch >= before.epoch, `epoch ${epoch} after ${before.epoch}`);
   assert(before.chain.length === CHECKSUM_BYTES, 'a chain has 16 bytes');
-  const bytes = arenaBuffer(RECORD_HEADER_BYTES + payload.length);
+  const bytes = arena.take(RECORD_HEADER_BYTES + payload.length);
   bytes.fill(0, 0, RECORD_HEADER_BYTES);
   bytes.writeUInt32LE(MAGIC, 0);
   bytes.writeUInt8(kindCodes[kind], 4);

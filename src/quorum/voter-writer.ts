@@ -7,6 +7,7 @@
  *   prepare: where appends are small, the space for the next ones is written with zeros and synced, so that their syncs change no metadata
  *   note:    the mark's slot is written and synced; now and then
  */
+import { joined } from '../base/arena.js';
 import { must } from '../base/assert.js';
 import { asOperatingError } from '../base/errors.js';
 import {
@@ -76,14 +77,23 @@ export interface WriterOptions {
   readonly skipSync: boolean;
 }
 
+/** Whole blocks that are written at one time. */
+interface PackedWrite {
+  readonly buffers: readonly Buffer[];
+  readonly bytes: number;
+}
+
 /** What a run of records looks like in a file. */
 interface PackedRecords {
-  readonly writes: readonly Buffer[];
+  readonly writes: readonly PackedWrite[];
   /** Of each record, behind the start of the first write. */
   readonly places: readonly number[];
 }
 
 const blank = Buffer.alloc(LOG_BLANK_BYTES);
+
+/** Records that lie in more places than so many are copied together. */
+const WRITE_BUFFERS_MAX = 8;
 
 const packs = new WeakMap<readonly LogRecord[], PackedRecords>();
 
@@ -92,13 +102,15 @@ function packRecords(records: readonly LogRecord[]): PackedRecords {
   const known = packs.get(records);
   if (known !== undefined) return known;
   const places: number[] = [];
-  const writes: Buffer[] = [];
+  const writes: PackedWrite[] = [];
   let batch: Buffer[] = [];
   let bytes = 0;
   let offset = 0;
   const flush = (): void => {
     const pad = (BLOCK_BYTES - (bytes % BLOCK_BYTES)) % BLOCK_BYTES;
-    writes.push(Buffer.concat([...batch, Buffer.alloc(pad)], bytes + pad));
+    const runs = joined(batch);
+    const buffers = runs.length > WRITE_BUFFERS_MAX ? [Buffer.concat(runs, bytes)] : runs;
+    writes.push({ buffers: pad === 0 ? buffers : [...buffers, blank.subarray(0, pad)], bytes: bytes + pad });
     offset += bytes + pad;
     batch = [];
     bytes = 0;
@@ -166,13 +178,13 @@ export class VoterWriter {
     const { writes, places } = packRecords(records);
     const start = this.#offset;
     let names = '';
-    for (const [index, bytes] of writes.entries()) {
+    for (const [index, { buffers, bytes }] of writes.entries()) {
       const at = this.#offset;
-      this.#offset += bytes.length;
+      this.#offset += bytes;
       if (this.#offset > this.#allocated) await this.#allocate(file, this.#offset);
       const ends = index === writes.length - 1;
-      if (ends && !this.#options.skipSync) names = await file.writeSynced(at, [bytes], QUORUM_DIRECTORY);
-      else await file.write(at, [bytes]);
+      if (ends && !this.#options.skipSync) names = await file.writeSynced(at, buffers, QUORUM_DIRECTORY);
+      else await file.write(at, buffers);
     }
     if (this.#options.skipSync) names = (await disk.list(QUORUM_DIRECTORY)).map((name) => `${name}/`).join('');
     this.#smallAppends = this.#offset - start <= LOG_BLANK_APPEND_BYTES_MAX ? this.#smallAppends + 1 : 0;

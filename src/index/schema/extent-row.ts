@@ -1,5 +1,5 @@
 /** An extent's row: a stretch of a content, as bytes in the row itself or as a range of a blob. */
-import { arenaBuffer } from '../../base/arena.js';
+import { Arena } from '../../base/arena.js';
 import { ByteReader, ByteWriter, DecodeError } from '../../base/bytes.js';
 import type { BlobId } from '../../base/ids.js';
 import { checkVersion } from './inode-row.js';
@@ -15,10 +15,11 @@ export type Extent =
   | { readonly kind: 'blob'; readonly offset: number; readonly bytes: number; readonly blob: BlobId; readonly blobOffset: number };
 
 const writer = new ByteWriter(64);
+const arena = new Arena();
 
 export function encodeExtent(extent: Extent): Buffer {
   if (extent.kind === 'inline') {
-    const value = arenaBuffer(INLINE_HEADER_BYTES + extent.data.length);
+    const value = arena.take(INLINE_HEADER_BYTES + extent.data.length);
     value[0] = VERSION;
     value[1] = KIND_INLINE;
     value.set(extent.data, INLINE_HEADER_BYTES);
