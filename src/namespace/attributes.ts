@@ -3,7 +3,7 @@ import { LRUCache } from 'lru-cache';
 import type { Time } from '../base/clock.js';
 import { FILE_BYTES_MAX, FILE_CLOCK_AHEAD_SECONDS, TOLD_CTIMES_MAX } from '../base/limits.js';
 import { decodeBytes, encodeBytes } from '../index/schema/dirent-row.js';
-import { INODE_HAS_XATTRS, type InodeRow } from '../index/schema/inode-row.js';
+import { changedInode, INODE_HAS_XATTRS, type InodeRow } from '../index/schema/inode-row.js';
 import { xattrKey } from '../index/schema/tables.js';
 import { later, type FileClock } from './file-clock.js';
 import { ACCESS_ACL, aclWithMode, decodeAcl, encodeAcl } from './acl.js';
@@ -54,13 +54,13 @@ export class AttributeChanges {
     const times = atime !== undefined || mtime !== undefined || ctime !== undefined;
     const folded = times && this.#fold(ino, { atime, mtime, ctime: ctime ?? now }, ctime !== undefined);
     if (owned || (times && !folded)) {
-      const rowTimes = folded ? {} : { ...(atime && { atime }), ...(mtime && { mtime }) };
+      const rowTimes = folded ? {} : { atime, mtime };
       await this.#ledger.change(async (change) => {
         const committed = await change.inode(ino);
         const row = committed ?? this.#nodes.ghost(ino) ?? refuse('ESTALE', `inode ${ino} is gone`);
         let newMode = mode === undefined ? row.mode : (row.mode & ~PERMISSION_BITS) | (mode & PERMISSION_BITS);
         if (mode === undefined && (uid !== undefined || gid !== undefined)) newMode &= ~privilegesLost(row, caller);
-        const changed = { ...row, ...rowTimes, mode: newMode, uid: uid ?? row.uid, gid: gid ?? row.gid, ctime: ctime ?? now };
+        const changed = changedInode(row, { ...rowTimes, mode: newMode, uid, gid, ctime: ctime ?? now });
         if (committed === undefined) {
           this.#nodes.changeGhost(changed);
           return;

@@ -12,7 +12,7 @@ import { asOperatingError } from '../base/errors.js';
 import { CHANGE_STEP_BYTES, CHANGE_STEP_ROWS, COMMIT_INLINE_BYTES_MAX, PACK_EXTENT_BYTES_MIN } from '../base/limits.js';
 import type { Extent } from '../index/schema/extent-row.js';
 import { inlineData, sliceExtent } from '../index/schema/extent-row.js';
-import type { InodeRow } from '../index/schema/inode-row.js';
+import { changedInode, type InodeRow } from '../index/schema/inode-row.js';
 import { extentRange, garbageKey, packableKey } from '../index/schema/tables.js';
 import { encodeNumber } from '../index/schema/work-rows.js';
 import type { Storage, StoredBlob } from '../storage/storage.js';
@@ -325,16 +325,13 @@ export class Committer {
   #shortened(change: Change, layer: Layer, row: InodeRow): Awaitable<InodeRow> {
     const { cutOffset } = layer;
     if (cutOffset === 0)
-      return when(dropContent(change, row), () => ({
-        ...row,
-        size: 0,
-        allocatedBytes: 0,
-        generation: row.allocatedBytes === 0 ? row.generation : row.generation + 1,
-      }));
+      return when(dropContent(change, row), () =>
+        changedInode(row, { size: 0, allocatedBytes: 0, generation: row.allocatedBytes === 0 ? row.generation : row.generation + 1 }),
+      );
     return when(cutContent(change, row, cutOffset), ({ droppedBytes, reached }) => {
       assert(reached === Infinity, 'a long cut was not made before');
       change.count(0, -droppedBytes);
-      return { ...row, size: cutOffset, allocatedBytes: row.allocatedBytes - droppedBytes };
+      return changedInode(row, { size: cutOffset, allocatedBytes: row.allocatedBytes - droppedBytes });
     });
   }
 
@@ -395,7 +392,7 @@ export class Committer {
     const { row, size, allocatedBytes, fresh, inline } = step;
     const { ino, generation } = row;
     change.count(0, allocatedBytes - row.allocatedBytes);
-    change.putInode({ ...withLayer(row, layer), size: last ? layer.size : size, allocatedBytes });
+    change.putInode(withLayer(row, layer, { size: last ? layer.size : size, allocatedBytes }));
     if (packableBytes > 0) change.tx.put(packableKey(ino), encodeNumber(0));
     const bytes = fresh.reduce((sum, { data }) => sum + data.length, 0);
     const whole = row.allocatedBytes === 0 ? { ino, generation, extents: fresh, bytes } : undefined;
@@ -440,6 +437,6 @@ export async function cutStep(change: Change, ino: number, offset: number): Prom
   if (done) change.tx.delete(garbageKey(ino, row.generation));
   else change.tx.put(garbageKey(ino, row.generation), encodeNumber(offset));
   change.count(0, -droppedBytes);
-  change.putInode({ ...row, size: Math.min(row.size, offset), allocatedBytes: row.allocatedBytes - droppedBytes });
+  change.putInode(changedInode(row, { size: Math.min(row.size, offset), allocatedBytes: row.allocatedBytes - droppedBytes }));
   return done;
 }

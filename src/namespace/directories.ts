@@ -9,7 +9,7 @@ import { LINKS_MAX, NAME_BYTES_MAX, SYMLINK_BYTES_MAX } from '../base/limits.js'
 import type { Committed } from '../index/index-store.js';
 import type { DirentRow } from '../index/schema/dirent-row.js';
 import { decodeBytes, decodeOrder, encodeBytes } from '../index/schema/dirent-row.js';
-import { INODE_HAD_NAMES, INODE_HAS_XATTRS, type InodeRow } from '../index/schema/inode-row.js';
+import { changedInode, INODE_HAD_NAMES, INODE_HAS_XATTRS, type InodeRow } from '../index/schema/inode-row.js';
 import { direntRange, orderRange, orphanKey, parseOrderKey, symlinkKey, xattrKey } from '../index/schema/tables.js';
 import { encodeNumber } from '../index/schema/work-rows.js';
 import { ACCESS_ACL, DEFAULT_ACL, decodeAcl, encodeAcl, inheritedAcl, isPlain, type Acl } from './acl.js';
@@ -130,16 +130,12 @@ export class Directories {
     checkName(name);
     const isDir = isDirectory(mode);
     const make = (change: Change, above: InodeRow, defaultAcl: Acl | undefined, now: Time): InodeRow => {
-      const row = {
-        ...fresh(change, above, defaultAcl, mode, caller, now),
-        parent: isDir ? parent : 0,
-        rdev: options.rdev ?? 0,
-        size: options.size ?? 0,
-      };
+      const { rdev = 0, size = 0 } = options;
+      const row = changedInode(fresh(change, above, defaultAcl, mode, caller, now), { parent: isDir ? parent : 0, rdev, size });
       change.putInode(row);
       change.count(1, 0);
       change.putDirent(parent, name, { ino: row.ino, type: fileType(mode), cookie: above.nextCookie });
-      change.putInode({ ...grown(above, 1, isDir ? 1 : 0, now), nextCookie: above.nextCookie + 1 });
+      change.putInode(grown(above, 1, isDir ? 1 : 0, now, above.nextCookie + 1));
       options.more?.(change, row);
       change.afterwards(() => {
         this.#nodes.remember(row.ino);
@@ -159,7 +155,7 @@ export class Directories {
     const now = this.#clock.now();
     return this.#ledger.change(async (change) => {
       const above = await directory(change, parent);
-      const row = { ...fresh(change, above, await defaultAclOf(change, above, mode), mode, caller, now), links: 0 };
+      const row = changedInode(fresh(change, above, await defaultAclOf(change, above, mode), mode, caller, now), { links: 0 });
       change.putInode(row);
       change.count(1, 0);
       change.tx.put(orphanKey(row.ino), encodeNumber(session));
@@ -203,11 +199,11 @@ export class Directories {
       // In which of both would it count? Programs such as mv copy then. One that has no name yet goes where its first one is.
       if (row.links > 0 && change.quotas.effective(row.quota) !== quota) refuse('EXDEV', 'a file has all its names in one quota');
       const flags = row.links > 0 ? row.flags | INODE_HAD_NAMES : row.flags;
-      const linked = { ...row, links: row.links + 1, ctime: now, quota, flags };
+      const linked = changedInode(row, { links: row.links + 1, ctime: now, quota, flags });
       change.putInode(linked);
       if (row.links === 0) change.tx.delete(orphanKey(ino));
       change.putDirent(parent, name, { ino, type: fileType(row.mode), cookie: above.nextCookie });
-      change.putInode({ ...grown(above, 1, 0, now), nextCookie: above.nextCookie + 1 });
+      change.putInode(grown(above, 1, 0, now, above.nextCookie + 1));
       change.afterwards(() => {
         const node = this.#nodes.get(ino);
         if (node !== undefined) node.linkable = false;
@@ -235,15 +231,15 @@ export class Directories {
       await checkEmpty(change, dirent.ino);
       change.deleteDirent(parent, name, dirent);
       change.putInode(grown(above, -1, -1, now));
-      await this.#nodes.remove(change, { ...(await target(change, dirent)), ctime: now });
+      await this.#nodes.remove(change, changedInode(await target(change, dirent), { ctime: now }));
     });
   }
 
   /** One name of a file that is no directory goes. */
   dropLink(change: Change, row: InodeRow, now: Time): Awaitable<void> {
-    const left = { ...row, links: row.links - 1, ctime: now };
+    const left = changedInode(row, { links: row.links - 1, ctime: now });
     if (left.links === 0) return this.#nodes.unlinked(change, left);
-    change.putInode({ ...left, flags: left.flags | INODE_HAD_NAMES });
+    change.putInode(changedInode(left, { flags: left.flags | INODE_HAD_NAMES }));
   }
 
   /** Entries behind `offset` as long as there is room for them. */
@@ -277,8 +273,8 @@ export class Directories {
 }
 
 /** A directory after it got (or lost) entries and subdirectories. */
-export function grown(row: InodeRow, entries: number, subdirectories: number, now: Time): InodeRow {
-  return { ...row, size: row.size + entries, links: row.links + subdirectories, mtime: now, ctime: now };
+export function grown(row: InodeRow, entries: number, subdirectories: number, now: Time, nextCookie = row.nextCookie): InodeRow {
+  return changedInode(row, { size: row.size + entries, links: row.links + subdirectories, mtime: now, ctime: now, nextCookie });
 }
 
 /** A new inode's row; owner, group, mode and ACLs as the caller and the directory `above` want them. */

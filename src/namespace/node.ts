@@ -4,7 +4,7 @@
  */
 import type { Time } from '../base/clock.js';
 import type { OperatingError } from '../base/errors.js';
-import type { InodeRow } from '../index/schema/inode-row.js';
+import { changedInode, type InodeRow } from '../index/schema/inode-row.js';
 import { later } from './file-clock.js';
 import type { Layer } from './layer.js';
 import { isRegular } from './modes.js';
@@ -82,18 +82,19 @@ function sameTime(a: Time, b: Time): boolean {
   return a.seconds === b.seconds && a.nanoseconds === b.nanoseconds;
 }
 
-/** A row with what a layer over it says about it (its size and extents apart). */
-export function withLayer(row: InodeRow, layer: Layer): InodeRow {
+/** A row with what a layer over it says about it, and with this size. */
+export function withLayer(row: InodeRow, layer: Layer, { size, allocatedBytes }: Pick<InodeRow, 'size' | 'allocatedBytes'>): InodeRow {
   const { times, toldOver } = layer;
   const replaced = toldOver !== undefined && sameTime(toldOver, row.ctime);
-  return {
-    ...row,
+  return changedInode(row, {
     mode: row.mode & ~layer.modeLost,
-    atime: times.atime ?? row.atime,
-    mtime: times.mtime ?? row.mtime,
+    size,
+    allocatedBytes,
+    atime: times.atime,
+    mtime: times.mtime,
     // A change of the row that came after the layer's last one must not be dated back.
     ctime: times.ctime === undefined ? row.ctime : replaced ? times.ctime : later(row.ctime, times.ctime),
-  };
+  });
 }
 
 /** Attributes as stat(2) gives them: the committed row, and what the node's layers change. */
@@ -104,7 +105,7 @@ export function attributesOf(row: InodeRow, node?: Node): Attributes {
     if (layer === undefined) continue;
     if (layer.cutOffset === 0) allocatedBytes = 0;
     allocatedBytes += layer.liveBytes();
-    seen = { ...withLayer(seen, layer), size: layer.size };
+    seen = withLayer(seen, layer, { size: layer.size, allocatedBytes });
   }
   return {
     ino: row.ino,

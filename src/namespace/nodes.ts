@@ -8,7 +8,7 @@
 import { CHANGE_STEP_ROWS } from '../base/limits.js';
 import { when, type Awaitable } from '../base/awaitable.js';
 import { OperatingError } from '../base/errors.js';
-import { INODE_HAS_XATTRS, type InodeRow } from '../index/schema/inode-row.js';
+import { changedInode, INODE_HAS_XATTRS, type InodeRow } from '../index/schema/inode-row.js';
 import { orphanKey, packableKey, symlinkKey, xattrRange } from '../index/schema/tables.js';
 import { encodeNumber } from '../index/schema/work-rows.js';
 import type { Change } from './change.js';
@@ -153,7 +153,7 @@ export class Nodes {
     change.deleteInode(ino);
     change.count(-1, 0);
     change.afterwards(() => {
-      if (this.#lookups.has(ino)) this.#ghosts.set(ino, { ...row, links: 0 });
+      if (this.#lookups.has(ino)) this.#ghosts.set(ino, changedInode(row, { links: 0 }));
     });
     return when(dropContent(change, row), () => ((row.flags & INODE_HAS_XATTRS) === 0 ? undefined : removeXattrs(change, ino)));
   }

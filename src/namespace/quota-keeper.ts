@@ -13,7 +13,7 @@ import type { Clock } from '../base/clock.js';
 import { CHANGE_STEP_ROWS, QUOTAS_MAX } from '../base/limits.js';
 import type { Row } from '../index/index-store.js';
 import { decodeOrder } from '../index/schema/dirent-row.js';
-import { decodeInode } from '../index/schema/inode-row.js';
+import { changedInode, decodeInode } from '../index/schema/inode-row.js';
 import type { QuotaRow } from '../index/schema/quota-row.js';
 import {
   inodeKey,
@@ -162,7 +162,7 @@ async function setStep(change: Change, count: number, ino: Ino, { inodesMax, byt
     ...limits,
   };
   change.quotas.put(ino, row);
-  change.putInode({ ...inode, quota: ino });
+  change.putInode(changedInode(inode, { quota: ino }));
   if (!empty) change.tx.put(quotaWalkKey(ino, ino), encodeNumber(0));
   return true;
 }
@@ -174,7 +174,7 @@ async function clearStep(change: Change, ino: Ino): Promise<void> {
   quotas.enforced = false;
   quotas.clear(ino);
   const inode = await change.inode(ino);
-  if (inode !== undefined) change.putInode({ ...inode, quota: row.parent });
+  if (inode !== undefined) change.putInode(changedInode(inode, { quota: row.parent }));
   const around = quotas.get(row.parent);
   if (row.state !== 'counting' || around === undefined) return;
   // What was not counted yet is for the quota around it to count; it passed this directory by.
@@ -209,7 +209,7 @@ async function takeIn(change: Change, quota: number, ino: Ino): Promise<void> {
     change.quotas.moveBelow(ino, quota);
     return;
   }
-  if (row.quota !== quota) change.putInode({ ...row, quota });
+  if (row.quota !== quota) change.putInode(changedInode(row, { quota }));
   // That a directory is marked does not say that what is in it is: it may have been in a quota that was cleared before it had counted everything.
   if (isDirectory(row.mode) && row.size > 0) change.tx.put(quotaWalkKey(quota, ino), encodeNumber(0));
 }
@@ -229,7 +229,7 @@ async function sweepStep(change: Change, quota: number, marked: readonly Ino[], 
   change.quotas.enforced = false;
   for (const ino of marked) {
     const row = await change.inode(ino);
-    if (row?.quota === quota) change.putInode({ ...row, quota: change.quotas.effective(quota) });
+    if (row?.quota === quota) change.putInode(changedInode(row, { quota: change.quotas.effective(quota) }));
   }
   // Nothing is marked any more, whatever its row counts: that lets it go.
   const row = change.quotas.get(quota);

@@ -3,7 +3,7 @@
  * quota of its own takes along that quota as a whole, however large. A larger tree is EXDEV, so that programs such as mv copy it.
  */
 import { QUOTA_MOVE_INODES_MAX } from '../base/limits.js';
-import type { InodeRow } from '../index/schema/inode-row.js';
+import { changedInode, type InodeRow } from '../index/schema/inode-row.js';
 import { decodeOrder } from '../index/schema/dirent-row.js';
 import { orderRange } from '../index/schema/tables.js';
 import type { Change } from './change.js';
@@ -29,7 +29,7 @@ export async function moveToQuota(change: Change, ino: Ino, quota: number): Prom
     if (stays && next === ino) return;
     const isDir = isDirectory(row.mode);
     if (!isDir && !stays && row.links > 1) refuse('EXDEV', 'a file has all its names in one quota');
-    change.putInode({ ...row, quota });
+    change.putInode(changedInode(row, { quota }));
     if (isDir) left.push(...(await entriesOf(change, row)));
   }
 }

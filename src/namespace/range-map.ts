@@ -53,6 +53,10 @@ export class RangeMap<T> {
 
   #replace(start: number, end: number, range: Range<T> | undefined): void {
     const ranges = this.#ranges;
+    if (ranges.length === 0) {
+      if (range !== undefined) ranges.push(range);
+      return;
+    }
     const first = this.#first(start);
     let last = first;
     const replacement: Range<T>[] = [];
@@ -68,7 +72,7 @@ export class RangeMap<T> {
     if (tail !== undefined) replacement.push(tail);
     let from = first;
     let to = last;
-    const before = ranges[first - 1];
+    const before = first === 0 ? undefined : ranges[first - 1];
     if (before !== undefined && touches(before, replacement[0])) {
       from--;
       replacement.unshift(before);

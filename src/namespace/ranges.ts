@@ -10,7 +10,7 @@ import type { Clock } from '../base/clock.js';
 import { CHANGE_STEP_BYTES, CHANGE_STEP_ROWS, FILE_BYTES_MAX, PACK_EXTENT_BYTES_MIN } from '../base/limits.js';
 import type { Extent } from '../index/schema/extent-row.js';
 import { sliceExtent } from '../index/schema/extent-row.js';
-import type { InodeRow } from '../index/schema/inode-row.js';
+import { changedInode, type InodeRow } from '../index/schema/inode-row.js';
 import { extentRange, packableKey } from '../index/schema/tables.js';
 import { encodeNumber } from '../index/schema/work-rows.js';
 import type { Change } from './change.js';
@@ -113,7 +113,7 @@ export class Ranges {
           if (from >= stop) return end;
           const { droppedBytes, reached } = await clearRange(change, row, from, stop);
           change.count(0, -droppedBytes);
-          change.putInode({ ...row, allocatedBytes: row.allocatedBytes - droppedBytes });
+          change.putInode(changedInode(row, { allocatedBytes: row.allocatedBytes - droppedBytes }));
           change.afterwards(() => {
             node.contentVersion++;
           });

@@ -3,7 +3,7 @@ import type { Awaitable } from '../base/awaitable.js';
 import type { Clock, Time } from '../base/clock.js';
 import type { Committed } from '../index/index-store.js';
 import type { DirentRow } from '../index/schema/dirent-row.js';
-import type { InodeRow } from '../index/schema/inode-row.js';
+import { changedInode, type InodeRow } from '../index/schema/inode-row.js';
 import type { Change } from './change.js';
 import type { Directories } from './directories.js';
 import { checkEmpty, checkName, directory, entry, grown, refuse, target } from './directories.js';
@@ -78,7 +78,7 @@ export class Renames {
       if (isDirectory(old.mode)) {
         if (!isDir) refuse('EISDIR', 'a directory is replaced by directories only');
         await checkEmpty(change, old.ino);
-        await this.#nodes.remove(change, { ...old, ctime: now });
+        await this.#nodes.remove(change, changedInode(old, { ctime: now }));
         replacedDirectories = 1;
       } else {
         if (isDir) refuse('ENOTDIR', 'a directory does not replace a file');
@@ -91,10 +91,9 @@ export class Renames {
     // Read again: both sides may be the same directory.
     const above = await directory(change, to.parent);
     const entries = replaced === undefined ? 1 : 0;
-    const grownTo = grown(above, entries, directories - replacedDirectories, now);
     // The entry keeps the place of the one that it replaces.
     const cookie = replaced?.cookie ?? above.nextCookie;
-    change.putInode(replaced === undefined ? { ...grownTo, nextCookie: above.nextCookie + 1 } : grownTo);
+    change.putInode(grown(above, entries, directories - replacedDirectories, now, above.nextCookie + entries));
     change.putDirent(to.parent, to.name, { ...source, cookie });
     await this.#arrived(change, moved.ino, to.parent, now);
   }
@@ -116,7 +115,7 @@ export class Renames {
   async #arrived(change: Change, ino: Ino, parent: Ino, now: Time): Promise<void> {
     const row: InodeRow | undefined = await change.inode(ino);
     if (row === undefined) return;
-    change.putInode({ ...row, parent: isDirectory(row.mode) ? parent : 0, ctime: now });
+    change.putInode(changedInode(row, { parent: isDirectory(row.mode) ? parent : 0, ctime: now }));
     if (change.quotas.any) await moveToQuota(change, ino, change.quotas.effective((await change.inode(parent))?.quota ?? 0));
   }
 }

@@ -3,7 +3,7 @@ import { when, type Awaitable } from '../base/awaitable.js';
 import type { Clock } from '../base/clock.js';
 import { CHANGE_STEP_ROWS, NAME_BYTES_MAX, XATTR_LIST_BYTES_MAX, XATTR_VALUE_BYTES_MAX } from '../base/limits.js';
 import { decodeBytes, encodeBytes } from '../index/schema/dirent-row.js';
-import { INODE_HAS_XATTRS, type InodeRow } from '../index/schema/inode-row.js';
+import { changedInode, INODE_HAS_XATTRS, type InodeRow } from '../index/schema/inode-row.js';
 import { parseXattrKey, xattrKey, xattrRange } from '../index/schema/tables.js';
 import { pages } from '../index/pages.js';
 import type { Range, Row } from '../index/index-store.js';
@@ -122,7 +122,7 @@ export class Xattrs {
       const changed = await make(change, row);
       const left = await change.tx.scan(xattrRange(ino, 1));
       const flags = left.length > 0 ? row.flags | INODE_HAS_XATTRS : row.flags & ~INODE_HAS_XATTRS;
-      change.putInode({ ...row, ...changed, flags, ctime });
+      change.putInode(changedInode(row, { ...changed, flags, ctime }));
     });
   }
 }

@@ -1,7 +1,7 @@
 /** Steps that repairs are made of. Each looks again, in its transaction, at what it changes; counts that follow from it are set right by a later stage. */
 import { must } from '../../base/assert.js';
 import { decodeDirent } from '../../index/schema/dirent-row.js';
-import type { InodeRow } from '../../index/schema/inode-row.js';
+import { changedInode, type InodeRow } from '../../index/schema/inode-row.js';
 import { decodeOrder } from '../../index/schema/dirent-row.js';
 import { direntKey, direntRange, inodeKey, orderKey } from '../../index/schema/tables.js';
 import type { Change } from '../../namespace/change.js';
@@ -61,7 +61,7 @@ export function rewriteName(dirent: Dirent, type: number): Mend {
 async function newCookie(change: Change, parent: number): Promise<number | undefined> {
   const row = await change.inode(parent);
   if (row === undefined) return undefined;
-  change.putInode({ ...row, nextCookie: row.nextCookie + 1 });
+  change.putInode(changedInode(row, { nextCookie: row.nextCookie + 1 }));
   return row.nextCookie;
 }
 
@@ -102,7 +102,7 @@ export function adopt(ino: number, resurrected?: InodeRow): Mend {
     const links = isDir ? folder.links + 1 : folder.links;
     change.putInode({ ...folder, size: folder.size + 1, nextCookie: folder.nextCookie + 1, links });
     const quota = change.quotas.isSet(ino) && isDir ? ino : change.quotas.effective(folder.quota);
-    change.putInode(isDir ? { ...row, parent: folder.ino, quota } : { ...row, links: 1, quota });
+    change.putInode(changedInode(row, isDir ? { parent: folder.ino, quota } : { links: 1, quota }));
     return true;
   };
 }
