@@ -83,11 +83,16 @@ export interface Outline {
 
 /** Stands for the table of a key, among 32; now and then two tables have the same one. */
 export function tableBit(key: Uint8Array): number {
-  return 1 << ((key[0] ?? 0) & 31);
+  return bitOf(key[0]);
 }
 
-/** @throws DecodeError where the payload ends early; nothing else is checked. */
+function bitOf(tag = 0): number {
+  return 1 << (tag & 31);
+}
+
+/** @throws DecodeError where the payload is of another version or ends early; nothing else is checked. */
 export function outlineOf(payload: Uint8Array): Outline {
+  if (payload[0] !== VERSION) throw new DecodeError(`write set of unknown version ${payload[0] ?? 'none'}`);
   let at = 1;
   const varint = (): number => {
     let value = 0;
@@ -102,7 +107,7 @@ export function outlineOf(payload: Uint8Array): Outline {
   let tables = 0;
   for (let i = 0; i < writes; i++) {
     const keyBytes = varint();
-    tables |= 1 << ((payload[at] ?? 0) & 31);
+    tables |= bitOf(payload[at]);
     at += keyBytes;
     const mark = varint();
     if (mark > 0) at += mark - 1;

@@ -88,13 +88,14 @@ export class UnwrittenRows {
   #ask(tables: number): void {
     if ((this.#tables & tables) === 0) return;
     const wanted = ++this.#questions < QUESTIONS_MAX ? tables : ALL_TABLES;
-    const entries = this.#entries;
+    const left: Whole[] = [];
+    for (const entry of this.#entries)
+      if ((entry.tables & wanted) === 0) left.push(entry);
+      else this.#takeApart(entry.position, entry.payload);
     this.#entries = [];
     this.#tables = 0;
     this.#writes = 0;
-    for (const entry of entries)
-      if ((entry.tables & wanted) === 0) this.#keep(entry);
-      else this.#takeApart(entry.position, entry.payload);
+    for (const entry of left) this.#keep(entry);
   }
 
   /** A value, null (deleted) or undefined (nothing was written to this key). */

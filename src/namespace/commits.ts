@@ -300,24 +300,32 @@ export class Committer {
     const { cutOffset } = layer;
     const cuts = cutOffset > 0 && cutOffset < node.row.size;
     const cut = cuts || this.#unfinishedCuts.has(node.ino) ? this.#cutLong(node, cuts ? cutOffset : undefined) : undefined;
-    return when(cut, () => this.#applyFrom(node, layer, prepared, undefined));
+    return when(cut, () =>
+      when(this.#applyStep(node, layer, prepared, undefined), (stepped) =>
+        stepped.next === undefined && !stepped.partsLeft ? undefined : this.#applyRest(node, layer, prepared, stepped),
+      ),
+    );
   }
 
-  /** @param from undefined: all of it, in the first step with what the layer cut off */
-  #applyFrom(node: Node, layer: Layer, prepared: Prepared, from: Cursor | undefined): Awaitable<void> {
-    const { ledger } = this.#options;
-    const stepped = ledger.change((change) =>
+  async #applyRest(node: Node, layer: Layer, prepared: Prepared, first: Stepped): Promise<void> {
+    let stepped = first;
+    while (stepped.next !== undefined) stepped = await this.#applyStep(node, layer, prepared, stepped.next);
+    if (stepped.partsLeft && layer.upload !== undefined) await abortUpload(this.#options.ledger, layer.upload);
+  }
+
+  /** @param from undefined: the first step, with what the layer cut off */
+  #applyStep(node: Node, layer: Layer, prepared: Prepared, from: Cursor | undefined): Awaitable<Stepped> {
+    const changed = this.#options.ledger.change((change) =>
       when(change.inode(node.ino), (row) => {
         if (row === undefined || layer.dead) return { next: undefined, partsLeft: true, gone: true };
         const shortened = from === undefined && layer.cutOffset < row.size ? this.#shortened(change, layer, row) : row;
         return when(shortened, (now) => this.#step(change, node, layer, prepared, from, now));
       }),
     );
-    return when(stepped, ({ value, position }) => {
+    return when(changed, ({ value, position }) => {
       if (position > 0) node.position = position;
       if (value.gone) layer.dead = true;
-      if (value.next !== undefined) return this.#applyFrom(node, layer, prepared, value.next);
-      if (value.partsLeft && layer.upload !== undefined) return abortUpload(ledger, layer.upload);
+      return value;
     });
   }
 

@@ -5,7 +5,7 @@ import t from 'tap';
 import { DecodeError } from '../../src/base/bytes.js';
 import { seededRandom } from '../../src/base/clock.js';
 import { packageRoot } from '../../src/base/package-root.js';
-import { decodeWrites, encodeWrites, writeBytes, type Write } from '../../src/index/entry.js';
+import { decodeWrites, encodeWrites, outlineOf, tableBit, writeBytes, type Write } from '../../src/index/entry.js';
 
 function encode(writes: readonly Write[]): Buffer {
   return encodeWrites(
@@ -26,6 +26,18 @@ t.test('golden entry', async (t) => {
   const golden = readFileSync(join(packageRoot, 'test/golden/index-entry.hex'), 'utf8').replace(/\s/g, '');
   t.equal(encode(sample).toString('hex'), golden);
   t.same(decodeWrites(Buffer.from(golden, 'hex')), sample);
+});
+
+t.test('at a glance: how many writes, to which tables', async (t) => {
+  const payload = Buffer.from(encode(sample));
+  const tables = sample.reduce((bits, { key }) => bits | tableBit(key), 0);
+  t.same(outlineOf(payload), { writes: sample.length, tables });
+  t.not(tables & tableBit(Buffer.from('c')), 0);
+  t.equal(tables & tableBit(Buffer.from('d')), 0);
+  for (let length = 0; length < payload.length; length++)
+    t.throws(() => outlineOf(payload.subarray(0, length)), DecodeError, `${length} bytes of ${payload.length}`);
+  payload[0] = 9;
+  t.throws(() => outlineOf(payload), DecodeError, 'another version');
 });
 
 t.test('random write sets come back', async (t) => {
