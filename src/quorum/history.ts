@@ -32,6 +32,14 @@ export function entriesOf(records: readonly LogRecord[]): readonly LogEntry[] {
   return entries;
 }
 
+/** Entries `from` … `last`; full: there was no room for the next one. */
+interface LastRead {
+  readonly from: number;
+  readonly last: number;
+  readonly full: boolean;
+  readonly records: LogRecord[];
+}
+
 export class History {
   readonly #sources = new Map<number, LogSource>();
   readonly #records: LogRecord[] = [];
@@ -41,7 +49,8 @@ export class History {
   #head: LogPoint;
   #bytes = 0;
   #pushedBytes = 0;
-  #lastRead: { from: number; bytesMax: number; last: number; full: boolean; records: LogRecord[] } | undefined;
+  /** The last read of each size: of those who log, and of those who apply. */
+  readonly #lastReads = new Map<number, LastRead>();
   /** Told of a log that could not be read; it is not asked again. */
   onFailure: (voter: number, error: OperatingError) => void = () => undefined;
 
@@ -81,7 +90,7 @@ export class History {
 
   /** Drops the window's entries up to `position`. */
   evict(position: number): void {
-    if (this.#lastRead !== undefined && this.#lastRead.from <= position) this.#lastRead = undefined;
+    for (const [bytesMax, { from }] of this.#lastReads) if (from <= position) this.#lastReads.delete(bytesMax);
     while (this.#start < this.#records.length && this.#before.position < position) {
       const record = must(this.#records[this.#start], 'in range');
       this.#bytes -= record.bytes.length;
@@ -155,11 +164,12 @@ export class History {
 
   /**
    * Entries from `from` on, up to `to` and about `bytesMax` (at least one).
+   * @param shared what another one was given last will do, though there is more by now
    * @throws OperatingError EIO when no log has the first of them.
    */
-  async read(from: number, to: number, bytesMax: number): Promise<LogRecord[]> {
+  async read(from: number, to: number, bytesMax: number, shared = false): Promise<LogRecord[]> {
     assert(from >= 1 && from <= to && to <= this.#head.position, `no entries ${from} … ${to}`);
-    const there = this.readNow(from, to, bytesMax);
+    const there = this.readNow(from, to, bytesMax, shared);
     if (there !== undefined) return there;
     let failure: OperatingError | undefined;
     for (const [voter, { disk, table }] of [...this.#sources])
@@ -176,15 +186,14 @@ export class History {
   }
 
   /** The same where they are in memory. */
-  readNow(from: number, to: number, bytesMax: number): LogRecord[] | undefined {
-    return from > this.#before.position ? this.#fromWindow(from, to, bytesMax) : undefined;
+  readNow(from: number, to: number, bytesMax: number, shared = false): LogRecord[] | undefined {
+    return from > this.#before.position ? this.#fromWindow(from, to, bytesMax, shared) : undefined;
   }
 
   /** Voters that follow in step get the same array, so that what is made of it (one write, one batch for replicas) is made once. */
-  #fromWindow(from: number, to: number, bytesMax: number): LogRecord[] {
-    const cached = this.#lastRead;
-    if (cached?.from === from && cached.bytesMax === bytesMax && cached.last <= to && (cached.full || cached.last === to))
-      return cached.records;
+  #fromWindow(from: number, to: number, bytesMax: number, shared: boolean): LogRecord[] {
+    const cached = this.#lastReads.get(bytesMax);
+    if (cached?.from === from && cached.last <= to && (shared || cached.full || cached.last === to)) return cached.records;
     const records: LogRecord[] = [];
     let bytes = 0;
     for (let position = from; position <= to; position++) {
@@ -193,7 +202,7 @@ export class History {
       if (records.length > 0 && bytes > bytesMax) break;
       records.push(record);
     }
-    this.#lastRead = { from, bytesMax, last: from + records.length - 1, full: bytes > bytesMax, records };
+    this.#lastReads.set(bytesMax, { from, last: from + records.length - 1, full: bytes > bytesMax, records });
     return records;
   }
 

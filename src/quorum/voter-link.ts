@@ -217,7 +217,8 @@ export class VoterLink {
           if (point.position >= end) return;
           // The file is the voter's, not this epoch's: a new leader shall find it as it reads it (I9).
           await this.#checkFence(disk);
-          const records = await this.#context.history.read(point.position + 1, end, REPLICA_APPLY_BYTES_MAX);
+          // What the first one was given, though there may be more by now: then it is packed, and its net effect found, once for all that follow in step.
+          const records = await this.#context.history.read(point.position + 1, end, REPLICA_APPLY_BYTES_MAX, true);
           await holder.replica.apply(entriesOf(records));
         }
       });
