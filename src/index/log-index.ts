@@ -13,7 +13,7 @@
  * The turn is given up while waiting for room, because the flush that makes room may itself have to commit (shards that moved).
  */
 import { assert } from '../base/assert.js';
-import { when, type Awaitable } from '../base/awaitable.js';
+import { lastly, when, type Awaitable } from '../base/awaitable.js';
 import { OperatingError } from '../base/errors.js';
 import type { QuorumLog } from '../quorum/quorum-log.js';
 import { WRITES_BYTES_MAX } from './entry.js';
@@ -123,26 +123,13 @@ class LogIndex implements IndexStore {
   /** One run of a body; undefined when others committed while it waited for room, so that it must run again. */
   #try<T>(body: (tx: Transaction) => Awaitable<T>): Awaitable<Committed<T> | undefined> {
     const tx = new LogTransaction(this.#working);
-    let value: Awaitable<T>;
-    try {
-      value = body(tx);
-    } catch (error) {
-      tx.ended = true;
-      throw error;
-    }
-    if (value instanceof Promise) return this.#tryLater(tx, value);
-    tx.ended = true;
-    return this.#commit(tx.writes, value);
-  }
-
-  async #tryLater<T>(tx: LogTransaction, running: Promise<T>): Promise<Committed<T> | undefined> {
-    let value: T;
-    try {
-      value = await running;
-    } finally {
-      tx.ended = true;
-    }
-    return await this.#commit(tx.writes, value);
+    const ran = lastly(
+      () => body(tx),
+      () => {
+        tx.ended = true;
+      },
+    );
+    return when(ran, (value) => this.#commit(tx.writes, value));
   }
 
   /** Appends a write set; undefined when others committed while it waited. */

@@ -17,12 +17,11 @@ import {
 } from '../base/limits.js';
 import { nativeIo } from '../base/native-io.js';
 import type { LogPoint } from '../quorum/state-machine.js';
-import { visitWrites } from './entry.js';
-import { SortedRows } from './sorted-rows.js';
+import type { SortedRows } from './sorted-rows.js';
 import { DamagedFileError, DamagedSourceError, errnoOf, isDamage } from './sqlite-error.js';
 import { addRow, removeRow, SqliteFile } from './sqlite-file.js';
-import { visitPacked } from './unwritten-rows.js';
-import { visitEntries, type Job, type PackedEntries, type Reply, type Request } from './worker-jobs.js';
+import { netEffect, visitPacked, type NetWrite } from './unwritten-rows.js';
+import type { Job, PackedEntries, Reply, Request } from './worker-jobs.js';
 
 // Nobody waits for its batches as for an answer.
 nativeIo().stayBehind();
@@ -85,29 +84,20 @@ function whereRoom(action: () => void): void {
   }
 }
 
-interface NetWrite {
-  readonly position: number;
-  readonly value: Buffer | undefined;
-}
-
 /** The last batch: voters that follow in step are given the same one after the other. */
 let last: { batch: number; net: SortedRows<NetWrite> } | undefined;
 
-/** The last write to each key: rows that come and go within the batch never reach the disk. */
-function netEffect(entries: PackedEntries): SortedRows<NetWrite> {
-  if (last?.batch === entries.batch) return last.net;
+function netOf({ batch, memory }: PackedEntries): SortedRows<NetWrite> {
+  if (last?.batch === batch) return last.net;
   if (last !== undefined) letGo();
-  const net = new SortedRows<NetWrite>();
-  visitEntries(Buffer.from(entries.memory), (position, payload) => {
-    visitWrites(payload, (key, value) => net.set(key, { position, value }));
-  });
-  last = { batch: entries.batch, net };
+  const net = netEffect(Buffer.from(memory));
+  last = { batch, net };
   return net;
 }
 
 function apply(path: string, entries: PackedEntries, alive: () => void): void {
   const file = opened(path, 'durable');
-  const net = netEffect(entries);
+  const net = netOf(entries);
   try {
     file.begin();
     const { point, contents } = file.meta();

@@ -145,6 +145,21 @@ export class UnwrittenRows {
   }
 }
 
+/** A row as the last entry of several left it; undefined: deleted. */
+export interface NetWrite {
+  readonly position: number;
+  readonly value: Buffer | undefined;
+}
+
+/** The last write to each key of entries that were packed: rows that come and go within them never reach a disk. */
+export function netEffect(entries: Buffer): SortedRows<NetWrite> {
+  const net = new SortedRows<NetWrite>();
+  visitEntries(entries, (position, payload) => {
+    visitWrites(payload, (key, value) => net.set(key, { position, value }));
+  });
+  return net;
+}
+
 /** Calls `visit` for each row of what was packed, in order of their keys. Keys and values are views. */
 export function visitPacked(
   { memory, rowBytes, entryBytes }: PackedRows,
@@ -155,10 +170,7 @@ export function visitPacked(
     visitRows(rows, visit);
     return;
   }
-  const net = new SortedRows<{ readonly position: number; readonly value: Buffer | undefined }>();
-  visitEntries(Buffer.from(memory, rowBytes, entryBytes), (position, payload) => {
-    visitWrites(payload, (key, value) => net.set(key, { position, value }));
-  });
+  const net = netEffect(Buffer.from(memory, rowBytes, entryBytes));
   visitRows(rows, (key, position, value) => {
     setLater(net, key, { position, value });
   });
