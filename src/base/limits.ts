@@ -36,16 +36,19 @@ export const LOG_AHEAD_BYTES_MAX = 6 * MiB;
 /** Data that may be written but unsynced before a flush is forced, unless someone asks earlier. */
 export const UNSYNCED_BYTES_MAX = 256 * MiB;
 
-/** Data held in memory for uploads (dirty bytes that are not yet in a blob or a row). */
-export const UPLOAD_BYTES_MAX = 16 * MiB;
+/**
+ * Data held in memory for uploads (dirty bytes that are not yet in a blob or a row). Three windows: write-back comes out of order, so that a file has two that
+ * are not full for a moment, while a third is being stored.
+ */
+export const UPLOAD_BYTES_MAX = 24 * MiB;
 /** Whoever brings at most this much at one time does not wait for memory behind those who bring more … */
 export const BUDGET_SMALL_BYTES_MAX = 64 * KiB;
 /** … but may overdraw it by this, at most by a quarter, beside what those who wait brought. */
 export const BUDGET_SMALL_OVERDRAFT_BYTES_MAX = 4 * MiB;
 /** Blobs that are being encoded and written at one time. Each pins its data and 1/2 as much parity (4+2). */
 export const STORES_IN_FLIGHT_MAX = 2;
-/** Blob contents kept for readers (read-ahead). */
-export const READ_CACHE_BYTES_MAX = 12 * MiB;
+/** Blob contents kept for readers: all units of one sequential reader. */
+export const READ_CACHE_BYTES_MAX = 16 * MiB;
 /** Rows of the index cached as objects (inodes, names). */
 export const INODE_CACHE_MAX = 8_192;
 /** Names of new directories that are known, two slots of 4 bytes or more for each; and of how many directories. */
@@ -211,8 +214,10 @@ export const FILE_BYTES_MAX = 2 ** 52;
 export const FILE_CLOCK_AHEAD_SECONDS = 1;
 /** Files whose ctime the kernel told last. What it flushes late it has read milliseconds before. */
 export const TOLD_CTIMES_MAX = 1024;
-/** Blobs fetched ahead of a sequential reader. Two keep the disks busy while one is being consumed. */
-export const READ_AHEAD_BLOBS = 2;
+/** A sequential reader is served in halves of blobs: of a full one under 4+2 that is all of two disks' parts. */
+export const READ_UNITS_A_BLOB = 2;
+/** Units that a sequential reader has: the one that it is in, and those that are fetched ahead of it, which keep all disks busy. */
+export const READ_AHEAD_UNITS = 4;
 /** Reads up to this that lie in one shard ask its disk alone at first. */
 export const READ_ALONE_BYTES_MAX = 64 * KiB;
 /** Large buffers that nobody took for so long are given back. */

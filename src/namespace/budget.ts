@@ -32,9 +32,9 @@ export class Budget {
     return this.#usedBytes;
   }
 
-  /** More than half is used by data that nobody is writing out. */
+  /** More than three quarters are used by data that nobody is writing out. At half, a big file's windows would be stored before they are full. */
   get tight(): boolean {
-    return this.#usedBytes - this.#leavingBytes > this.bytesMax / 2;
+    return this.#usedBytes - this.#leavingBytes > (this.bytesMax * 3) / 4;
   }
 
   take(bytes: number): void {

@@ -1,10 +1,10 @@
 /**
- * Ranges of blobs into memory, the shortest way: out of the cache; the whole extent into the cache for a sequential reader; a piece of a pack into the
- * cache when several of its files are wanted; else just the range.
+ * Ranges of blobs into memory, the shortest way: out of the cache; in units of the cache for a sequential reader, with some of them ahead of it; a piece of a
+ * pack into the cache when several of its files are wanted; else just the range.
  */
 import { LRUCache } from 'lru-cache';
 import type { BlobId } from '../base/ids.js';
-import { FUSE_IO_BYTES_MAX, KiB, READ_GRANULE_BYTES } from '../base/limits.js';
+import { FUSE_IO_BYTES_MAX, KiB, READ_GRANULE_BYTES, READ_UNITS_A_BLOB } from '../base/limits.js';
 import type { Extent } from '../index/schema/extent-row.js';
 import type { Storage } from '../storage/storage.js';
 import { BufferPool } from './buffers.js';
@@ -22,10 +22,16 @@ export interface Fetched {
   release(): void;
 }
 
+/** A range of a blob. */
+interface BlobRange {
+  readonly offset: number;
+  readonly bytes: number;
+}
+
 /** What a reader knows of its next wishes. */
 export interface FetchHint {
   /** All of this range of the blob will be wanted. */
-  readonly whole: { readonly offset: number; readonly bytes: number } | undefined;
+  readonly whole: BlobRange | undefined;
   /** Bytes of the extent, which may be one of many in its blob. */
   readonly packed?: number;
 }
@@ -42,7 +48,7 @@ export class Fetcher {
   readonly #locations: Locations;
   readonly #pins: Pins;
   readonly #cache: ReadCache;
-  readonly #wholes: BufferPool;
+  readonly #units: BufferPool;
   readonly #granules: BufferPool;
   readonly #replies = new BufferPool(FUSE_IO_BYTES_MAX, { keepMax: REPLY_BUFFERS_KEPT });
   readonly #recentPacks = new LRUCache<BlobId, true>({ max: RECENT_PACKS });
@@ -52,15 +58,15 @@ export class Fetcher {
     this.#locations = locations;
     this.#pins = pins;
     this.#cache = new ReadCache(cacheBytesMax);
-    this.#wholes = new BufferPool(storage.blobBytesMax, { keepMax: 1 });
+    this.#units = new BufferPool(Math.ceil(storage.blobBytesMax / READ_UNITS_A_BLOB), { keepMax: 2 });
     this.#granules = new BufferPool(Math.min(READ_GRANULE_BYTES, storage.blobBytesMax), { keepMax: 4 });
   }
 
   /** @throws BlobGone; OperatingError EIO. */
   async fetch(blob: BlobId, offset: number, bytes: number, hint: FetchHint): Promise<Fetched> {
     const { whole } = hint;
-    if (whole !== undefined && this.#worthWhole(whole.bytes)) {
-      const cached = await this.#cached(blob, whole.offset, whole.bytes, this.#wholes, offset - whole.offset, bytes);
+    if (whole !== undefined && this.#worthUnits(whole.bytes)) {
+      const cached = await this.#cached(blob, { offset, bytes }, whole, this.#units);
       if (cached !== undefined) return cached;
     }
     if (hint.packed !== undefined && hint.packed < this.#granules.bytes) {
@@ -72,26 +78,40 @@ export class Fetcher {
     return this.#range(blob, offset, bytes);
   }
 
-  /** Begins to fetch an extent that a sequential reader will want. Does nothing where there is no room. */
-  fetchAhead(extent: Extent & { kind: 'blob' }): void {
-    if (!this.#worthWhole(extent.bytes) || this.#cache.has(keyOf(extent.blob, extent.blobOffset, extent.bytes))) return;
-    const entry = this.#acquire(extent.blob, extent.blobOffset, extent.bytes, this.#wholes);
-    if (entry !== undefined) this.#cache.release(entry);
+  /**
+   * Begins to fetch what a sequential reader will want of an extent, from `skip` bytes on: so many units of it at most. What there is no room for is left out.
+   * @returns how many units it is, those that are there included
+   */
+  fetchAhead(extent: Extent & { kind: 'blob' }, skip: number, unitsMax: number): number {
+    if (!this.#worthUnits(extent.bytes)) return 1;
+    const whole = { offset: extent.blobOffset, bytes: extent.bytes };
+    let units = 0;
+    for (let at = whole.offset + skip; at < whole.offset + whole.bytes && units < unitsMax; units++) {
+      const unit = pieceAt(at, whole, this.#units.bytes);
+      if (at === unit.offset && !this.#cache.has(keyOf(extent.blob, unit))) {
+        const entry = this.#acquire(extent.blob, unit, this.#units);
+        if (entry === undefined) return unitsMax;
+        this.#cache.release(entry);
+      }
+      at = unit.offset + unit.bytes;
+    }
+    return units;
   }
 
-  #worthWhole(bytes: number): boolean {
-    return bytes > this.#wholes.bytes / 2;
+  #worthUnits(bytes: number): boolean {
+    return bytes > this.#units.bytes / 2;
   }
 
-  #acquire(blob: BlobId, offset: number, bytes: number, pool: BufferPool): ReturnType<ReadCache['acquire']> {
-    return this.#cache.acquire(keyOf(blob, offset, bytes), pool, bytes, async (out) => {
+  #acquire(blob: BlobId, range: BlobRange, pool: BufferPool): ReturnType<ReadCache['acquire']> {
+    const load = async (out: Buffer): Promise<void> => {
       this.#pins.pin(blob);
       try {
-        await this.#load(blob, offset, out);
+        await this.#load(blob, range.offset, out);
       } finally {
         this.#pins.unpin(blob);
       }
-    });
+    };
+    return this.#cache.acquire(keyOf(blob, range), { pool, bytes: range.bytes, load, wanted: pool === this.#units });
   }
 
   async #load(blob: BlobId, offset: number, out: Uint8Array): Promise<void> {
@@ -100,51 +120,43 @@ export class Fetcher {
     await this.#storage.read(location, offset, out);
   }
 
-  /** `skip` … `skip + bytes` of a range of a blob that is or comes into the cache. */
-  async #cached(
-    blob: BlobId,
-    offset: number,
-    rangeBytes: number,
-    pool: BufferPool,
-    skip: number,
-    bytes: number,
-  ): Promise<Fetched | undefined> {
-    const entry = this.#acquire(blob, offset, rangeBytes, pool);
-    if (entry === undefined) return undefined;
-    try {
-      await entry.ready;
-    } catch (error) {
-      this.#cache.release(entry);
-      throw error;
-    }
-    return {
-      pieces: [entry.buffer.subarray(skip, skip + bytes)],
-      release: () => {
-        this.#cache.release(entry);
-      },
-    };
-  }
-
-  /** Out of the one or two pieces of the pack that hold the range. */
+  /** Out of the one or two granules of the pack that hold the range. */
   async #fromPack(blob: BlobId, offset: number, bytes: number): Promise<Fetched | undefined> {
     const location = await this.#locations.find(blob);
     if (location === undefined) throw new BlobGone(`blob ${blob}`);
-    const granuleBytes = this.#granules.bytes;
+    return this.#cached(blob, { offset, bytes }, { offset: 0, bytes: location.bytes }, this.#granules);
+  }
+
+  /**
+   * A range out of pieces that are or come into the cache.
+   * @param within what may be read along with it
+   * @returns undefined: there is no room, or it is not worth it
+   */
+  async #cached(blob: BlobId, range: BlobRange, within: BlobRange, pool: BufferPool): Promise<Fetched | undefined> {
     const parts: Fetched[] = [];
     const release = (): void => {
       for (const part of parts) part.release();
     };
     try {
-      for (let at = offset; at < offset + bytes;) {
-        const start = at - (at % granuleBytes);
-        const stop = Math.min(start + granuleBytes, location.bytes);
-        const wanted = Math.min(stop, offset + bytes) - at;
-        const part = await this.#cached(blob, start, stop - start, this.#granules, at - start, wanted);
-        if (part === undefined) {
+      for (let at = range.offset; at < range.offset + range.bytes;) {
+        const piece = pieceAt(at, within, pool.bytes);
+        const wanted = Math.min(piece.offset + piece.bytes, range.offset + range.bytes) - at;
+        const skip = at - piece.offset;
+        // The beginning of a unit that is not there has been read without it.
+        const past = pool === this.#units && skip > 0 && !this.#cache.has(keyOf(blob, piece));
+        const entry = past ? undefined : this.#acquire(blob, piece, pool);
+        if (entry === undefined) {
           release();
           return undefined;
         }
-        parts.push(part);
+        if (skip + wanted === piece.bytes) entry.wanted = false;
+        parts.push({
+          pieces: [entry.buffer.subarray(skip, skip + wanted)],
+          release: () => {
+            this.#cache.release(entry);
+          },
+        });
+        await entry.ready;
         at += wanted;
       }
     } catch (error) {
@@ -175,6 +187,13 @@ export class Fetcher {
   }
 }
 
-function keyOf(blob: BlobId, offset: number, bytes: number): string {
+function keyOf(blob: BlobId, { offset, bytes }: BlobRange): string {
   return `${blob}/${offset}/${bytes}`;
+}
+
+/** The piece of `within` that holds the byte at `at`: pieces begin where multiples of their size are in the blob, so that shards are not cut more than needed. */
+function pieceAt(at: number, within: BlobRange, pieceBytes: number): BlobRange {
+  const from = at - (at % pieceBytes);
+  const offset = Math.max(from, within.offset);
+  return { offset, bytes: Math.min(from + pieceBytes, within.offset + within.bytes) - offset };
 }

@@ -58,9 +58,9 @@ export class Manifests {
     return found;
   }
 
-  /** What is known without asking: extents from `start` on. */
+  /** What is known without asking: extents that reach beyond `start`. */
   known(node: Node, start: number): readonly Extent[] {
-    return this.#kept(node, start)?.extents.filter((extent) => extent.offset >= start) ?? [];
+    return this.#kept(node, start)?.extents.filter((extent) => extent.offset + extent.bytes > start) ?? [];
   }
 
   #kept(node: Node, at: number): Stretch | undefined {

@@ -1,6 +1,8 @@
 /**
- * Contents of blobs that readers will want next: whole blobs of sequential readers, pieces of packs. Blobs never change, so nothing here is ever
- * wrong; it only has a bound. An entry that somebody reads from, or that is being filled, is pinned; the others go, least recently used first.
+ * Contents of blobs that readers will want next: units of sequential readers, pieces of packs. Blobs never change, so nothing here is ever
+ * wrong; it only has a bound. An entry that somebody reads from, or that is being filled, is pinned; the others go, least recently used first, but those that
+ * a sequential reader has not come to the end of: several readers would throw out what was fetched for each other, and disks read everything many times. Where
+ * there is no room for that reason, a reader does without. What its reader has given up goes when many others were served meanwhile.
  */
 import { assert } from '../base/assert.js';
 import type { BufferPool } from './buffers.js';
@@ -12,15 +14,34 @@ export interface CachedRange {
   /** Bytes of the buffer that are filled. */
   readonly bytes: number;
   pins: number;
+  /** A reader will come to what is in it, or is in the middle of it. */
+  wanted: boolean;
+  /** When it was last asked for, in requests to the cache. */
+  usedAt: number;
   /** Resolves when filled; rejects when that failed. */
   ready: Promise<void>;
   dropped: boolean;
 }
 
+export interface CacheRequest {
+  /** Where its memory comes from. */
+  readonly pool: BufferPool;
+  /** At most the size of the pool's buffers. */
+  readonly bytes: number;
+  /** Fills it, if it is new. */
+  readonly load: (out: Buffer) => Promise<void>;
+  /** A reader will come to its end. */
+  readonly wanted: boolean;
+}
+
+/** What is wanted and was not asked for during so many requests has been given up: two readers ask for each of their units twenty times, or less. */
+const GIVEN_UP_REQUESTS = 128;
+
 export class ReadCache {
   readonly #bytesMax: () => number;
   readonly #entries = new Map<string, CachedRange>();
   #usedBytes = 0;
+  #requests = 0;
 
   /** @param bytesMax asked each time; when it falls, what is too much goes as more comes */
   constructor(bytesMax: () => number) {
@@ -35,13 +56,12 @@ export class ReadCache {
     return this.#entries.has(key);
   }
 
-  /**
-   * The entry of this key, pinned until `release`; it is filled by `load` if it is new. undefined: there is no room.
-   * @param pool where its memory comes from; `bytes` at most its size.
-   */
-  acquire(key: string, pool: BufferPool, bytes: number, load: (out: Buffer) => Promise<void>): CachedRange | undefined {
+  /** The entry of this key, pinned until `release`. undefined: there is no room. */
+  acquire(key: string, { pool, bytes, load, wanted }: CacheRequest): CachedRange | undefined {
+    this.#requests++;
     const known = this.#entries.get(key);
     if (known !== undefined) {
+      known.usedAt = this.#requests;
       this.#entries.delete(key);
       this.#entries.set(key, known);
       known.pins++;
@@ -51,7 +71,17 @@ export class ReadCache {
     assert(bytes <= pool.bytes, 'range too long for its buffers');
     const buffer = pool.take();
     // One pin for the caller, one until it is filled.
-    const entry: CachedRange = { key, pool, buffer, bytes, pins: 2, ready: Promise.resolve(), dropped: false };
+    const entry: CachedRange = {
+      key,
+      pool,
+      buffer,
+      bytes,
+      pins: 2,
+      wanted,
+      usedAt: this.#requests,
+      ready: Promise.resolve(),
+      dropped: false,
+    };
     this.#usedBytes += pool.bytes;
     this.#entries.set(key, entry);
     entry.ready = load(buffer.subarray(0, bytes)).then(
@@ -80,7 +110,7 @@ export class ReadCache {
     if (bytes > bytesMax) return false;
     for (const entry of this.#entries.values()) {
       if (this.#usedBytes + bytes <= bytesMax) return true;
-      if (entry.pins > 0) continue;
+      if (entry.pins > 0 || (entry.wanted && this.#requests - entry.usedAt <= GIVEN_UP_REQUESTS)) continue;
       this.#drop(entry);
       this.#giveBack(entry);
     }

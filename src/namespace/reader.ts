@@ -4,7 +4,7 @@
  */
 import { asOperatingError, OperatingError } from '../base/errors.js';
 import type { BlobId } from '../base/ids.js';
-import { FUSE_IO_BYTES_MAX, KiB, READ_AHEAD_BLOBS, READ_SEQUENTIAL_SLACK_BYTES } from '../base/limits.js';
+import { FUSE_IO_BYTES_MAX, KiB, READ_AHEAD_UNITS, READ_SEQUENTIAL_SLACK_BYTES } from '../base/limits.js';
 import type { Extent } from '../index/schema/extent-row.js';
 import type { Fetched, Fetcher, FetchHint } from './fetcher.js';
 import { BlobGone } from './fetcher.js';
@@ -150,10 +150,11 @@ export class Reader {
   /** Begins to fetch what a sequential reader wants next. */
   #readAhead(node: Node, offset: number): void {
     if (offset >= baseEnd(node, Infinity)) return;
-    let ahead = 0;
+    let units = 0;
     for (const extent of this.#manifests.known(node, offset)) {
-      if (ahead++ >= READ_AHEAD_BLOBS) return;
-      if (extent.kind === 'blob') this.#fetcher.fetchAhead(extent);
+      if (units >= READ_AHEAD_UNITS) return;
+      const skip = Math.max(0, offset - extent.offset);
+      units += extent.kind === 'blob' ? this.#fetcher.fetchAhead(extent, skip, READ_AHEAD_UNITS - units) : 1;
     }
   }
 }

@@ -1,8 +1,10 @@
 /** The memory of dirty data: who waits for it, and behind whom. */
 import { setImmediate } from 'node:timers/promises';
 import t from 'tap';
-import { BUDGET_SMALL_BYTES_MAX, BUDGET_SMALL_OVERDRAFT_BYTES_MAX, MiB } from '../../src/base/limits.js';
+import { BUDGET_SMALL_BYTES_MAX, BUDGET_SMALL_OVERDRAFT_BYTES_MAX, MiB, UPLOAD_BYTES_MAX } from '../../src/base/limits.js';
 import { Budget } from '../../src/namespace/budget.js';
+import { contentOf, O_WRONLY, openPool, pattern, root, ROOT } from './fixture.js';
+import { MemoryStorage } from './memory-storage.js';
 
 /** Takes memory as a write does; its name is in `through` once it need not wait any more. */
 function bring(budget: Budget, through: string[], name: string, bytes: number): void {
@@ -54,4 +56,30 @@ t.test('who brings little passes those who bring much, within a bound', async (t
   for (let n = 0; n < few; n++) bring(budget, through, `again ${n}`, BUDGET_SMALL_BYTES_MAX);
   bring(budget, through, 'over', BUDGET_SMALL_BYTES_MAX);
   t.not(through.at(-1), 'over');
+});
+
+t.test('two windows that fill up at the same time are stored whole', async (t) => {
+  const { namespace, storage } = await openPool(t, {
+    storage: new MemoryStorage(8 * MiB, 128 * 1024),
+    settings: { uploadBytesMax: UPLOAD_BYTES_MAX },
+  });
+  const content = pattern(32 * MiB, 1);
+  const { attributes, handle } = await namespace.create(ROOT, 'f', 0o644, O_WRONLY, root);
+  const write = async (at: number): Promise<void> => {
+    await namespace.write(attributes.ino, handle, at, content.subarray(at, at + MiB), root);
+    await setImmediate();
+  };
+  // As write-back comes in: something of the next window before the last of this one.
+  for (let pair = 0; pair < content.length; pair += 16 * MiB)
+    for (let at = pair; at < pair + 8 * MiB; at += MiB) {
+      await write(at);
+      await write(at + 8 * MiB);
+    }
+  await namespace.flush(attributes.ino, handle);
+  await namespace.release(attributes.ino, handle);
+  t.same(
+    [...storage.blobs.values()].map(({ data }) => data.length),
+    [8, 8, 8, 8].map((window) => window * MiB),
+  );
+  t.ok((await contentOf(namespace, attributes.ino)).equals(content));
 });

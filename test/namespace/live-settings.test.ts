@@ -20,7 +20,7 @@ t.test('a smaller read cache lets go as more comes, a larger one takes more', (t
   let bytesMax = 4000;
   const cache = new ReadCache(() => bytesMax);
   const take = (key: string): boolean => {
-    const entry = cache.acquire(key, pool, 1000, () => Promise.resolve());
+    const entry = cache.acquire(key, { pool, bytes: 1000, load: () => Promise.resolve(), wanted: false });
     if (entry !== undefined) cache.release(entry);
     return entry !== undefined;
   };
