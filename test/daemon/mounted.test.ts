@@ -35,7 +35,7 @@ t.test('verbs', async (t) => {
   t.equal(await readFile(join(folder, 'open'), 'utf8'), 'not closed');
 
   t.match((await pool.ostraka(['settings', pool.name, 'upload-memory=32M'])).stdout, /upload-memory: takes effect at the next mount/);
-  t.equal((await pool.ostraka(['settings', pool.name, 'upload-memory=16M'])).stdout, '', 'as it is in force');
+  t.equal((await pool.ostraka(['settings', pool.name, 'upload-memory=24M'])).stdout, '', 'as it is in force');
   t.equal((await pool.ostraka(['settings', pool.name, 'commit-interval=300ms', 'read-cache=2M'])).stdout, '', 'in force at once');
   await pool.ostraka(['settings', pool.name, 'durability=close']);
   const position = async (): Promise<number[]> => {
