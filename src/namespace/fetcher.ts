@@ -10,7 +10,7 @@ import type { Storage } from '../storage/storage.js';
 import { BufferPool } from './buffers.js';
 import type { Locations } from './locations.js';
 import type { Pins } from './pins.js';
-import { ReadCache } from './read-cache.js';
+import { ReadCache, type CachedRange } from './read-cache.js';
 
 /** No row says where the blob is: the plan that led here is out of date. */
 export class BlobGone extends Error {
@@ -133,37 +133,34 @@ export class Fetcher {
    * @returns undefined: there is no room, or it is not worth it
    */
   async #cached(blob: BlobId, range: BlobRange, within: BlobRange, pool: BufferPool): Promise<Fetched | undefined> {
-    const parts: Fetched[] = [];
+    const entries: CachedRange[] = [];
+    const pieces: Uint8Array[] = [];
     const release = (): void => {
-      for (const part of parts) part.release();
+      for (const entry of entries) this.#cache.release(entry);
     };
-    try {
-      for (let at = range.offset; at < range.offset + range.bytes;) {
-        const piece = pieceAt(at, within, pool.bytes);
-        const wanted = Math.min(piece.offset + piece.bytes, range.offset + range.bytes) - at;
-        const skip = at - piece.offset;
-        // The beginning of a unit that is not there has been read without it.
-        const past = pool === this.#units && skip > 0 && !this.#cache.has(keyOf(blob, piece));
-        const entry = past ? undefined : this.#acquire(blob, piece, pool);
-        if (entry === undefined) {
-          release();
-          return undefined;
-        }
-        if (skip + wanted === piece.bytes) entry.wanted = false;
-        parts.push({
-          pieces: [entry.buffer.subarray(skip, skip + wanted)],
-          release: () => {
-            this.#cache.release(entry);
-          },
-        });
-        await entry.ready;
-        at += wanted;
+    for (let at = range.offset; at < range.offset + range.bytes;) {
+      const piece = pieceAt(at, within, pool.bytes);
+      const wanted = Math.min(piece.offset + piece.bytes, range.offset + range.bytes) - at;
+      const skip = at - piece.offset;
+      // The beginning of a unit that is not there has been read without it.
+      const past = pool === this.#units && skip > 0 && !this.#cache.has(keyOf(blob, piece));
+      const entry = past ? undefined : this.#acquire(blob, piece, pool);
+      if (entry === undefined) {
+        release();
+        return undefined;
       }
+      entries.push(entry);
+      if (skip + wanted === piece.bytes) entry.wanted = false;
+      pieces.push(entry.buffer.subarray(skip, skip + wanted));
+      at += wanted;
+    }
+    try {
+      await Promise.all(entries.map(({ ready }) => ready));
     } catch (error) {
       release();
       throw error;
     }
-    return { pieces: parts.flatMap((part) => part.pieces), release };
+    return { pieces, release };
   }
 
   async #range(blob: BlobId, offset: number, bytes: number): Promise<Fetched> {
