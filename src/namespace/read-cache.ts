@@ -23,6 +23,7 @@ export interface CachedRange {
   dropped: boolean;
 }
 
+/** How an entry comes to be that is not there. */
 export interface CacheRequest {
   /** Where its memory comes from. */
   readonly pool: BufferPool;
