@@ -36,6 +36,8 @@ t.test('appended to after failed write-back', async (t) => {
   await pool.ostraka(['sync', pool.name]);
   const file = await open(pool.at('f'), 'a+');
   const other = await open(pool.at('f'), 'r+');
+  // Also when the test fails: the mount cannot go while they are open.
+  t.teardown(() => Promise.all([codeOf(file.close()), codeOf(other.close())]).then(() => undefined));
   const away = [0, 1, 2].map((i) => must(pool.disks[i], 'a disk'));
   for (const disk of away) await rename(disk, `${disk}.away`);
   await until('three disks are out', () => online(pool, 3), 60_000);
