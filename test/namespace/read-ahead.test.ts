@@ -1,7 +1,7 @@
 /** What sequential readers have fetched ahead: what of it stays, and that the disks read everything once. */
 import { setImmediate } from 'node:timers/promises';
 import t from 'tap';
-import { MiB } from '../../src/base/limits.js';
+import { MiB, READ_CACHE_BYTES_MAX, UPLOAD_BYTES_MAX } from '../../src/base/limits.js';
 import { BufferPool } from '../../src/namespace/buffers.js';
 import { ReadCache } from '../../src/namespace/read-cache.js';
 import { over } from '../simulation/over.js';
@@ -9,6 +9,12 @@ import { openPool, O_RDONLY, pattern, readAll, root, ROOT, writeFile, type Pool,
 import { MemoryStorage } from './memory-storage.js';
 
 const FILE_BYTES = 40 * MiB;
+
+/** What the storage was asked for. */
+interface Read {
+  readonly offset: number;
+  readonly bytes: number;
+}
 
 interface Reader {
   readonly ino: number;
@@ -18,8 +24,8 @@ interface Reader {
 }
 
 /** A pool with blobs of the usual size, whose storage notes what is read of it, and so many files. */
-async function open(test: Test, files: number): Promise<{ pool: Pool; readers: Reader[]; reads: { offset: number; bytes: number }[] }> {
-  const reads: { offset: number; bytes: number }[] = [];
+async function open(test: Test, files: number): Promise<{ pool: Pool; readers: Reader[]; reads: Read[] }> {
+  const reads: Read[] = [];
   const inner = new MemoryStorage(8 * MiB, 128 * 1024);
   const storage = over<MemoryStorage>(inner, {
     read: (location, offset, out) => {
@@ -27,7 +33,7 @@ async function open(test: Test, files: number): Promise<{ pool: Pool; readers: R
       return inner.read(location, offset, out);
     },
   });
-  const pool = await openPool(test, { storage, settings: { uploadBytesMax: 24 * MiB, readCacheBytesMax: 16 * MiB } });
+  const pool = await openPool(test, { storage, settings: { uploadBytesMax: UPLOAD_BYTES_MAX, readCacheBytesMax: READ_CACHE_BYTES_MAX } });
   const readers: Reader[] = [];
   for (let n = 0; n < files; n++) {
     const content = pattern(FILE_BYTES, n + 1);
@@ -43,6 +49,10 @@ async function step({ namespace }: Pool, reader: Reader, bytes = MiB): Promise<b
   reader.at += part.length;
   await setImmediate();
   return right;
+}
+
+function bytesOf(reads: readonly Read[]): number {
+  return reads.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 async function close({ namespace }: Pool, readers: readonly Reader[]): Promise<void> {
@@ -63,11 +73,7 @@ t.test('one reader: everything is read once, in halves of blobs, before it is as
   // Reads of an odd length lie across the units' borders.
   while (reader.at < FILE_BYTES) right = (await step(pool, reader, 700_000)) && right;
   t.ok(right, 'every byte');
-  t.equal(
-    reads.reduce((sum, { bytes }) => sum + bytes, 0),
-    FILE_BYTES,
-    'no byte twice',
-  );
+  t.equal(bytesOf(reads), FILE_BYTES, 'no byte twice');
   await close(pool, readers);
 });
 
@@ -76,11 +82,7 @@ t.test('two readers in turn do not make the disks read more', async (t) => {
   let right = true;
   while (readers.some(({ at }) => at < FILE_BYTES)) for (const reader of readers) right = (await step(pool, reader)) && right;
   t.ok(right, 'every byte');
-  t.equal(
-    reads.reduce((sum, { bytes }) => sum + bytes, 0),
-    2 * FILE_BYTES,
-    'no byte twice',
-  );
+  t.equal(bytesOf(reads), 2 * FILE_BYTES, 'no byte twice');
   await close(pool, readers);
 });
 
