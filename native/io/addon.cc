@@ -433,6 +433,7 @@ void define(napi_env env, napi_value exports) {
       method<stayBehindOthers>("stayBehind"),
       method<beginCollection>("beginCollection"),
       method<trimMemory>("trimMemory"),
+      method<discardPages>("discardPages"),
       method<inGroupOf>("inGroupOf"),
       method<isTmpfsDirectory>("isTmpfs"),
       method<becomeIoFlusher>("setIoFlusher"),

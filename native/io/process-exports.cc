@@ -2,6 +2,8 @@
 #include "process-exports.h"
 
 #include <malloc.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #include <cstdint>
 #include <ctime>
 #include <fstream>
@@ -64,6 +66,17 @@ napi_value beginCollection(const Arguments& args, Environment&) {
 // glibc gives back the end of its heap by itself, and holes within it only when it is told to (malloc_trim(3)).
 napi_value trimMemory(const Arguments& args, Environment&) {
   malloc_trim(0);
+  return undefined(args.env);
+}
+
+// The pages that lie wholly within a buffer (madvise(2), MADV_DONTNEED). They stay mapped: a thread that hung on a disk may look at them yet, and sees zeros.
+napi_value discardPages(const Arguments& args, Environment&) {
+  const Bytes bytes = args.bytes(0);
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto from = reinterpret_cast<uintptr_t>(bytes.data);
+  const uintptr_t first = (from + page - 1) / page * page;
+  const uintptr_t end = (from + bytes.count) / page * page;
+  if (first < end) madvise(reinterpret_cast<void*>(first), end - first, MADV_DONTNEED);
   return undefined(args.env);
 }
 

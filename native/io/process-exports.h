@@ -11,6 +11,7 @@ napi_value mapSharedMemory(const Arguments& args, Environment& environment);
 napi_value unmapSharedMemory(const Arguments& args, Environment& environment);
 napi_value beginCollection(const Arguments& args, Environment&);
 napi_value trimMemory(const Arguments& args, Environment&);
+napi_value discardPages(const Arguments& args, Environment&);
 napi_value inGroupOf(const Arguments& args, Environment&);
 napi_value goBeforeOthers(const Arguments& args, Environment&);
 napi_value stayBehindOthers(const Arguments& args, Environment&);

@@ -29,8 +29,8 @@ export const OPEN_SEGMENTS_MAX = 64;
 export const LOG_ENTRY_BYTES_MAX = 1 * MiB;
 /** The journal in shared memory. Twice the largest burst that one flush takes; counts as resident memory. */
 export const JOURNAL_BYTES = 4 * MiB;
-/** A voter's log file is closed and the next one opened past this. */
-export const LOG_FILE_BYTES_MAX = 32 * MiB;
+/** A voter's log file is closed and the next one opened past this. What is kept of the logs is at most about two, and costs 48 bytes of memory an entry and voter: 20 MiB for small files. */
+export const LOG_FILE_BYTES_MAX = 16 * MiB;
 /** The log may be this much ahead of the durable replicas before they must follow. */
 export const LOG_AHEAD_BYTES_MAX = 6 * MiB;
 /** Data that may be written but unsynced before a flush is forced, unless someone asks earlier. */
@@ -220,8 +220,10 @@ export const READ_UNITS_A_BLOB = 2;
 export const READ_AHEAD_UNITS = 4;
 /** Reads up to this that lie in one shard ask its disk alone at first. */
 export const READ_ALONE_BYTES_MAX = 64 * KiB;
-/** Large buffers that nobody took for so long are given back. */
-export const BUFFERS_REST_MS = 2_000;
+/** Large buffers that nobody took for so long are given back … */
+export const BUFFERS_REST_MS = 1_000;
+/** … and what was read for readers who did not come for it. One who takes 1 MiB each second asks every four seconds: the kernel reads so far ahead. */
+export const READ_CACHE_REST_MS = 10_000;
 /** A pack is read in pieces of this when several files of it are wanted: one disk's part of it. */
 export const READ_GRANULE_BYTES = 256 * KiB;
 /** A read this far from where the last one ended still counts as sequential: the kernel's read-ahead comes out of order. */

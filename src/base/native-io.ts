@@ -170,6 +170,11 @@ export interface NativeIo {
   beginCollection(bytes: number): void;
   /** Gives free pages within the C heap back to the system (malloc_trim(3)). Takes some milliseconds. */
   trimMemory(): void;
+  /**
+   * Gives the pages that lie wholly within an array back to the system at once (madvise(2), MADV_DONTNEED); it does not wait for V8 to see that the array is garbage. The
+   * array may be used again: those bytes are zeros then. Private memory of this process only, not mapShared's.
+   */
+  discardPages(memory: Uint8Array): void;
   /** Has this process, as /proc shows it, that group beside the one that it acts with? False where it cannot be seen. */
   inGroupOf(pid: number, gid: number): boolean;
   /**

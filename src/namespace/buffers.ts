@@ -4,7 +4,11 @@
  */
 import { assert } from '../base/assert.js';
 import type { Cancel, Clock } from '../base/clock.js';
-import { BUFFERS_REST_MS } from '../base/limits.js';
+import { BUFFERS_REST_MS, KiB } from '../base/limits.js';
+import { nativeIo } from '../base/native-io.js';
+
+/** Smaller ones lie in the C heap, between others. */
+const DISCARDED_BYTES_MIN = 256 * KiB;
 
 export interface BufferPoolOptions {
   /** Free buffers that are kept for the next taker. */
@@ -49,7 +53,10 @@ export class BufferPool {
   give(buffer: Buffer): void {
     assert(buffer.length === this.bytes && this.#taken > 0, 'not a buffer of this pool');
     this.#taken--;
-    if (this.#closed || this.#free.length >= this.#options.keepMax) return;
+    if (this.#closed || this.#free.length >= this.#options.keepMax) {
+      this.#discard(buffer);
+      return;
+    }
     this.#free.push(buffer);
     this.#look();
   }
@@ -61,15 +68,20 @@ export class BufferPool {
     this.#cancel = resting.clock.after(BUFFERS_REST_MS, () => {
       this.#cancel = undefined;
       // Never more than there are: those that are out come back.
-      this.#free.splice(Math.max(resting.keepMax, this.#free.length - this.#unused));
+      for (const buffer of this.#free.splice(Math.max(resting.keepMax, this.#free.length - this.#unused))) this.#discard(buffer);
       this.#look();
     });
+  }
+
+  /** It may take V8 many seconds to see that it is garbage. */
+  #discard(buffer: Buffer): void {
+    if (buffer.length >= DISCARDED_BYTES_MIN) nativeIo().discardPages(buffer);
   }
 
   /** Keeps nothing any more. */
   close(): void {
     this.#closed = true;
     this.#cancel?.();
-    this.#free.length = 0;
+    for (const buffer of this.#free.splice(0)) this.#discard(buffer);
   }
 }

@@ -3,6 +3,7 @@
  * pack into the cache when several of its files are wanted; else just the range.
  */
 import { LRUCache } from 'lru-cache';
+import type { Clock } from '../base/clock.js';
 import type { BlobId } from '../base/ids.js';
 import { FUSE_IO_BYTES_MAX, KiB, READ_GRANULE_BYTES, READ_UNITS_A_BLOB } from '../base/limits.js';
 import type { Extent } from '../index/schema/extent-row.js';
@@ -50,16 +51,24 @@ export class Fetcher {
   readonly #cache: ReadCache;
   readonly #units: BufferPool;
   readonly #granules: BufferPool;
-  readonly #replies = new BufferPool(FUSE_IO_BYTES_MAX, { keepMax: REPLY_BUFFERS_KEPT });
+  readonly #replies: BufferPool;
   readonly #recentPacks = new LRUCache<BlobId, true>({ max: RECENT_PACKS });
 
-  constructor(storage: Storage, locations: Locations, pins: Pins, cacheBytesMax: () => number) {
+  constructor(storage: Storage, locations: Locations, pins: Pins, cacheBytesMax: () => number, clock: Clock) {
     this.#storage = storage;
     this.#locations = locations;
     this.#pins = pins;
-    this.#cache = new ReadCache(cacheBytesMax);
-    this.#units = new BufferPool(Math.ceil(storage.blobBytesMax / READ_UNITS_A_BLOB), { keepMax: 2 });
-    this.#granules = new BufferPool(Math.min(READ_GRANULE_BYTES, storage.blobBytesMax), { keepMax: 4 });
+    this.#cache = new ReadCache(cacheBytesMax, clock);
+    const resting = { keepMax: 0, clock };
+    this.#replies = new BufferPool(FUSE_IO_BYTES_MAX, { keepMax: REPLY_BUFFERS_KEPT, resting });
+    this.#units = new BufferPool(Math.ceil(storage.blobBytesMax / READ_UNITS_A_BLOB), { keepMax: 2, resting });
+    this.#granules = new BufferPool(Math.min(READ_GRANULE_BYTES, storage.blobBytesMax), { keepMax: 4, resting });
+  }
+
+  /** Keeps nothing for later any more. */
+  close(): void {
+    this.#cache.close();
+    for (const pool of [this.#replies, this.#units, this.#granules]) pool.close();
   }
 
   /** @throws BlobGone; OperatingError EIO. */

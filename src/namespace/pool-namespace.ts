@@ -94,6 +94,7 @@ export class PoolNamespace implements Namespace {
   readonly space: Space;
   readonly #budget: Budget;
   readonly #windows: BufferPool;
+  readonly #fetcher: Fetcher;
   readonly #background: Background;
   #closing = false;
 
@@ -136,13 +137,13 @@ export class PoolNamespace implements Namespace {
       },
     });
     this.#scheduler = new CommitScheduler(this.#uploads, this.#committer, this.#budget, this.#background, clock, settings);
-    const fetcher = new Fetcher(storage, ledger.locations, pins, () => settings.readCacheBytesMax);
+    this.#fetcher = new Fetcher(storage, ledger.locations, pins, () => settings.readCacheBytesMax, clock);
     this.#files = new Files({
       index,
       nodes: this.#nodes,
       uploads: this.#uploads,
       committer: this.#committer,
-      reader: new Reader(ledger, new Manifests(index), fetcher, pins),
+      reader: new Reader(ledger, new Manifests(index), this.#fetcher, pins),
       now: () => fileClock.now(),
       get durableClose() {
         return settings.durability === 'close';
@@ -481,6 +482,7 @@ export class PoolNamespace implements Namespace {
       if (this.#options.index.writable) await this.syncAll();
     } finally {
       await this.#background.idle();
+      this.#fetcher.close();
       this.#windows.close();
     }
   }

@@ -2,9 +2,11 @@
  * Contents of blobs that readers will want next: units of sequential readers, pieces of packs. Blobs never change, so nothing here is ever
  * wrong; it only has a bound. An entry that somebody reads from, or that is being filled, is pinned; the others go, least recently used first, but those that
  * a sequential reader has not come to the end of: several readers would throw out what was fetched for each other, and disks read everything many times. Where
- * there is no room for that reason, a reader does without. What its reader has given up goes when many others were served meanwhile.
+ * there is no room for that reason, a reader does without. What its reader has given up goes when many others were served meanwhile, or by the clock.
  */
 import { assert } from '../base/assert.js';
+import type { Cancel, Clock } from '../base/clock.js';
+import { READ_CACHE_REST_MS } from '../base/limits.js';
 import type { BufferPool } from './buffers.js';
 
 export interface CachedRange {
@@ -40,13 +42,16 @@ const GIVEN_UP_REQUESTS = 128;
 
 export class ReadCache {
   readonly #bytesMax: () => number;
+  readonly #clock: Clock;
   readonly #entries = new Map<string, CachedRange>();
   #usedBytes = 0;
   #requests = 0;
+  #cancel: Cancel | undefined;
 
   /** @param bytesMax asked each time; when it falls, what is too much goes as more comes */
-  constructor(bytesMax: () => number) {
+  constructor(bytesMax: () => number, clock: Clock) {
     this.#bytesMax = bytesMax;
+    this.#clock = clock;
   }
 
   get usedBytes(): number {
@@ -85,6 +90,7 @@ export class ReadCache {
     };
     this.#usedBytes += pool.bytes;
     this.#entries.set(key, entry);
+    this.#look();
     entry.ready = load(buffer.subarray(0, bytes)).then(
       () => {
         this.release(entry);
@@ -116,6 +122,26 @@ export class ReadCache {
       this.#giveBack(entry);
     }
     return this.#usedBytes + bytes <= bytesMax;
+  }
+
+  /** What nobody asked for since the last look goes at the next one. */
+  #look(): void {
+    if (this.#cancel !== undefined || this.#entries.size === 0) return;
+    const before = this.#requests;
+    this.#cancel = this.#clock.after(READ_CACHE_REST_MS, () => {
+      this.#cancel = undefined;
+      for (const entry of this.#entries.values()) {
+        if (entry.pins > 0 || entry.usedAt > before) continue;
+        this.#drop(entry);
+        this.#giveBack(entry);
+      }
+      this.#look();
+    });
+  }
+
+  /** Looks no more. What is there stays. */
+  close(): void {
+    this.#cancel?.();
   }
 
   #drop(entry: CachedRange): void {

@@ -10,6 +10,8 @@ import { compareFiles, type FileId, type LogFileHeader } from './voter-format.js
 
 /** Row: chain 16, epoch 4, kind 1 (+3), file 4, record bytes 4, offset 8, covers 8. */
 const ROW_BYTES = 48;
+/** Rows come and go by pieces of so many: a log of 100,000 entries grows without copies, and takes what it needs. */
+const PIECE_ROWS = 1024;
 const kinds: readonly EntryKind[] = ['data', 'barrier', 'lead'];
 
 /** Where one record is. */
@@ -21,8 +23,10 @@ export interface EntryPlace {
 
 export class EntryTable {
   #base: LogPoint;
-  #rows = Buffer.alloc(0);
-  /** Rows in use. */
+  readonly #pieces: Buffer[] = [];
+  /** Rows at the beginning of the first piece that were dropped. */
+  #droppedRows = 0;
+  /** Rows in use, behind those. */
   #count = 0;
   /** All files of the log in order. Rows name them by index + #filesDropped. */
   readonly #files: LogFileHeader[] = [];
@@ -103,20 +107,17 @@ export class EntryTable {
     const at = point.position - this.#base.position - 1;
     assert(at >= 0 && at <= this.#count, `entry ${point.position} leaves a gap after ${this.lastPosition}`);
     if (at === this.#count || !sameBytes(must(this.pointAt(point.position), 'it is there').chain, point.chain)) this.#count = at + 1;
-    if (this.#count * ROW_BYTES > this.#rows.length) {
-      const grown = Buffer.alloc(Math.max(64 * ROW_BYTES, this.#rows.length * 2));
-      this.#rows.copy(grown);
-      this.#rows = grown;
-    }
-    const rows = this.#rows;
-    const row = at * ROW_BYTES;
-    rows.set(point.chain, row);
-    rows.writeUInt32LE(point.epoch, row + 16);
-    rows.writeUInt8(kinds.indexOf(kind), row + 20);
-    rows.writeUInt32LE(this.#filesDropped + this.#files.length - 1, row + 24);
-    rows.writeUInt32LE(record.bytes.length, row + 28);
-    rows.writeDoubleLE(offset, row + 32);
-    rows.writeDoubleLE(record.covers, row + 40);
+    const index = this.#droppedRows + at;
+    if (index === this.#pieces.length * PIECE_ROWS) this.#pieces.push(Buffer.alloc(PIECE_ROWS * ROW_BYTES));
+    const piece = this.#pieceOf(index);
+    const row = (index % PIECE_ROWS) * ROW_BYTES;
+    piece.set(point.chain, row);
+    piece.writeUInt32LE(point.epoch, row + 16);
+    piece.writeUInt8(kinds.indexOf(kind), row + 20);
+    piece.writeUInt32LE(this.#filesDropped + this.#files.length - 1, row + 24);
+    piece.writeUInt32LE(record.bytes.length, row + 28);
+    piece.writeDoubleLE(offset, row + 32);
+    piece.writeDoubleLE(record.covers, row + 40);
   }
 
   /** Drops everything after `position`. */
@@ -138,7 +139,9 @@ export class EntryTable {
     this.#filesDropped += drop;
     const rows = base.position - this.#base.position;
     assert(rows >= 0 && rows <= this.#count, 'a file begins inside the log');
-    this.#rows = Buffer.from(this.#rows.subarray(rows * ROW_BYTES));
+    this.#droppedRows += rows;
+    this.#pieces.splice(0, Math.floor(this.#droppedRows / PIECE_ROWS));
+    this.#droppedRows %= PIECE_ROWS;
     this.#count -= rows;
     this.#base = base;
     return dropped;
@@ -146,8 +149,13 @@ export class EntryTable {
 
   #row(position: number): Buffer | undefined {
     if (!this.has(position)) return undefined;
-    const at = (position - this.#base.position - 1) * ROW_BYTES;
-    return this.#rows.subarray(at, at + ROW_BYTES);
+    const index = this.#droppedRows + position - this.#base.position - 1;
+    const at = (index % PIECE_ROWS) * ROW_BYTES;
+    return this.#pieceOf(index).subarray(at, at + ROW_BYTES);
+  }
+
+  #pieceOf(index: number): Buffer {
+    return must(this.#pieces[Math.floor(index / PIECE_ROWS)], 'all rows are in pieces');
   }
 }
 

@@ -1,6 +1,6 @@
 /** Pools of buffers: what is kept, and for how long. */
 import t from 'tap';
-import { BUFFERS_REST_MS } from '../../src/base/limits.js';
+import { BUFFERS_REST_MS, MiB } from '../../src/base/limits.js';
 import { BufferPool } from '../../src/namespace/buffers.js';
 import { ManualClock } from '../disk/manual-clock.js';
 
@@ -42,4 +42,18 @@ void t.test('what nobody takes for a while goes, but for what rests', async (t) 
   t.equal(pool.kept, 0);
   pool.give(pool.take());
   t.equal(pool.kept, 0, 'closed');
+});
+
+void t.test("memory of large buffers that go is the system's at once", async (t) => {
+  const clock = new ManualClock();
+  const pool = new BufferPool(MiB, { keepMax: 2, resting: { keepMax: 1, clock } });
+  const taken = [pool.take(), pool.take(), pool.take()];
+  for (const buffer of taken) pool.give(buffer.fill(7));
+  // V8's array begins somewhere in its first page.
+  const discarded = (): boolean[] => taken.map((buffer) => buffer.subarray(4096, -4096).every((byte) => byte === 0));
+  t.same(discarded(), [false, false, true], 'one was too many');
+  await clock.advance(BUFFERS_REST_MS);
+  t.same(discarded(), [false, true, true]);
+  pool.close();
+  t.same(discarded(), [true, true, true]);
 });

@@ -2,6 +2,7 @@
 import t from 'tap';
 import { BufferPool } from '../../src/namespace/buffers.js';
 import { ReadCache } from '../../src/namespace/read-cache.js';
+import { ManualClock } from '../disk/manual-clock.js';
 import { O_RDWR, openPool, pattern, root, ROOT } from './fixture.js';
 
 t.test('a shorter commit interval', async (test) => {
@@ -18,7 +19,7 @@ t.test('a shorter commit interval', async (test) => {
 t.test('a smaller read cache lets go as more comes, a larger one takes more', (test) => {
   const pool = new BufferPool(1000, { keepMax: 8 });
   let bytesMax = 4000;
-  const cache = new ReadCache(() => bytesMax);
+  const cache = new ReadCache(() => bytesMax, new ManualClock());
   const take = (key: string): boolean => {
     const entry = cache.acquire(key, { pool, bytes: 1000, load: () => Promise.resolve(), wanted: false });
     if (entry !== undefined) cache.release(entry);

@@ -1,9 +1,11 @@
 /** What sequential readers have fetched ahead: what of it stays, and that the disks read everything once. */
 import { setImmediate } from 'node:timers/promises';
 import t from 'tap';
-import { MiB, READ_CACHE_BYTES_MAX, UPLOAD_BYTES_MAX } from '../../src/base/limits.js';
+import { must } from '../../src/base/assert.js';
+import { MiB, READ_CACHE_BYTES_MAX, READ_CACHE_REST_MS, UPLOAD_BYTES_MAX } from '../../src/base/limits.js';
 import { BufferPool } from '../../src/namespace/buffers.js';
-import { ReadCache } from '../../src/namespace/read-cache.js';
+import { ReadCache, type CachedRange } from '../../src/namespace/read-cache.js';
+import { ManualClock } from '../disk/manual-clock.js';
 import { over } from '../simulation/over.js';
 import { openPool, O_RDONLY, pattern, readAll, root, ROOT, writeFile, type Pool, type Test } from './fixture.js';
 import { MemoryStorage } from './memory-storage.js';
@@ -99,7 +101,7 @@ t.test('a reader that gave up does not keep others from reading ahead for ever',
 });
 
 t.test('the cache lets go of what nobody will come to, the longest unused first', async (t) => {
-  const cache = new ReadCache(() => 3);
+  const cache = new ReadCache(() => 3, new ManualClock());
   const pool = new BufferPool(1, { keepMax: 3 });
   const loaded: string[] = [];
   const take = async (key: string, wanted: boolean): Promise<string> => {
@@ -129,4 +131,27 @@ t.test('the cache lets go of what nobody will come to, the longest unused first'
   t.equal(await take('g', true), 'g', 'given up');
   t.notOk(cache.has('a'));
   t.ok(cache.has('f'));
+});
+
+t.test('what nobody asks for goes by the clock', async (t) => {
+  const clock = new ManualClock();
+  const cache = new ReadCache(() => 4, clock);
+  const pool = new BufferPool(1, { keepMax: 0 });
+  const acquire = (key: string): CachedRange =>
+    must(cache.acquire(key, { pool, bytes: 1, wanted: true, load: () => Promise.resolve() }), 'there is room');
+  const held = acquire('held');
+  for (const key of ['a', 'b']) cache.release(acquire(key));
+  const there = (): string[] => ['held', 'a', 'b'].filter((key) => cache.has(key));
+  await clock.advance(READ_CACHE_REST_MS - 1);
+  t.same(there(), ['held', 'a', 'b']);
+  await clock.advance(1);
+  t.same(there(), ['held', 'a', 'b'], 'they came after the last look');
+  cache.release(acquire('a'));
+  await clock.advance(READ_CACHE_REST_MS);
+  t.same(there(), ['held', 'a']);
+  t.equal(pool.taken, 2);
+  cache.release(held);
+  await clock.advance(READ_CACHE_REST_MS);
+  t.same(there(), []);
+  t.equal(pool.taken, 0, 'their memory is back');
 });
