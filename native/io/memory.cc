@@ -11,8 +11,8 @@ namespace ostraka {
 
 namespace {
 
-// Kept for reuse: the parity of a few stores in flight at the default blob size.
-constexpr size_t kKeptBytesMax = 16 * 1024 * 1024;
+// Kept for reuse: the parity of two stores in flight at the default blob size.
+constexpr size_t kKeptBytesMax = 8 * 1024 * 1024;
 constexpr size_t kGranuleBytes = 64 * 1024;
 
 struct Piece {
