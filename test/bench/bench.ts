@@ -8,7 +8,7 @@ import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { packageRoot } from '../../src/base/package-root.js';
 import { buildClient } from './client.js';
-import { Janitor } from './janitor.js';
+import { Janitor } from '../support/janitor.js';
 import { measureGroup, peakBytes, type Sample } from './measure-group.js';
 import { picture } from './picture.js';
 import { figuresTable, processorTable, REPORT_FORMAT, type Report } from './report.js';
@@ -204,7 +204,8 @@ async function main(): Promise<void> {
   const chosen = chosenGroups();
   const images = await mkdtemp(join(options.images, 'ostraka-bench-images-'));
   const root = await mkdtemp(join(tmpdir(), 'ostraka-bench-'));
-  const janitor = new Janitor({ root, images });
+  const janitor = new Janitor();
+  janitor.watch(root, images);
   for (const signal of ['SIGINT', 'SIGTERM'] as const)
     process.once(signal, () => {
       say(`${signal}: cleaning up`);

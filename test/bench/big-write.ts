@@ -17,7 +17,7 @@ import { sleep } from '../support/pool.js';
 import { run } from '../support/run.js';
 import { buildClient, measure } from './client.js';
 import { flameGraph } from './flame-graph.js';
-import { Janitor } from './janitor.js';
+import { Janitor } from '../support/janitor.js';
 import { processorSeconds, rest } from './measure-group.js';
 import { markdownTable, median } from './report.js';
 import { NullFileSystem, Ostraka } from './subjects/ostraka.js';
@@ -84,7 +84,8 @@ async function main(): Promise<void> {
   if (process.geteuid?.() !== 0) throw new Error('it mounts and uses loop devices: it needs root');
   const images = await mkdtemp(join(options.images, 'ostraka-bench-images-'));
   const root = await mkdtemp(join(tmpdir(), 'ostraka-bench-'));
-  const janitor = new Janitor({ root, images });
+  const janitor = new Janitor();
+  janitor.watch(root, images);
   // V8 leaves logs where a program was started that perf is to follow.
   process.chdir(root);
   try {

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Teardown } from '../support/pool.js';
 import { run } from '../support/run.js';
-import { markedPids } from './subjects/subject.js';
+import { pidsOf } from '../support/janitor.js';
 
 /** Why no benchmark runs here; false: it does. */
 export const noRoot = process.platform === 'linux' && process.geteuid?.() === 0 ? false : 'mounting loop devices needs root on Linux';
@@ -20,6 +20,6 @@ export async function place(t: Teardown): Promise<string> {
 export async function leftovers(folder: string): Promise<string[]> {
   const mounts = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').filter((line) => line.includes(join(folder, 'tmp')));
   const loops = (await run('losetup', ['-l', '-n', '-O', 'BACK-FILE'])).stdout.split('\n').filter((file) => file.includes(folder));
-  const processes = await markedPids(join(folder, 'tmp'));
+  const processes = await pidsOf([join(folder, 'tmp')]);
   return [...mounts, ...loops, ...processes.map((pid) => `process ${pid}`), ...(await readdir(join(folder, 'tmp')))];
 }

@@ -9,7 +9,7 @@ import { parseArgs } from 'node:util';
 import { packageRoot } from '../../src/base/package-root.js';
 import { sleep } from '../support/pool.js';
 import { buildClient, measure, type Measurement } from './client.js';
-import { Janitor } from './janitor.js';
+import { Janitor } from '../support/janitor.js';
 import { markdownTable } from './report.js';
 import { Ostraka } from './subjects/ostraka.js';
 import { dropKernelCaches } from './workloads.js';
@@ -246,7 +246,8 @@ async function main(): Promise<void> {
   if (process.geteuid?.() !== 0) throw new Error('it mounts and uses loop devices: it needs root');
   const images = await mkdtemp(join(options.images, 'ostraka-bench-images-'));
   const root = await mkdtemp(join(tmpdir(), 'ostraka-bench-'));
-  const janitor = new Janitor({ root, images });
+  const janitor = new Janitor();
+  janitor.watch(root, images);
   try {
     const client = await buildClient(root);
     const site = { root: join(root, 's0'), images: join(images, 's0'), diskBytes: DISK_BYTES, folders: options.folders };

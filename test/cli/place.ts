@@ -2,6 +2,7 @@
 import { mkdir, mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { leaveNothing } from '../support/janitor.js';
 import { mainProgram, type Teardown } from '../support/pool.js';
 import { run, type RunResult } from '../support/run.js';
 
@@ -20,6 +21,7 @@ export class Place {
 
   static async create(t: Teardown): Promise<Place> {
     const place = new Place(await mkdtemp(join(tmpdir(), 'ostraka-cli-')));
+    leaveNothing(place.root);
     t.teardown(() => rm(place.root, { recursive: true, force: true }));
     return place;
   }

@@ -44,13 +44,16 @@ async function subject(count: number, stallMs = 30_000): Promise<StripeSubject &
       closeSync(fd);
     },
     hold: async (file) => {
-      const fifo = join(root, `fifo${++fifos}`);
-      spawnSync('mkfifo', [fifo]);
       if (!(file instanceof NativeFile)) throw new Error('native files');
-      for (const hang of ['hangForTest', 'hangFetchesForTest'] as const)
+      // One for each thread: the writer's open waits for its reader. Of two readers of one, that which comes late would wait for ever.
+      const held = (['hangForTest', 'hangFetchesForTest'] as const).map((hang) => {
+        const fifo = join(root, `fifo${++fifos}`);
+        spawnSync('mkfifo', [fifo]);
         file.directory.call('hang', undefined, undefined, (native, disk) => native[hang](disk, fifo)).catch(() => undefined);
+        return fifo;
+      });
       return () => {
-        closeSync(openSync(fifo, 'w'));
+        for (const fifo of held) closeSync(openSync(fifo, 'w'));
       };
     },
     cleanUp: async () => {

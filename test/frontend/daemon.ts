@@ -7,6 +7,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { mountsAt } from '../../src/frontend/fuse/mount-table.js';
 import { MOUNT_TYPE } from '../../src/frontend/fuse/stale-mount.js';
+import { leaveNothing } from '../support/janitor.js';
 import { run } from '../support/run.js';
 import type { Binding } from '../../src/frontend/mount.js';
 import type { Teardown } from '../support/pool.js';
@@ -69,6 +70,8 @@ export class MemoryDaemon {
   /** Starts one; `ready` is awaited unless `expect` says another event. */
   static async start(t: Teardown, options: StartOptions = {}): Promise<MemoryDaemon> {
     const mountpoint = options.mountpoint ?? (await mkdtemp(join(tmpdir(), 'ostraka-fuse-')));
+    // Nothing but a folder of our own: a test may give any path.
+    if (options.mountpoint === undefined) leaveNothing(mountpoint);
     const daemon = new MemoryDaemon(mountpoint, options, options.mountpoint === undefined);
     t.teardown(() => daemon.destroy());
     const event = await daemon.event(options.expect ?? 'ready', 'failed');

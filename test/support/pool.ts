@@ -6,6 +6,7 @@ import { mkdtemp, mkdir, rename, rm, readFile, writeFile, stat, statfs } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { forgetJournals, leaveNothing, pidsOf } from './janitor.js';
 import { run, type RunResult } from './run.js';
 
 /** The built command beside the built tests. */
@@ -87,6 +88,7 @@ export class TestPool {
   /** Makes the disks and, unless `raw`, the pool. */
   static async create(t: Teardown, options: PoolOptions = {}): Promise<TestPool> {
     const root = await mkdtemp(join(tmpdir(), 'ostraka-test-'));
+    leaveNothing(root);
     const pool = new TestPool(root, options.name ?? `t${process.pid}`);
     t.teardown(() => pool.destroy());
     await mkdir(pool.mountpoint);
@@ -107,7 +109,10 @@ export class TestPool {
     const inMemory = memory !== undefined && memory.bavail * memory.bsize > MEMORY_LEFT_BYTES + 2 * (bytes + this.#memoryBytes);
     if (inMemory) {
       this.#memoryBytes += bytes;
-      this.#memory ??= await mkdtemp('/dev/shm/ostraka-test-');
+      if (this.#memory === undefined) {
+        this.#memory = await mkdtemp('/dev/shm/ostraka-test-');
+        leaveNothing(this.#memory);
+      }
     }
     const image = join((inMemory ? this.#memory : undefined) ?? this.root, `disk${i}.img`);
     await rm(image, { force: true });
@@ -144,15 +149,8 @@ export class TestPool {
       this.loops[i] = (await run('losetup', ['-f', '--show', image])).stdout.trim();
       await this.mountDisk(i);
     }
-    await this.forgetJournal();
+    await forgetJournals(join(this.root, 'config'));
     await rm(join(this.root, 'state'), { recursive: true, force: true });
-  }
-
-  /** The journal of a daemon that was killed lies in shared memory. */
-  private async forgetJournal(): Promise<void> {
-    const definition = await readFile(join(this.root, 'config', `${this.name}.json`), 'utf8').catch(() => '{}');
-    const { poolId } = JSON.parse(definition) as { poolId?: string };
-    if (poolId !== undefined) await rm(`/dev/shm/ostraka-${process.geteuid?.() ?? 0}/journal-${poolId}`, { force: true });
   }
 
   /** Lines of the daemon's log. */
@@ -229,7 +227,7 @@ export class TestPool {
   /** Daemons of this pool that live. */
   private async starting(): Promise<number[]> {
     const found: number[] = [];
-    for (const pid of await daemonPids(this.root))
+    for (const pid of await pidsOf([this.root]))
       if (/daemon\/main\.js|^ostraka /.test(await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => ''))) found.push(pid);
     return found;
   }
@@ -277,7 +275,7 @@ export class TestPool {
 
   async destroy(): Promise<void> {
     const mayFail = { mayFail: true, limitMs: 20_000 };
-    const pids = await daemonPids(this.root);
+    const pids = await pidsOf([this.root]);
     // What the test itself may only have seen as a lost connection.
     for (const line of await this.daemonLog()) if (line.includes('internal error')) process.stderr.write(`${line}\n`);
     await run('umount', ['-l', this.mountpoint], mayFail);
@@ -287,23 +285,10 @@ export class TestPool {
       await run('umount', ['-l', this.disks[i] ?? ''], mayFail);
       await run('losetup', ['-d', device], mayFail);
     }
-    await this.forgetJournal();
+    await forgetJournals(join(this.root, 'config'));
     if (this.#memory !== undefined) await rm(this.#memory, { recursive: true, force: true });
     await rm(this.root, { recursive: true, force: true, maxRetries: 5 });
   }
-}
-
-/** Processes whose environment says that they belong to the pool below `root`. */
-async function daemonPids(root: string): Promise<number[]> {
-  const { readdir } = await import('node:fs/promises');
-  const found: number[] = [];
-  for (const name of await readdir('/proc')) {
-    const pid = Number(name);
-    if (!Number.isInteger(pid) || pid === process.pid) continue;
-    const text = await readFile(`/proc/${name}/environ`, 'utf8').catch(() => '');
-    if (text.includes(`OSTRAKA_RUN_DIR=${join(root, 'run')}`)) found.push(pid);
-  }
-  return found;
 }
 
 export function sleep(ms: number): Promise<void> {

@@ -1,7 +1,8 @@
 /** Ostraka itself, 4+2 on six disks: this checkout, another one to compare with, or with two disks missing from the beginning; and a null file system on its channel. */
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { forgetJournals } from '../../support/janitor.js';
 import { mainProgram, until } from '../../support/pool.js';
 import { run, type RunResult } from '../../support/run.js';
 import { LoopDisks } from './loop-disks.js';
@@ -91,7 +92,7 @@ export class Ostraka extends MountedSubject {
     await run(process.execPath, [this.#main, 'unmount', 'bench'], { env: this.environment, mayFail: true, limitMs: 60_000 });
     await unmount(this.folder);
     await this.end('SIGKILL');
-    await forgetJournal(this.site.root);
+    await forgetJournals(join(this.site.root, 'config'));
     await this.#disks.detach();
     for (const name of ['config', 'state', 'run']) await rm(join(this.site.root, name), { recursive: true, force: true });
   }
@@ -99,13 +100,6 @@ export class Ostraka extends MountedSubject {
   trim(): Promise<void> {
     return this.#disks.trim();
   }
-}
-
-/** A daemon that was killed leaves its journal in shared memory. */
-export async function forgetJournal(root: string): Promise<void> {
-  const definition = await readFile(join(root, 'config', 'bench.json'), 'utf8').catch(() => '{}');
-  const { poolId } = JSON.parse(definition) as { poolId?: string };
-  if (poolId !== undefined) await rm(`/dev/shm/ostraka-${process.geteuid?.() ?? 0}/journal-${poolId}`, { force: true });
 }
 
 export class NullFileSystem extends MountedSubject {

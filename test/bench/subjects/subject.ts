@@ -3,13 +3,14 @@
  * daemons carry MARK in their environment, by which they are found again.
  */
 import { spawn } from 'node:child_process';
-import { mkdir, open, readFile, readdir } from 'node:fs/promises';
+import { mkdir, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { pidsOf } from '../../support/janitor.js';
 import { sleep, until } from '../../support/pool.js';
 import { run } from '../../support/run.js';
 
 /** In the environment of every process that belongs to a subject: that subject's folder. */
-export const MARK = 'OSTRAKA_BENCH_SUBJECT';
+const MARK = 'OSTRAKA_BENCH_SUBJECT';
 
 /** Where and how a subject is brought up. */
 export interface Site {
@@ -43,19 +44,6 @@ export interface Subject {
   loseTwoDisks?(): Promise<void>;
   /** Ids of its processes. */
   pids(): Promise<number[]>;
-}
-
-/** Processes that are marked with this folder, or one below it. */
-export async function markedPids(folder: string): Promise<number[]> {
-  const found: number[] = [];
-  for (const name of await readdir('/proc')) {
-    if (!/^\d+$/.test(name) || Number(name) === process.pid) continue;
-    const environment = await readFile(`/proc/${name}/environ`, 'utf8').catch(() => '');
-    const mark = environment.split('\0').find((line) => line.startsWith(`${MARK}=`));
-    const marked = mark?.slice(MARK.length + 1);
-    if (marked === folder || marked?.startsWith(`${folder}/`) === true) found.push(Number(name));
-  }
-  return found;
 }
 
 /** Why a subject cannot be measured: one of its programs is not there. */
@@ -101,7 +89,7 @@ export abstract class MountedSubject implements Subject {
   abstract trim(): Promise<void>;
 
   pids(): Promise<number[]> {
-    return markedPids(this.site.root);
+    return pidsOf([this.site.root]);
   }
 
   protected get environment(): NodeJS.ProcessEnv {
