@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { pidsOf } from './janitor.js';
-import type { TestPool} from './pool.js';
+import type { TestPool } from './pool.js';
 import { exists, until } from './pool.js';
 import { run } from './run.js';
 
