@@ -7,6 +7,7 @@ import { readdir, readFile, rm } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { run } from './run.js';
 
@@ -94,10 +95,6 @@ export async function forgetJournals(config: string): Promise<void> {
   }
 }
 
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
 /** Removes everything; nothing in it may stop the rest. */
 export async function clean(folders: readonly string[]): Promise<void> {
   const unmountAll = async (): Promise<void> => {
@@ -113,7 +110,7 @@ export async function clean(folders: readonly string[]): Promise<void> {
       } catch {
         // It is gone.
       }
-    await pause(100);
+    await setTimeout(100);
   }
   await unmountAll();
   for (const folder of folders)
@@ -123,7 +120,7 @@ export async function clean(folders: readonly string[]): Promise<void> {
     const devices = await loopsOf(folders);
     if (devices.length === 0) break;
     for (const device of devices) await run('losetup', ['-d', device], { mayFail: true, limitMs: 20_000 }).catch(String);
-    await pause(round === 0 ? 0 : 250);
+    await setTimeout(round === 0 ? 0 : 250);
   }
   for (const folder of folders) await rm(folder, { recursive: true, force: true, maxRetries: 5 }).catch(String);
 }
