@@ -11,7 +11,7 @@ import { compareFiles, type FileId, type LogFileHeader } from './voter-format.js
 /** Row: chain 16, epoch 4, kind 1 (+3), file 4, record bytes 4, offset 8, covers 8. */
 const ROW_BYTES = 48;
 /** Rows come and go by pieces of so many: a log of 100,000 entries grows without copies, and takes what it needs. */
-const PIECE_ROWS = 1024;
+const PIECE_ROWS = 128;
 const kinds: readonly EntryKind[] = ['data', 'barrier', 'lead'];
 
 /** Where one record is. */
