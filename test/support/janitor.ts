@@ -96,7 +96,7 @@ export async function forgetJournals(config: string): Promise<void> {
 }
 
 /** Removes everything; nothing in it may stop the rest. */
-export async function clean(folders: readonly string[]): Promise<void> {
+async function clean(folders: readonly string[]): Promise<void> {
   const unmountAll = async (): Promise<void> => {
     for (const place of await mountsOf(folders)) await run('umount', ['-l', place], { mayFail: true, limitMs: 20_000 }).catch(String);
   };
