@@ -26,7 +26,8 @@ const random = seededRandom(firstSeed);
 /** Of one history that is compared with ext4. */
 const OPERATIONS = 3000;
 const EXT4_BYTES = 2 * 1024 ** 3;
-const DISK_BYTES = 1024 ** 3;
+/** What the processes leave behind grows by some 2 MiB a second and disk. */
+const DISK_BYTES = Math.max(1024 ** 3, seconds * 6 * 1024 ** 2);
 const SHOWN = 12;
 /** syncfs(2) all the time: times and pages go to the daemon while they change. */
 const WRITE_BACK = 'while :; do sync -f "$1" || exit 1; done';
