@@ -54,7 +54,7 @@ export class BufferPool {
     assert(buffer.length === this.bytes && this.#taken > 0, 'not a buffer of this pool');
     this.#taken--;
     if (this.#closed || this.#free.length >= this.#options.keepMax) {
-      this.#discard(buffer);
+      this.#discard([buffer]);
       return;
     }
     this.#free.push(buffer);
@@ -68,20 +68,20 @@ export class BufferPool {
     this.#cancel = resting.clock.after(BUFFERS_REST_MS, () => {
       this.#cancel = undefined;
       // Never more than there are: those that are out come back.
-      for (const buffer of this.#free.splice(Math.max(resting.keepMax, this.#free.length - this.#unused))) this.#discard(buffer);
+      this.#discard(this.#free.splice(Math.max(resting.keepMax, this.#free.length - this.#unused)));
       this.#look();
     });
   }
 
-  /** It may take V8 many seconds to see that it is garbage. */
-  #discard(buffer: Buffer): void {
-    if (buffer.length >= DISCARDED_BYTES_MIN) nativeIo().discardPages(buffer);
+  /** It may take V8 many seconds to see that they are garbage. */
+  #discard(buffers: readonly Buffer[]): void {
+    if (this.bytes >= DISCARDED_BYTES_MIN) for (const buffer of buffers) nativeIo().discardPages(buffer);
   }
 
   /** Keeps nothing any more. */
   close(): void {
     this.#closed = true;
     this.#cancel?.();
-    for (const buffer of this.#free.splice(0)) this.#discard(buffer);
+    this.#discard(this.#free.splice(0));
   }
 }

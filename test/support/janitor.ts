@@ -9,7 +9,7 @@ import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { run } from './run.js';
+import { kill, run } from './run.js';
 
 const program = fileURLToPath(import.meta.url);
 
@@ -104,12 +104,7 @@ async function clean(folders: readonly string[]): Promise<void> {
   for (let round = 0; round < 50; round++) {
     const pids = await pidsOf(folders);
     if (pids.length === 0) break;
-    for (const pid of pids)
-      try {
-        process.kill(pid, 'SIGKILL');
-      } catch {
-        // It is gone.
-      }
+    for (const pid of pids) kill(pid, 'SIGKILL');
     await setTimeout(100);
   }
   await unmountAll();

@@ -5,7 +5,7 @@
 import { chmod, mkdir, readFile, readdir, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TestPool, type Teardown } from './pool.js';
-import { run, type RunOptions, type RunResult } from './run.js';
+import { kill, run, type RunOptions, type RunResult } from './run.js';
 
 const MiB = 1024 ** 2;
 
@@ -77,13 +77,7 @@ export class Place {
     for (let round = 0; round < 500; round++) {
       const pids = (await this.pids()).filter((pid) => pid !== process.pid);
       if (pids.length === 0) return;
-      for (const pid of pids) {
-        try {
-          process.kill(pid, 'SIGKILL');
-        } catch {
-          // It is gone.
-        }
-      }
+      for (const pid of pids) kill(pid, 'SIGKILL');
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     throw new Error(`processes on ${this.root} do not die: ${(await this.pids()).join(', ')}`);

@@ -57,3 +57,12 @@ export function run(command: string, args: readonly string[], options: RunOption
     });
   });
 }
+
+/** Sends a signal to a process that may be gone. */
+export function kill(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // It is gone.
+  }
+}

@@ -2,9 +2,9 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sleep, until } from '../../support/pool.js';
-import { run } from '../../support/run.js';
+import { kill, run } from '../../support/run.js';
 import { LoopDisks } from './loop-disks.js';
-import { isMounted, kill, lacking, MountedSubject, unmount } from './subject.js';
+import { isMounted, lacking, MountedSubject, unmount } from './subject.js';
 
 export class Btrfs extends MountedSubject {
   readonly name = 'btrfs';

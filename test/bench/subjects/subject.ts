@@ -7,7 +7,7 @@ import { mkdir, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pidsOf } from '../../support/janitor.js';
 import { sleep, until } from '../../support/pool.js';
-import { run } from '../../support/run.js';
+import { kill, run } from '../../support/run.js';
 
 /** In the environment of every process that belongs to a subject: that subject's folder. */
 const MARK = 'OSTRAKA_BENCH_SUBJECT';
@@ -117,13 +117,5 @@ export abstract class MountedSubject implements Subject {
       for (const pid of pids) kill(pid, i < 80 ? signal : 'SIGKILL');
       await sleep(100);
     }
-  }
-}
-
-export function kill(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(pid, signal);
-  } catch {
-    // It is gone.
   }
 }
