@@ -23,7 +23,7 @@ import { controlFiles } from './control-files.js';
 import type { ControlRequest, StopProgress } from './control-protocol.js';
 import { ControlServer } from './control-server.js';
 import { nativeEnvironment } from './environment.js';
-import { handleDiskRequest } from './disk-requests.js';
+import { handleDiskRequest, lookAtDisks } from './disk-requests.js';
 import { ensureFolder, poolPaths, type Folders } from './folders.js';
 import { reportFrontEnd } from './front-end-report.js';
 import { pathsOf } from './inode-paths.js';
@@ -279,6 +279,7 @@ export class Daemon {
         this.release();
         return { stays: (this.#control?.connections ?? 0) > 1 };
       case 'job':
+        if (request.action === 'start') await lookAtDisks(pool);
         return pool.jobs.request(request.kind, request.action, request.options);
       case 'findings':
         return pool.check.findings(request.list, request.from);

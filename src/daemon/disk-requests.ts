@@ -38,7 +38,7 @@ export async function handleDiskRequest(pool: Pool, request: DiskRequest, ground
       hint: pool.readOnlyReason ?? 'It was mounted read-only.',
     });
   // Whoever replaces a disk has often just pulled it out: nothing shall be copied from there.
-  await Promise.race([diskSet.probeNow(), ground.clock.sleep(LOOK_LIMIT_MS)]);
+  await lookAtDisks(pool, ground.clock);
   if (request.verb === 'disk-add') return add(pool, members, request, ground);
   const found = findMember(diskSet.membership, request.disk, (number) => diskSet.disk(number)?.directory);
   switch (request.verb) {
@@ -75,6 +75,11 @@ async function add(
   // What found no place before finds one now.
   await startJob(pool, 'heal');
   return answer(pool, member, warnings);
+}
+
+/** Looks which disks are there now, since whoever asks for something has often just pulled one out, or put one back. */
+export async function lookAtDisks({ diskSet }: Pick<Pool, 'diskSet'>, clock: Pick<Clock, 'sleep'> = systemClock): Promise<void> {
+  await Promise.race([diskSet.probeNow(), clock.sleep(LOOK_LIMIT_MS)]);
 }
 
 function answer(pool: Pool, { number, id, state, voter, directory }: Member, warnings: readonly string[] = []): DiskAnswer {

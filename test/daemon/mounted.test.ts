@@ -1,9 +1,12 @@
 /** The command with a mounted pool: what each verb does to a daemon that runs, busy mounts, signals, unmounting from outside. */
 import t from 'tap';
 import { spawn } from 'node:child_process';
-import { mkdir, open, readFile, stat, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, open, readFile, rename, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { must } from '../../src/base/assert.js';
 import { exitCodes } from '../../src/cli/exit-codes.js';
+import { ControlClient } from '../../src/daemon/control-client.js';
+import type { JobAnswer } from '../../src/daemon/jobs.js';
 import { TestPool, exists, mainProgram, until } from '../support/pool.js';
 import { run } from '../support/run.js';
 
@@ -82,6 +85,29 @@ t.test('read-only by option', async (t) => {
   t.equal(await readFile(pool.at('file'), 'utf8'), 'content');
   await t.rejects(writeFile(pool.at('no'), ''), { code: 'EROFS' });
   t.equal((await pool.status()).state, 'read-only');
+  await pool.unmount();
+});
+
+t.test('a scrub of a disk that is back this very moment', async (t) => {
+  const pool = await TestPool.create(t);
+  await pool.mount();
+  await writeFile(pool.at('file'), Buffer.alloc(1 << 20, 1));
+  const [disk = ''] = pool.disks;
+  await rename(disk, `${disk}-gone`);
+  await until('it is out', async () => (await pool.status()).disks[0]?.state === 'offline');
+  await rename(`${disk}-gone`, disk);
+  const client = must(await ControlClient.connect(join(pool.root, 'run', `${pool.name}.sock`)), 'the daemon listens');
+  t.teardown(() => {
+    client.close();
+  });
+  const scrub = async (action: 'start' | 'status'): Promise<JobAnswer> =>
+    (await client.request({ verb: 'job', kind: 'scrub', action, options: {} })) as JobAnswer;
+  let { job } = await scrub('start');
+  await until('it has ended', async () => {
+    ({ job } = await scrub('status'));
+    return job.finishedAt !== null;
+  });
+  t.match(job, { state: 'done', message: null, result: { disks: 6, skippedDisks: [] } });
   await pool.unmount();
 });
 
