@@ -20,9 +20,10 @@ export interface RunOptions {
   readonly mayFail?: boolean;
 }
 
-const OUTPUT_BYTES_MAX = 4 * 1024 * 1024;
+/** The names of a large tree, with what belongs to them, have room. */
+const OUTPUT_LENGTH_MAX = 256 * 1024 * 1024;
 
-/** Runs a program to its end. @throws Error with its output when it fails, unless `mayFail`. */
+/** Runs a program to its end. @throws Error with its output when it fails, unless `mayFail`; when it says more than anybody asked for. */
 export function run(command: string, args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
   return new Promise((resolve, reject) => {
     const limitMs = options.limitMs ?? 120_000;
@@ -30,11 +31,18 @@ export function run(command: string, args: readonly string[], options: RunOption
     let stdout = '';
     let stderr = '';
     let late = false;
+    const bound = (): void => {
+      if (stdout.length + stderr.length <= OUTPUT_LENGTH_MAX) return;
+      child.kill('SIGKILL');
+      reject(new Error(`${command} ${args.join(' ')}: an output without end: ${stdout.slice(-4000)}\n${stderr.slice(-4000)}`));
+    };
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      if (stdout.length < OUTPUT_BYTES_MAX) stdout += text;
+      stdout += text;
+      bound();
     });
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      if (stderr.length < OUTPUT_BYTES_MAX) stderr += text;
+      stderr += text;
+      bound();
     });
     const timer = setTimeout(() => {
       late = true;
