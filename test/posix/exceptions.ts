@@ -20,7 +20,8 @@ export const ostrakaExceptions: readonly Exception[] = [
     says: /got EINVAL, want 0/,
     operation: 'renameat2 RENAME_WHITEOUT',
     does: 'EINVAL',
-    reason: 'only overlayfs asks for it, of its upper layer',
+    reason:
+      'only overlayfs asks for it, of its upper layer, and must not take a FUSE mount: after `cp -a` the kernel shows it a mode of before, and says ESTALE of a file that lost another name. So it refuses a pool, and Podman takes fuse-overlayfs, which works',
   },
   {
     cases: /^access times \(relatime\): (read moves|mmap moves|execve moves|reading a directory|readlink moves|atime that is newer)/,
