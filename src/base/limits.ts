@@ -153,15 +153,18 @@ export const DISK_STALL_MS = 30_000;
 /** How often the age of running calls is looked at. */
 export const DISK_STALL_CHECK_MS = 1_000;
 
-/** SQLite pages of the index. 16 KiB: measured best for rows of 50 B to 64 KiB (src/index/README.md). */
-export const INDEX_PAGE_BYTES = 16 * KiB;
-/** Pages without rows that a replica keeps for the rows to come, or an eighth of all, whichever is more: 1 MiB. */
-export const INDEX_FREE_PAGES_MIN = 64;
-export const INDEX_FREE_PAGES_SHARE = 8;
-/** What is more than that is given back to the file system, so many pages behind each batch: 16 MiB, about what a batch can empty … */
-export const REPLICA_SHRINK_PAGES = 1024;
-/** … and with each commit of the working replica: 4 MiB. */
-export const WORKING_SHRINK_PAGES = 256;
+/**
+ * SQLite pages of the index (src/index/README.md). Small, since a new name falls anywhere among those of its table, and the page where it does is written; and since what a
+ * small file's content leaves behind, once it is packed, are whole pages.
+ */
+export const INDEX_PAGE_BYTES = 4 * KiB;
+/** Pages without rows that a replica keeps for the rows to come: so much, or an eighth of all, whichever is more. */
+export const INDEX_FREE_BYTES_MIN = 1 * MiB;
+export const INDEX_FREE_SHARE = 8;
+/** What is more than that is given back to the file system, so much behind each batch, about what a batch can empty … */
+export const REPLICA_SHRINK_BYTES = 16 * MiB;
+/** … and with each commit of the working replica. */
+export const WORKING_SHRINK_BYTES = 4 * MiB;
 /** Page cache of the working replica. */
 export const WORKING_CACHE_BYTES = 4 * MiB;
 /**
@@ -179,7 +182,7 @@ export const WORKING_VIEW_WAL_BYTES_MAX = 1024 * MiB;
 export const REPLICA_CACHE_BYTES = 4 * MiB;
 /** A replica up to this size is verified row by row when it is opened (below a second); a larger one when it is copied from. */
 export const REPLICA_CHECK_BYTES_MAX = 64 * MiB;
-/** A replica of before 0.2, which cannot shrink, is written anew when it is opened, up to this size; a larger one when it is made anew from another. */
+/** A replica with pages of another size, or that cannot shrink, as earlier versions made them, is written anew when it is opened, up to this size. */
 export const REPLICA_REWRITE_BYTES_MAX = 64 * MiB;
 /** Calls waiting for one replica; the log waits for each, so more is a bug. */
 export const REPLICA_CALLS_MAX = 16;

@@ -11,12 +11,13 @@ import { DecodeError } from '../base/bytes.js';
 import {
   REPLICA_CHECK_BYTES_MAX,
   REPLICA_REWRITE_BYTES_MAX,
-  REPLICA_SHRINK_PAGES,
+  REPLICA_SHRINK_BYTES,
   WORKING_CHECKPOINT_COMMITS,
-  WORKING_SHRINK_PAGES,
+  WORKING_SHRINK_BYTES,
 } from '../base/limits.js';
 import { nativeIo } from '../base/native-io.js';
 import type { LogPoint } from '../quorum/state-machine.js';
+import { TABLES } from './schema/tables.js';
 import type { SortedRows } from './sorted-rows.js';
 import { DamagedFileError, DamagedSourceError, errnoOf, isDamage } from './sqlite-error.js';
 import { addRow, removeRow, SqliteFile } from './sqlite-file.js';
@@ -71,7 +72,7 @@ function openDurable(path: string, create: boolean, alive: () => void): LogPoint
     return undefined;
   }
   const file = open;
-  if (!file.shrinks && file.bytes() <= REPLICA_REWRITE_BYTES_MAX) whereRoom(() => file.rewrite());
+  if (!file.isCurrent && file.bytes() <= REPLICA_REWRITE_BYTES_MAX) whereRoom(() => file.rewrite());
   return file.meta().point;
 }
 
@@ -107,9 +108,9 @@ function apply(path: string, entries: PackedEntries, alive: () => void): void {
       throw new DamagedFileError(`${file.path} is not where it was`);
     let written = 0;
     for (const [key, { position, value }] of net.entries()) {
-      const before = file.storedChecksum(key);
-      if (before !== undefined) removeRow(contents, before);
-      if (value !== undefined) addRow(contents, file.put(key, position, value));
+      const before = file.stored(key);
+      if (before !== undefined) removeRow(contents, before.checksum);
+      if (value !== undefined) addRow(contents, file.put(key, position, value, before?.bytes));
       else if (before !== undefined) file.delete(key);
       if (++written % 256 === 0) alive();
     }
@@ -117,7 +118,7 @@ function apply(path: string, entries: PackedEntries, alive: () => void): void {
     alive();
     file.commit();
     // Apart from the batch: on a full disk the batch must not fail for what only tidies up.
-    whereRoom(() => file.shrink(REPLICA_SHRINK_PAGES));
+    whereRoom(() => file.shrink(REPLICA_SHRINK_BYTES));
   } catch (error) {
     // After a failed write or sync there is nothing to go back to: the file is given up as it is.
     if (isDamage(error)) close();
@@ -194,11 +195,11 @@ function write({ path, rows, point }: Extract<Job, { kind: 'write' }>, alive: ()
     let written = 0;
     visitPacked(rows, (key, position, value) => {
       if (value === undefined) file.delete(key);
-      else file.put(key, position, value);
+      else file.put(key, position, value, key[0] === TABLES.extent ? file.stored(key)?.bytes : undefined);
       if (++written % 256 === 0) alive();
     });
     file.setMeta(point, undefined);
-    file.shrink(WORKING_SHRINK_PAGES);
+    file.shrink(WORKING_SHRINK_BYTES);
     file.commit();
   } catch (error) {
     if (isDamage(error)) close();

@@ -7,14 +7,7 @@
  */
 import { crc32 } from 'node:zlib';
 import Database from 'better-sqlite3';
-import {
-  INDEX_FREE_PAGES_MIN,
-  INDEX_FREE_PAGES_SHARE,
-  INDEX_PAGE_BYTES,
-  KiB,
-  REPLICA_CACHE_BYTES,
-  WORKING_CACHE_BYTES,
-} from '../base/limits.js';
+import { INDEX_FREE_BYTES_MIN, INDEX_FREE_SHARE, INDEX_PAGE_BYTES, KiB, REPLICA_CACHE_BYTES, WORKING_CACHE_BYTES } from '../base/limits.js';
 import type { LogPoint } from '../quorum/state-machine.js';
 import { compareKeys } from './keys.js';
 import { CHAIN_BYTES } from './point.js';
@@ -27,6 +20,9 @@ const LAYOUT_VERSION = 1;
 const SUM_MODULUS = 2 ** 48;
 /** A lock is only ever held by a thread of ours that is about to let go. */
 const BUSY_TIMEOUT_MS = 10_000;
+
+/** A row that gets shorter by more is put in anew. */
+const SHORTER_BYTES = 128;
 
 export type FileUse = 'working' | 'durable' | 'reading';
 
@@ -41,6 +37,11 @@ export function rowChecksum(key: Uint8Array, position: number, value: Uint8Array
   const seed = crc32(key, position >>> 0);
   // Of an empty buffer zlib may see no address at all, and then forgets the seed.
   return value.length === 0 ? seed : crc32(value, seed);
+}
+
+export interface StoredSize {
+  readonly checksum: number;
+  readonly bytes: number;
 }
 
 interface MetaRow {
@@ -68,6 +69,12 @@ function configure(db: Database.Database, use: FileUse): void {
   }
 }
 
+/** Of a new file, and of one that is about to be written anew. */
+function layOut(db: Database.Database): void {
+  db.pragma(`page_size = ${INDEX_PAGE_BYTES}`);
+  db.pragma('auto_vacuum = INCREMENTAL');
+}
+
 function create(db: Database.Database): void {
   db.exec(`
     BEGIN;
@@ -84,7 +91,7 @@ function create(db: Database.Database): void {
 export class SqliteFile {
   readonly #db: Database.Database;
   readonly #get: Database.Statement<[Uint8Array], StoredRow>;
-  readonly #checksum: Database.Statement<[Uint8Array], number>;
+  readonly #stored: Database.Statement<[Uint8Array], [checksum: number, bytes: number]>;
   readonly #put: Database.Statement<[Uint8Array, number, number, Uint8Array]>;
   readonly #delete: Database.Statement<[Uint8Array]>;
   readonly #setMeta: Database.Statement<[number, number, Uint8Array, number | null, number | null]>;
@@ -104,10 +111,7 @@ export class SqliteFile {
     const db = new Database(path, { fileMustExist: !createNew, readonly: use === 'reading', timeout: BUSY_TIMEOUT_MS });
     this.#db = db;
     try {
-      if (createNew) {
-        db.pragma(`page_size = ${INDEX_PAGE_BYTES}`);
-        db.pragma('auto_vacuum = INCREMENTAL');
-      }
+      if (createNew) layOut(db);
       configure(db, use);
       if (createNew) create(db);
       if (db.pragma('application_id', { simple: true }) !== APPLICATION_ID) throw new DamagedFileError(`${path} is no index of ours`);
@@ -115,7 +119,9 @@ export class SqliteFile {
       if (version !== LAYOUT_VERSION)
         throw new DamagedFileError(`${path} has layout ${String(version)}; this program knows ${LAYOUT_VERSION}`);
       this.#get = db.prepare<[Uint8Array], StoredRow>('SELECT position, checksum, value FROM kv WHERE key = ?').raw();
-      this.#checksum = db.prepare<[Uint8Array], number>('SELECT checksum FROM kv WHERE key = ?').pluck();
+      this.#stored = db
+        .prepare<[Uint8Array], [checksum: number, bytes: number]>('SELECT checksum, length(value) FROM kv WHERE key = ?')
+        .raw();
       this.#put = db.prepare(
         'INSERT INTO kv VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET position = excluded.position, checksum = excluded.checksum, value = excluded.value',
       );
@@ -157,9 +163,10 @@ export class SqliteFile {
       throw new DamagedFileError(`${this.path}: a row does not match its checksum`);
   }
 
-  /** The checksum of a row as stored, or undefined where there is no row. */
-  storedChecksum(key: Uint8Array): number | undefined {
-    return this.#checksum.get(key);
+  /** The checksum of a row as stored, and the length of its value; undefined where there is no row. */
+  stored(key: Uint8Array): StoredSize | undefined {
+    const row = this.#stored.get(key);
+    return row && { checksum: row[0], bytes: row[1] };
   }
 
   /** Rows of a range in order, verified. */
@@ -186,9 +193,14 @@ export class SqliteFile {
     return statement;
   }
 
-  /** Writes a row; returns its checksum. */
-  put(key: Uint8Array, position: number, value: Uint8Array): number {
+  /**
+   * Writes a row; returns its checksum.
+   * @param replacedBytes length of the value that it replaces, if that is known: of one much longer nothing stays behind
+   */
+  put(key: Uint8Array, position: number, value: Uint8Array, replacedBytes = 0): number {
     const checksum = rowChecksum(key, position, value);
+    // SQLite puts a page together with its neighbours when a row is deleted, but not when one gets shorter: where a small file's content was, the page would stay empty.
+    if (replacedBytes - value.length > SHORTER_BYTES) this.#delete.run(key);
     this.#put.run(key, position, checksum, value);
     return checksum;
   }
@@ -238,31 +250,35 @@ export class SqliteFile {
       throw new DamagedFileError(`${this.path}: ${found.rows} rows found, ${contents.rows} written, or some are old`);
   }
 
+  #number(pragma: string): number {
+    return Number(this.#db.pragma(pragma, { simple: true }));
+  }
+
   /** Bytes of the database without its journal. */
   bytes(): number {
-    return Number(this.#db.pragma('page_count', { simple: true })) * Number(this.#db.pragma('page_size', { simple: true }));
+    return this.#number('page_count') * this.#number('page_size');
   }
 
   /**
    * Gives pages without rows back to the file system, beyond what is kept for the rows to come. Does nothing to a file that cannot shrink.
-   * @param pages at most so many; each may move one page of rows
+   * @param bytes at most so many; each page may move one page of rows
    */
-  shrink(pages: number): void {
-    const free = Number(this.#db.pragma('freelist_count', { simple: true }));
-    if (free <= INDEX_FREE_PAGES_MIN) return;
-    const kept = Math.max(INDEX_FREE_PAGES_MIN, Number(this.#db.pragma('page_count', { simple: true })) / INDEX_FREE_PAGES_SHARE);
-    const excess = Math.min(pages, Math.floor(free - kept));
+  shrink(bytes: number): void {
+    const pageBytes = this.#number('page_size');
+    const free = this.#number('freelist_count') * pageBytes;
+    if (free <= INDEX_FREE_BYTES_MIN) return;
+    const excess = Math.floor(Math.min(bytes, free - Math.max(INDEX_FREE_BYTES_MIN, this.bytes() / INDEX_FREE_SHARE)) / pageBytes);
     if (excess > 0) this.#db.pragma(`incremental_vacuum(${excess})`);
   }
 
-  /** Files that were made before they could shrink cannot, until they are rewritten. */
-  get shrinks(): boolean {
-    return this.#db.pragma('auto_vacuum', { simple: true }) === INCREMENTAL;
+  /** Is it laid out as a new file is? Earlier versions made files that cannot shrink, and pages of another size. */
+  get isCurrent(): boolean {
+    return this.#number('auto_vacuum') === INCREMENTAL && this.#number('page_size') === INDEX_PAGE_BYTES;
   }
 
-  /** Writes the whole file anew, in one SQLite transaction, so that it can shrink. Takes its size in free space. */
+  /** Writes the whole file anew, in one SQLite transaction, as a new file is laid out. Takes its size in free space. Not for a file with a write-ahead one. */
   rewrite(): void {
-    this.#db.pragma('auto_vacuum = INCREMENTAL');
+    layOut(this.#db);
     this.#db.exec('VACUUM');
   }
 
@@ -273,7 +289,7 @@ export class SqliteFile {
   checkpoint(): { walBytes: number; complete: boolean } {
     const [row] = this.#db.pragma('wal_checkpoint(PASSIVE)') as { busy: number; log: number; checkpointed: number }[];
     if (row === undefined || row.log < 0) return { walBytes: 0, complete: true };
-    return { walBytes: row.log * INDEX_PAGE_BYTES, complete: row.busy === 0 && row.log === row.checkpointed };
+    return { walBytes: row.log * this.#number('page_size'), complete: row.busy === 0 && row.log === row.checkpointed };
   }
 
   /** Copies the whole file to `path`, page by page. `progress` is called again and again; other jobs of the thread may run in between. */
@@ -295,7 +311,7 @@ export class SqliteFile {
 const INCREMENTAL = 2;
 
 /** Pages that one step of a copy takes: 4 MiB. */
-const COPY_PAGES = 256;
+const COPY_PAGES = 1024;
 
 function whole(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;

@@ -9,7 +9,7 @@ import t from 'tap';
 import { must } from '../../src/base/assert.js';
 import { seededRandom, systemClock, type Clock } from '../../src/base/clock.js';
 import { OperatingError } from '../../src/base/errors.js';
-import { REPLICA_PATIENCE_MS, REPLICA_STALL_MS } from '../../src/base/limits.js';
+import { INDEX_PAGE_BYTES, REPLICA_PATIENCE_MS, REPLICA_STALL_MS } from '../../src/base/limits.js';
 import { encodeWrites, writeBytes, type Write } from '../../src/index/entry.js';
 import { emptyPoint } from '../../src/index/point.js';
 import { ReplicaThreads } from '../../src/index/replica-threads.js';
@@ -156,7 +156,7 @@ t.test('a damaged file opens without a point, whatever the damage', async (t) =>
     t.equal(await reopened(store, disk), 'damaged', 'one flipped bit in a value');
   }
   writeFileSync(file, good);
-  truncateSync(file, good.length - 16_384);
+  truncateSync(file, good.length - INDEX_PAGE_BYTES);
   t.equal(await reopened(store, disk), 'damaged', 'cut short');
   writeFileSync(file, '');
   t.equal(await reopened(store, disk), 'damaged', 'emptied');
@@ -186,15 +186,15 @@ t.test('a page that came from an older time is noticed', async (t) => {
   const after = readFileSync(file);
   t.equal(after.length, before.length);
   let changed = 0;
-  for (let page = 0; page < after.length; page += 16_384) {
-    if (before.subarray(page, page + 16_384).equals(after.subarray(page, page + 16_384))) continue;
+  for (let page = 0; page < after.length; page += INDEX_PAGE_BYTES) {
+    if (before.subarray(page, page + INDEX_PAGE_BYTES).equals(after.subarray(page, page + INDEX_PAGE_BYTES))) continue;
     changed++;
     const stale = Buffer.from(after);
-    before.copy(stale, page, page, page + 16_384);
+    before.copy(stale, page, page, page + INDEX_PAGE_BYTES);
     // The first page has counters alone, which may be old.
     if (page > 0) {
       writeFileSync(file, stale);
-      t.equal(await reopened(store, disk), 'damaged', `page ${page / 16_384} was lost`);
+      t.equal(await reopened(store, disk), 'damaged', `page ${page / INDEX_PAGE_BYTES} was lost`);
     }
   }
   t.ok(changed >= 2, 'the row and the point are on pages of their own');

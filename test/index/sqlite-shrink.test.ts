@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import t from 'tap';
 import { systemClock } from '../../src/base/clock.js';
-import { INDEX_FREE_PAGES_MIN, INDEX_PAGE_BYTES, MiB } from '../../src/base/limits.js';
+import { INDEX_FREE_BYTES_MIN, INDEX_PAGE_BYTES, MiB } from '../../src/base/limits.js';
 import { encodeWrites, writeBytes, type Write } from '../../src/index/entry.js';
 import { emptyPoint } from '../../src/index/point.js';
 import { SqliteReplicaStore } from '../../src/index/sqlite-durable.js';
@@ -22,7 +22,7 @@ const VALUE_BYTES = 4000;
 /** Those that stay. */
 const KEPT_EVERY = 500;
 /** What may be left: free pages that are kept, the rows that stay, and what their pages hold beside them. */
-const SMALL_BYTES = 4 * MiB + INDEX_FREE_PAGES_MIN * INDEX_PAGE_BYTES;
+const SMALL_BYTES = 4 * MiB + INDEX_FREE_BYTES_MIN;
 
 function key(number: number): Buffer {
   const bytes = Buffer.alloc(5, 1);
