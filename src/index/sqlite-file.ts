@@ -39,7 +39,7 @@ export function rowChecksum(key: Uint8Array, position: number, value: Uint8Array
   return value.length === 0 ? seed : crc32(value, seed);
 }
 
-export interface StoredSize {
+interface StoredSize {
   readonly checksum: number;
   readonly bytes: number;
 }

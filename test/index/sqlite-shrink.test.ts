@@ -8,6 +8,7 @@ import { systemClock } from '../../src/base/clock.js';
 import { INDEX_FREE_BYTES_MIN, INDEX_PAGE_BYTES, MiB } from '../../src/base/limits.js';
 import { encodeWrites, writeBytes, type Write } from '../../src/index/entry.js';
 import { emptyPoint } from '../../src/index/point.js';
+import { TABLES } from '../../src/index/schema/tables.js';
 import { SqliteReplicaStore } from '../../src/index/sqlite-durable.js';
 import { openWorkingReplica } from '../../src/index/sqlite-working.js';
 import type { LogEntry, LogPoint } from '../../src/quorum/state-machine.js';
@@ -24,8 +25,9 @@ const KEPT_EVERY = 500;
 /** What may be left: free pages that are kept, the rows that stay, and what their pages hold beside them. */
 const SMALL_BYTES = 4 * MiB + INDEX_FREE_BYTES_MIN;
 
+/** In the table of extents: only there does the working replica look what it replaces. */
 function key(number: number): Buffer {
-  const bytes = Buffer.alloc(5, 1);
+  const bytes = Buffer.alloc(5, TABLES.extent);
   bytes.writeUInt32BE(number, 1);
   return bytes;
 }
@@ -95,7 +97,7 @@ t.test('a durable replica shrinks behind the batches that delete', async (t) => 
   await again.close();
 });
 
-t.test('one that was made before they could shrink is written anew when it is opened', async (t) => {
+t.test('one that an earlier version made is written anew when it is opened', async (t) => {
   const { file, open } = await replicaPlace(t);
   const replica = await open();
   const filling = entries(emptyPoint, written);
@@ -103,10 +105,14 @@ t.test('one that was made before they could shrink is written anew when it is op
   await replica.close();
   const db = new Database(file);
   db.pragma('auto_vacuum = NONE');
+  db.pragma(`page_size = ${4 * INDEX_PAGE_BYTES}`);
   db.exec('VACUUM');
   t.equal(db.pragma('auto_vacuum', { simple: true }), 0);
   db.close();
   const again = await open();
+  const now = new Database(file, { readonly: true });
+  t.equal(now.pragma('page_size', { simple: true }), INDEX_PAGE_BYTES);
+  now.close();
   const last = filling.at(-1)?.point ?? emptyPoint;
   t.same(again.point, last);
   const deleting = entries(last, gone);
@@ -156,4 +162,43 @@ t.test('the working replica shrinks a little with each commit', async (t) => {
   const again = await open();
   t.same(again.point, point);
   await again.close();
+});
+
+/** Contents of small files, which go somewhere else: long values, of which only some fit into a page, and short ones in their place. */
+const long = (row: number): Buffer => Buffer.alloc(row % 2 === 0 ? 1200 : 6000, row % 251);
+const short = (row: number): Buffer => Buffer.alloc(20, row % 251);
+const SHORT_BYTES = 1 * MiB;
+
+function bytesInUse(file: string): number {
+  const db = new Database(file, { readonly: true });
+  try {
+    const [pages, free, bytes] = ['page_count', 'freelist_count', 'page_size'].map((name) => Number(db.pragma(name, { simple: true })));
+    return ((pages ?? 0) - (free ?? 0)) * (bytes ?? 0);
+  } finally {
+    db.close();
+  }
+}
+
+t.test('what was long and is short now leaves nothing behind', async (t) => {
+  const { file, open } = await replicaPlace(t);
+  const longOnes = entries(emptyPoint, long);
+  const shortOnes = entries(longOnes.at(-1)?.point ?? emptyPoint, short);
+  const wanted = shown(modelOf([...longOnes, ...shortOnes]).scan(everything));
+  const durable = await open();
+  for (const each of [longOnes, shortOnes]) await durable.apply(each);
+  t.ok(bytesInUse(file) < SHORT_BYTES, `${bytesInUse(file)} bytes of a durable replica are in use`);
+  t.same(shown(rowsOf(file)), wanted);
+  await durable.close();
+
+  const folder = await temporaryFolder();
+  t.teardown(() => rm(folder, { recursive: true }));
+  const working = await openWorkingReplica({ directory: folder, bootId: 'b', clock: systemClock, log: silent });
+  await working.rebuildFrom(undefined);
+  for (const each of [longOnes, shortOnes]) {
+    for (const entry of each) working.apply(entry);
+    await working.flush();
+  }
+  t.ok(bytesInUse(working.path) < SHORT_BYTES, `${bytesInUse(working.path)} bytes of the working one`);
+  t.same(shown(working.scan(everything)), wanted);
+  await working.close();
 });
