@@ -97,6 +97,7 @@ if ! [ -f dist/.built ] || [ -n "$(find src test tsconfig.json package-lock.json
   mkdir -p dist
   touch dist/.building
   node_modules/.bin/tsc -p .
+  chmod +x dist/src/cli/main.js
   # Older than anything that changed while the compiler ran.
   printf '%s\n' "$sources" >dist/.built
   touch -r dist/.building dist/.built
