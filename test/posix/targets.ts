@@ -3,6 +3,7 @@ import { chmod, mkdir, mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { packageRoot } from '../../src/base/package-root.js';
+import { leaveNothing } from '../support/janitor.js';
 import type { Teardown } from '../support/pool.js';
 import { run } from '../support/run.js';
 
@@ -16,6 +17,7 @@ export async function cannotRun(): Promise<string | false> {
 /** A folder that other users may enter. */
 async function folder(t: Teardown, name: string): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), `ostraka-${name}-`));
+  leaveNothing(path);
   t.teardown(() => rm(path, { recursive: true, force: true }));
   await chmod(path, 0o755);
   return path;
