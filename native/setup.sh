@@ -96,8 +96,7 @@ if ! [ -f dist/.built ] || [ -n "$(find src test tsconfig.json package-lock.json
   say 'building (tsc)'
   mkdir -p dist
   touch dist/.building
-  node_modules/.bin/tsc -p .
-  chmod +x dist/src/cli/main.js
+  npm run --silent compile
   # Older than anything that changed while the compiler ran.
   printf '%s\n' "$sources" >dist/.built
   touch -r dist/.building dist/.built

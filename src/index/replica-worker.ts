@@ -108,10 +108,10 @@ function apply(path: string, entries: PackedEntries, alive: () => void): void {
       throw new DamagedFileError(`${file.path} is not where it was`);
     let written = 0;
     for (const [key, { position, value }] of net.entries()) {
-      const before = file.stored(key);
-      if (before !== undefined) removeRow(contents, before.checksum);
-      if (value !== undefined) addRow(contents, file.put(key, position, value, before?.bytes));
-      else if (before !== undefined) file.delete(key);
+      const [checksum, bytes] = file.stored(key) ?? [];
+      if (checksum !== undefined) removeRow(contents, checksum);
+      if (value !== undefined) addRow(contents, file.put(key, position, value, bytes));
+      else if (checksum !== undefined) file.delete(key);
       if (++written % 256 === 0) alive();
     }
     file.setMeta(entries.to, contents);
@@ -195,7 +195,7 @@ function write({ path, rows, point }: Extract<Job, { kind: 'write' }>, alive: ()
     let written = 0;
     visitPacked(rows, (key, position, value) => {
       if (value === undefined) file.delete(key);
-      else file.put(key, position, value, key[0] === TABLES.extent ? file.stored(key)?.bytes : undefined);
+      else file.put(key, position, value, key[0] === TABLES.extent ? file.stored(key)?.[1] : undefined);
       if (++written % 256 === 0) alive();
     });
     file.setMeta(point, undefined);

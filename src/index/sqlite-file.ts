@@ -7,7 +7,15 @@
  */
 import { crc32 } from 'node:zlib';
 import Database from 'better-sqlite3';
-import { INDEX_FREE_BYTES_MIN, INDEX_FREE_SHARE, INDEX_PAGE_BYTES, KiB, REPLICA_CACHE_BYTES, WORKING_CACHE_BYTES } from '../base/limits.js';
+import {
+  INDEX_FREE_BYTES_MIN,
+  INDEX_FREE_SHARE,
+  INDEX_PAGE_BYTES,
+  KiB,
+  MiB,
+  REPLICA_CACHE_BYTES,
+  WORKING_CACHE_BYTES,
+} from '../base/limits.js';
 import type { LogPoint } from '../quorum/state-machine.js';
 import { compareKeys } from './keys.js';
 import { CHAIN_BYTES } from './point.js';
@@ -39,10 +47,8 @@ export function rowChecksum(key: Uint8Array, position: number, value: Uint8Array
   return value.length === 0 ? seed : crc32(value, seed);
 }
 
-interface StoredSize {
-  readonly checksum: number;
-  readonly bytes: number;
-}
+/** Checksum of a row, and the length of its value. */
+type StoredSize = [checksum: number, bytes: number];
 
 interface MetaRow {
   position: number;
@@ -91,7 +97,7 @@ function create(db: Database.Database): void {
 export class SqliteFile {
   readonly #db: Database.Database;
   readonly #get: Database.Statement<[Uint8Array], StoredRow>;
-  readonly #stored: Database.Statement<[Uint8Array], [checksum: number, bytes: number]>;
+  readonly #stored: Database.Statement<[Uint8Array], StoredSize>;
   readonly #put: Database.Statement<[Uint8Array, number, number, Uint8Array]>;
   readonly #delete: Database.Statement<[Uint8Array]>;
   readonly #setMeta: Database.Statement<[number, number, Uint8Array, number | null, number | null]>;
@@ -119,9 +125,7 @@ export class SqliteFile {
       if (version !== LAYOUT_VERSION)
         throw new DamagedFileError(`${path} has layout ${String(version)}; this program knows ${LAYOUT_VERSION}`);
       this.#get = db.prepare<[Uint8Array], StoredRow>('SELECT position, checksum, value FROM kv WHERE key = ?').raw();
-      this.#stored = db
-        .prepare<[Uint8Array], [checksum: number, bytes: number]>('SELECT checksum, length(value) FROM kv WHERE key = ?')
-        .raw();
+      this.#stored = db.prepare<[Uint8Array], StoredSize>('SELECT checksum, length(value) FROM kv WHERE key = ?').raw();
       this.#put = db.prepare(
         'INSERT INTO kv VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET position = excluded.position, checksum = excluded.checksum, value = excluded.value',
       );
@@ -163,10 +167,9 @@ export class SqliteFile {
       throw new DamagedFileError(`${this.path}: a row does not match its checksum`);
   }
 
-  /** The checksum of a row as stored, and the length of its value; undefined where there is no row. */
+  /** What a row says of itself, unverified; undefined where there is no row. */
   stored(key: Uint8Array): StoredSize | undefined {
-    const row = this.#stored.get(key);
-    return row && { checksum: row[0], bytes: row[1] };
+    return this.#stored.get(key);
   }
 
   /** Rows of a range in order, verified. */
@@ -294,10 +297,11 @@ export class SqliteFile {
 
   /** Copies the whole file to `path`, page by page. `progress` is called again and again; other jobs of the thread may run in between. */
   async copyTo(path: string, progress: () => void): Promise<void> {
+    const pages = COPY_BYTES / this.#number('page_size');
     await this.#db.backup(path, {
       progress: () => {
         progress();
-        return COPY_PAGES;
+        return pages;
       },
     });
   }
@@ -310,8 +314,8 @@ export class SqliteFile {
 /** https://www.sqlite.org/pragma.html#pragma_auto_vacuum */
 const INCREMENTAL = 2;
 
-/** Pages that one step of a copy takes: 4 MiB. */
-const COPY_PAGES = 1024;
+/** What one step of a copy takes. */
+const COPY_BYTES = 4 * MiB;
 
 function whole(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;

@@ -5,8 +5,8 @@ import { mkdir, open, readFile, rename, stat, symlink, writeFile } from 'node:fs
 import { join } from 'node:path';
 import { must } from '../../src/base/assert.js';
 import { exitCodes } from '../../src/cli/exit-codes.js';
+import { requestJob, watchJob } from '../../src/cli/watch-job.js';
 import { ControlClient } from '../../src/daemon/control-client.js';
-import type { JobAnswer } from '../../src/daemon/jobs.js';
 import { TestPool, exists, mainProgram, until } from '../support/pool.js';
 import { run } from '../support/run.js';
 
@@ -100,13 +100,8 @@ t.test('a scrub of a disk that is back this very moment', async (t) => {
   t.teardown(() => {
     client.close();
   });
-  const scrub = async (action: 'start' | 'status'): Promise<JobAnswer> =>
-    (await client.request({ verb: 'job', kind: 'scrub', action, options: {} })) as JobAnswer;
-  let { job } = await scrub('start');
-  await until('it has ended', async () => {
-    ({ job } = await scrub('status'));
-    return job.finishedAt !== null;
-  });
+  await requestJob(client, 'scrub', 'start');
+  const { job } = await watchJob(client, 'scrub', { sink: { write: () => true } });
   t.match(job, { state: 'done', message: null, result: { disks: 6, skippedDisks: [] } });
   await pool.unmount();
 });
