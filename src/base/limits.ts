@@ -32,7 +32,7 @@ export const JOURNAL_BYTES = 4 * MiB;
 /** A voter's log file is closed and the next one opened past this. What is kept of the logs is at most about two, and costs 48 bytes of memory an entry and voter: 20 MiB for small files. */
 export const LOG_FILE_BYTES_MAX = 16 * MiB;
 /** The log may be this much ahead of the durable replicas before they must follow. */
-export const LOG_AHEAD_BYTES_MAX = 6 * MiB;
+export const LOG_AHEAD_BYTES_MAX = 12 * MiB;
 /** Data that may be written but unsynced before a flush is forced, unless someone asks earlier. */
 export const UNSYNCED_BYTES_MAX = 256 * MiB;
 
@@ -393,7 +393,7 @@ export const VOTER_FOLLOW_MS = 25;
 /** A flush waits at least so long for the quickest voters alone, and four times as long as it usually takes; then all are asked. */
 export const VOTER_PATIENCE_MS_MIN = 5;
 /** One durable step of a voter's replica: large, so that rows that come and go cancel out. */
-export const REPLICA_APPLY_BYTES_MAX = 4 * MiB;
+export const REPLICA_APPLY_BYTES_MAX = 8 * MiB;
 /** … and this many entries. */
 export const REPLICA_APPLY_ENTRIES_MAX = 16_384;
 /** Durable replicas follow the barrier so late when nothing presses: what comes and goes within it is never written to them. */

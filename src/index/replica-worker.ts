@@ -20,7 +20,7 @@ import type { LogPoint } from '../quorum/state-machine.js';
 import { TABLES } from './schema/tables.js';
 import type { SortedRows } from './sorted-rows.js';
 import { DamagedFileError, DamagedSourceError, errnoOf, isDamage } from './sqlite-error.js';
-import { addRow, removeRow, SqliteFile } from './sqlite-file.js';
+import { addRow, removeRow, SqliteFile, type Contents } from './sqlite-file.js';
 import { netEffect, visitPacked, type NetWrite } from './unwritten-rows.js';
 import type { Job, PackedEntries, Reply, Request } from './worker-jobs.js';
 
@@ -96,6 +96,28 @@ function netOf({ batch, memory }: PackedEntries): SortedRows<NetWrite> {
   return net;
 }
 
+/** Tables in which the last row that was written was a new one. */
+const growing = new Set<number | undefined>();
+
+function applyRow(file: SqliteFile, contents: Contents, key: Uint8Array, position: number, value: Uint8Array | undefined): void {
+  const table = key[0];
+  // A row that is new needs no look at what it replaces; where one was new the next one is, mostly.
+  if (value !== undefined && growing.has(table)) {
+    const inserted = file.insert(key, position, value);
+    if (inserted !== undefined) {
+      addRow(contents, inserted);
+      return;
+    }
+    growing.delete(table);
+  }
+  const [checksum, bytes] = file.stored(key) ?? [];
+  if (checksum !== undefined) removeRow(contents, checksum);
+  if (value !== undefined) {
+    addRow(contents, file.put(key, position, value, bytes));
+    if (checksum === undefined) growing.add(table);
+  } else if (checksum !== undefined) file.delete(key);
+}
+
 function apply(path: string, entries: PackedEntries, alive: () => void): void {
   const file = opened(path, 'durable');
   const net = netOf(entries);
@@ -108,10 +130,7 @@ function apply(path: string, entries: PackedEntries, alive: () => void): void {
       throw new DamagedFileError(`${file.path} is not where it was`);
     let written = 0;
     for (const [key, { position, value }] of net.entries()) {
-      const [checksum, bytes] = file.stored(key) ?? [];
-      if (checksum !== undefined) removeRow(contents, checksum);
-      if (value !== undefined) addRow(contents, file.put(key, position, value, bytes));
-      else if (checksum !== undefined) file.delete(key);
+      applyRow(file, contents, key, position, value);
       if (++written % 256 === 0) alive();
     }
     file.setMeta(entries.to, contents);

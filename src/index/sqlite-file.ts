@@ -99,6 +99,7 @@ export class SqliteFile {
   readonly #get: Database.Statement<[Uint8Array], StoredRow>;
   readonly #stored: Database.Statement<[Uint8Array], StoredSize>;
   readonly #put: Database.Statement<[Uint8Array, number, number, Uint8Array]>;
+  readonly #insert: Database.Statement<[Uint8Array, number, number, Uint8Array]>;
   readonly #delete: Database.Statement<[Uint8Array]>;
   readonly #setMeta: Database.Statement<[number, number, Uint8Array, number | null, number | null]>;
   readonly #begin: Database.Statement<[]>;
@@ -129,6 +130,7 @@ export class SqliteFile {
       this.#put = db.prepare(
         'INSERT INTO kv VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET position = excluded.position, checksum = excluded.checksum, value = excluded.value',
       );
+      this.#insert = db.prepare('INSERT OR IGNORE INTO kv VALUES (?, ?, ?, ?)');
       this.#delete = db.prepare('DELETE FROM kv WHERE key = ?');
       this.#setMeta = db.prepare('UPDATE meta SET position = ?, epoch = ?, chain = ?, rows = ?, sum = ?');
       this.#begin = db.prepare('BEGIN IMMEDIATE');
@@ -206,6 +208,12 @@ export class SqliteFile {
     if (replacedBytes - value.length > SHORTER_BYTES) this.#delete.run(key);
     this.#put.run(key, position, checksum, value);
     return checksum;
+  }
+
+  /** Writes a row where there is none; returns its checksum, or undefined where there is one, which stays. */
+  insert(key: Uint8Array, position: number, value: Uint8Array): number | undefined {
+    const checksum = rowChecksum(key, position, value);
+    return this.#insert.run(key, position, checksum, value).changes === 1 ? checksum : undefined;
   }
 
   delete(key: Uint8Array): void {

@@ -158,15 +158,17 @@ void bigRead(const std::string &path, long mebibytes, bool check) {
   if (!late() && bytesDone != mebibytes * long(kMiB)) wrong("short file: " + std::to_string(bytesDone) + " bytes");
 }
 
-/** Small files from number `from` on, spread over so many directories; 0: directly in the folder. */
+/** Small files from number `from` on: by turns in so many directories; below 0: so many in each, one directory after the other; 0: directly in the folder. */
 struct Files {
   std::vector<std::string> directories, paths;
   long from;
 
   Files(const std::string &folder, long from, long count, long spread) : from(from) {
-    for (long d = 0; d < spread; d++) directories.push_back(folder + "/d" + std::to_string(d));
+    auto directory = [&](long number) { return folder + "/d" + std::to_string(number); };
+    long first = spread < 0 ? from / -spread : 0, behind = spread < 0 ? (from + count - 1) / -spread + 1 : spread;
+    for (long d = first; d < behind; d++) directories.push_back(directory(d));
     for (long i = from; i < from + count; i++)
-      paths.push_back((spread > 0 ? directories[size_t(i % spread)] : folder) + "/f" + std::to_string(i));
+      paths.push_back((spread > 0 ? directory(i % spread) : spread < 0 ? directory(i / -spread) : folder) + "/f" + std::to_string(i));
   }
 };
 

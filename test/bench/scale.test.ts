@@ -15,7 +15,8 @@ t.test('many files', { skip: noRoot }, async (t) => {
     env: { ...process.env, TMPDIR: join(folder, 'tmp') },
     limitMs: 350_000,
   });
-  t.match(stdout, /^\| tree: unlink, \/s +\| +\d+ \| +\d+ \| +[\d.]+ \|$/m);
+  for (const layout of ['directory', 'tree', 'turns'])
+    t.match(stdout, new RegExp(`^\\| ${layout}: unlink, /s +\\| +\\d+ \\| +\\d+ \\| +[\\d.]+ \\|$`, 'm'));
   t.match(stdout, /^unmount [\d.]+ s · mount after it [\d.]+ s · mount after kill -9 [\d.]+ s · at rest after a mount \d+ MiB$/m);
   const { layouts, mounts } = JSON.parse(await readFile(join(folder, 'report.json'), 'utf8')) as ScaleReport;
   t.match(
@@ -23,6 +24,7 @@ t.test('many files', { skip: noRoot }, async (t) => {
     [
       ['directory', 60, 240],
       ['tree', 60, 240],
+      ['turns', 60, 240],
     ],
   );
   for (const { few, many, spacePerFile } of layouts) {

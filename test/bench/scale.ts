@@ -1,6 +1,7 @@
 /**
- * `npm run bench:scale`: what many files cost. In one directory and in a tree of them: rates with few files there and with all of them, what index and log take for
- * a file, memory at rest, and how long a mount takes after a clean stop and after a crash. Prints a table and writes bench-results/scale.json.
+ * `npm run bench:scale`: what many files cost. In one directory, in a tree that is filled folder by folder as a copy does it, and by turns in all its folders: rates with few
+ * files there and with all of them, what index and log take for a file, memory at rest, and how long a mount takes after a clean stop and after a crash. Prints a table
+ * and writes bench-results/scale.json.
  */
 import { mkdir, mkdtemp, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -16,11 +17,11 @@ import { dropKernelCaches } from './workloads.js';
 
 const { values: options } = parseArgs({
   options: {
-    /** In each of the two layouts. */
+    /** In each layout. */
     files: { type: 'string', default: '100000' },
     /** Of each file, 4096 at most. */
     bytes: { type: 'string', default: '4096' },
-    layouts: { type: 'string', default: 'directory,tree' },
+    layouts: { type: 'string', default: 'directory,tree,turns' },
     folders: { type: 'boolean', default: false },
     images: { type: 'string', default: '/var/tmp' },
     json: { type: 'string', default: join(packageRoot, 'bench-results', 'scale.json') },
@@ -31,7 +32,13 @@ const { values: options } = parseArgs({
 const files = Number(options.files);
 /** Rates are those of so many: the first ones, and the last ones. */
 const sample = Math.min(10_000, Math.floor(files / 4));
-const FILES_PER_DIRECTORY = 1000;
+const FILES_PER_DIRECTORY = Math.min(1000, Math.ceil(files / 10));
+/** How many directories the client spreads files over, or below 0 how many files it puts into one before it begins the next. */
+const SPREAD: Readonly<Record<string, number>> = {
+  directory: 0,
+  tree: -FILES_PER_DIRECTORY,
+  turns: Math.ceil(files / FILES_PER_DIRECTORY),
+};
 /** Sparse: more than what is asked for can need. */
 const DISK_BYTES = 2 * 1024 ** 3 + files * 16_384;
 const REST_MS = options.hurry ? 0 : 15_000;
@@ -144,16 +151,18 @@ class Scale {
     await dropKernelCaches();
     const statCold = await this.#rate('stat', folder, from, sample, spread, 0);
     await dropKernelCaches();
-    const listCold = await this.#rate('list', folder, there + spread);
+    const directories = spread < 0 ? Math.ceil(there / -spread) : spread;
+    const listCold = await this.#rate('list', folder, there + directories);
     const unlink = await this.#rate('unlink', folder, there - few, few, spread);
     await this.#run('create', folder, there - few, few, spread);
     return { files: there, create, statCold, listCold, unlink };
   }
 
   async layout(layout: string): Promise<LayoutReport> {
+    const spread = SPREAD[layout];
+    if (spread === undefined) throw new Error(`no layout "${layout}": ${Object.keys(SPREAD).join(', ')}`);
     const folder = join(this.#subject.folder, layout);
     await mkdir(folder);
-    const spread = layout === 'tree' ? Math.ceil(files / FILES_PER_DIRECTORY) : 0;
     await sleep(REST_MS);
     const before = await this.#space();
     say(`${layout}: the first ${sample} files`);
