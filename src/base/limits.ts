@@ -396,6 +396,8 @@ export const VOTER_PATIENCE_MS_MIN = 5;
 export const REPLICA_APPLY_BYTES_MAX = 8 * MiB;
 /** … and this many entries. */
 export const REPLICA_APPLY_ENTRIES_MAX = 16_384;
+/** Of such a step so many rows are in the memory of the thread that writes them, some 300 bytes each and the longest entry's in addition. */
+export const REPLICA_NET_ROWS_MAX = 49_152;
 /** Durable replicas follow the barrier so late when nothing presses: what comes and goes within it is never written to them. */
 export const REPLICA_INTERVAL_MS = 5_000;
 /** A voter that failed while its disk stayed (a full disk, a damaged file) is tried again so often. */

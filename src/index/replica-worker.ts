@@ -10,6 +10,7 @@ import { AssertionError, must } from '../base/assert.js';
 import { DecodeError } from '../base/bytes.js';
 import {
   REPLICA_CHECK_BYTES_MAX,
+  REPLICA_NET_ROWS_MAX,
   REPLICA_REWRITE_BYTES_MAX,
   REPLICA_SHRINK_BYTES,
   WORKING_CHECKPOINT_COMMITS,
@@ -21,7 +22,7 @@ import { TABLES } from './schema/tables.js';
 import type { SortedRows } from './sorted-rows.js';
 import { DamagedFileError, DamagedSourceError, errnoOf, isDamage } from './sqlite-error.js';
 import { addRow, removeRow, SqliteFile, type Contents } from './sqlite-file.js';
-import { netEffect, visitPacked, type NetWrite } from './unwritten-rows.js';
+import { netEffects, visitPacked, type NetWrite } from './unwritten-rows.js';
 import type { Job, PackedEntries, Reply, Request } from './worker-jobs.js';
 
 // Nobody waits for its batches as for an answer.
@@ -85,15 +86,23 @@ function whereRoom(action: () => void): void {
   }
 }
 
-/** The last batch: voters that follow in step are given the same one after the other. */
-let last: { batch: number; net: SortedRows<NetWrite> } | undefined;
+/** The last batch: voters that follow in step are given the same one after the other. Its net effect is kept once it is known to be of one part. */
+let last: { readonly batch: number; net?: SortedRows<NetWrite> } | undefined;
 
-function netOf({ batch, memory }: PackedEntries): SortedRows<NetWrite> {
-  if (last?.batch === batch) return last.net;
-  if (last !== undefined) letGo();
-  const net = netEffect(Buffer.from(memory));
-  last = { batch, net };
-  return net;
+function* netOf({ batch, memory }: PackedEntries): Generator<SortedRows<NetWrite>> {
+  if (last !== undefined && last.batch !== batch) letGo();
+  const own = (last ??= { batch });
+  if (own.net !== undefined) {
+    yield own.net;
+    return;
+  }
+  let parts = 0;
+  let part: SortedRows<NetWrite> | undefined;
+  for (part of netEffects(Buffer.from(memory), REPLICA_NET_ROWS_MAX)) {
+    parts++;
+    yield part;
+  }
+  if (parts === 1 && part !== undefined) own.net = part;
 }
 
 /** Tables in which the last row that was written was a new one. */
@@ -120,7 +129,6 @@ function applyRow(file: SqliteFile, contents: Contents, key: Uint8Array, positio
 
 function apply(path: string, entries: PackedEntries, alive: () => void): void {
   const file = opened(path, 'durable');
-  const net = netOf(entries);
   try {
     file.begin();
     const { point, contents } = file.meta();
@@ -129,10 +137,11 @@ function apply(path: string, entries: PackedEntries, alive: () => void): void {
     if (point.position !== entries.from.position || Buffer.compare(point.chain, entries.from.chain) !== 0)
       throw new DamagedFileError(`${file.path} is not where it was`);
     let written = 0;
-    for (const [key, { position, value }] of net.entries()) {
-      applyRow(file, contents, key, position, value);
-      if (++written % 256 === 0) alive();
-    }
+    for (const net of netOf(entries))
+      for (const [key, { position, value }] of net.entries()) {
+        applyRow(file, contents, key, position, value);
+        if (++written % 256 === 0) alive();
+      }
     file.setMeta(entries.to, contents);
     alive();
     file.commit();

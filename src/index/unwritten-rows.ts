@@ -14,7 +14,7 @@ import { outlineOf, tableBit, visitWrites } from './entry.js';
 import type { Range, Row } from './index-store.js';
 import { overlaid } from './overlaid.js';
 import { SortedRows } from './sorted-rows.js';
-import { ENTRY_HEADER_BYTES, putEntry, visitEntries, type PackedRows } from './worker-jobs.js';
+import { ENTRY_HEADER_BYTES, packedEntries, putEntry, type PackedRows } from './worker-jobs.js';
 
 /** A row as an entry wrote it; null: deleted. Keys and values are views into the entries. */
 interface Unwritten {
@@ -151,13 +151,31 @@ export interface NetWrite {
   readonly value: Buffer | undefined;
 }
 
+function takeInto(net: SortedRows<NetWrite>, position: number, payload: Buffer): void {
+  visitWrites(payload, (key, value) => net.set(key, { position, value }));
+}
+
 /** The last write to each key of entries that were packed: rows that come and go within them never reach a disk. */
-export function netEffect(entries: Buffer): SortedRows<NetWrite> {
+function netEffect(entries: Buffer): SortedRows<NetWrite> {
   const net = new SortedRows<NetWrite>();
-  visitEntries(entries, (position, payload) => {
-    visitWrites(payload, (key, value) => net.set(key, { position, value }));
-  });
+  for (const [position, payload] of packedEntries(entries)) takeInto(net, position, payload);
   return net;
+}
+
+/**
+ * The same in parts, to be written one after the other: entries can be of more rows than there is memory for (a file in very many pieces was removed).
+ * @param rowsMax of each part, but for the last entry that is in it
+ */
+export function* netEffects(entries: Buffer, rowsMax: number): Generator<SortedRows<NetWrite>> {
+  let net = new SortedRows<NetWrite>();
+  for (const [position, payload] of packedEntries(entries)) {
+    if (net.size >= rowsMax) {
+      yield net;
+      net = new SortedRows();
+    }
+    takeInto(net, position, payload);
+  }
+  yield net;
 }
 
 /** Calls `visit` for each row of what was packed, in order of their keys. Keys and values are views. */

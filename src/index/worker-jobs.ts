@@ -102,13 +102,13 @@ export function putEntry(packed: Buffer, at: number, position: number, payload: 
   return at + ENTRY_HEADER_BYTES + payload.length;
 }
 
-/** Calls `visit` for each entry that was put. Payloads are views. */
-export function visitEntries(packed: Buffer, visit: (position: number, payload: Buffer) => void): void {
+/** The entries that were put. Payloads are views. */
+export function* packedEntries(packed: Buffer): Generator<[position: number, payload: Buffer]> {
   for (let at = 0; at < packed.length;) {
     const position = packed.readDoubleLE(at);
     const bytes = packed.readUInt32LE(at + 8);
     at += ENTRY_HEADER_BYTES;
-    visit(position, packed.subarray(at, at + bytes));
+    yield [position, packed.subarray(at, at + bytes)];
     at += bytes;
   }
 }

@@ -92,6 +92,57 @@ function stored(file: string): { key: Buffer; position: number; value: Buffer }[
   }
 }
 
+t.test('rows that are new and rows that replace others alternate, and all are counted', async (t) => {
+  const { store, disk, file } = await place(t);
+  let replica = await store.open(disk, DIRECTORY);
+  const rows = (from: number, step: number, value: string): Write[] =>
+    Array.from({ length: 20 }, (_, i) => ({ key: key(from + i * step), value: Buffer.from(value) }));
+  const first = data(emptyPoint, ...rows(0, 2, 'first'));
+  await replica.apply([first]);
+  // Every other row is there already: the first one that is written is new, the last one too.
+  const second = data(first.point, ...rows(1, 1, 'second'), ...rows(100, 1, 'second'));
+  await replica.apply([second]);
+  const expected = new Map<number, string>();
+  for (const { key, value } of [...rows(0, 2, 'first'), ...rows(1, 1, 'second'), ...rows(100, 1, 'second')])
+    expected.set(Buffer.from(key).readUInt32BE(1), String(value));
+  t.same(
+    stored(file).map(({ key, value }) => [key.readUInt32BE(1), String(value)]),
+    [...expected].sort(([a], [b]) => a - b),
+  );
+  // Opened anew it is read as a whole, and their number and sum are what the replica counted.
+  await replica.close();
+  replica = await store.open(disk, DIRECTORY);
+  t.same(replica.point, second.point);
+  await replica.close();
+});
+
+t.test('a batch of more rows than the thread has memory for at once', async (t) => {
+  const { store, disk, file } = await place(t);
+  const [first, second] = [await store.open(disk, DIRECTORY), await store.open(disk, 'voter2')];
+  // Removals are the shortest entries for the rows that they are of. A few rows are written by the first entry and the last.
+  const entries: LogEntry[] = [];
+  let point = emptyPoint;
+  for (let at = 0, rows = 40_000; at < 600_000; at += rows) {
+    const removed = Array.from({ length: rows }, (_, i): Write => ({ key: key(1000 + at + i), value: undefined }));
+    const edge = at === 0 ? 'first' : at + rows >= 600_000 ? 'last' : undefined;
+    const written = edge === undefined ? [] : [{ key: key(edge === 'first' ? 1 : 2), value: Buffer.from(edge) }];
+    const both = { key: key(3), value: Buffer.from(String(at)) };
+    const entry = data(point, ...written, both, ...removed);
+    entries.push(entry);
+    point = entry.point;
+  }
+  await Promise.all([first.apply(entries), second.apply(entries)]);
+  const rows = [
+    { key: key(1), position: 1, value: Buffer.from('first') },
+    { key: key(2), position: entries.length, value: Buffer.from('last') },
+    { key: key(3), position: entries.length, value: Buffer.from('560000') },
+  ];
+  t.same([first.point, second.point], [point, point]);
+  t.same(stored(file), rows);
+  t.same(stored(file.replace(DIRECTORY, 'voter2')), rows);
+  await Promise.all([first.close(), second.close()]);
+});
+
 t.test('a batch has its net effect alone; each row carries the position that wrote it', async (t) => {
   const { store, disk, file } = await place(t);
   const replica = await store.open(disk, DIRECTORY);
@@ -412,6 +463,22 @@ t.test(
     await replica.apply([next]);
     t.same(replica.point, next.point, 'and goes on once it fits');
     t.equal(stored(join(small, DIRECTORY, 'replica.sqlite')).length, 20);
-    await replica.close();
+
+    // A batch that is worked on in parts ends in the first one here; who is given the same batch next gets all of it.
+    const other = await store.open(new FolderDisk(folder), 'other');
+    await other.apply(entries);
+    await other.apply([next]);
+    const batch: LogEntry[] = [];
+    for (let point = next.point; batch.length < 10; point = must(batch.at(-1), 'just put there').point) {
+      const from = 100 + batch.length * 7000;
+      batch.push(data(point, ...Array.from({ length: 7000 }, (_, i) => ({ key: key(from + i), value: Buffer.alloc(100, 2) }))));
+    }
+    t.same(
+      (await Promise.allSettled([replica.apply(batch), other.apply(batch)])).map(({ status }) => status),
+      ['rejected', 'fulfilled'],
+    );
+    t.same(replica.point, next.point);
+    t.equal(stored(join(folder, 'other', 'replica.sqlite')).length, 70_020);
+    await Promise.all([replica.close(), other.close()]);
   },
 );
