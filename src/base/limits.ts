@@ -31,7 +31,9 @@ export const LOG_ENTRY_BYTES_MAX = 1 * MiB;
 export const JOURNAL_BYTES = 4 * MiB;
 /** A voter's log file is closed and the next one opened past this. What is kept of the logs is at most about two, and costs 48 bytes of memory an entry and voter: 20 MiB for small files. */
 export const LOG_FILE_BYTES_MAX = 16 * MiB;
-/** The log may be this much ahead of the durable replicas before they must follow. */
+/** What an entry that is kept takes in memory beside its bytes, about. */
+export const LOG_ENTRY_MEMORY_BYTES = 600;
+/** The log may be this much ahead of the durable replicas before they must follow: what its entries take in memory. */
 export const LOG_AHEAD_BYTES_MAX = 12 * MiB;
 /** Data that may be written but unsynced before a flush is forced, unless someone asks earlier. */
 export const UNSYNCED_BYTES_MAX = 256 * MiB;

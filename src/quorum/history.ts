@@ -6,7 +6,7 @@
  */
 import { assert, must } from '../base/assert.js';
 import { asOperatingError, OperatingError } from '../base/errors.js';
-import { REPLICA_APPLY_ENTRIES_MAX } from '../base/limits.js';
+import { LOG_ENTRY_MEMORY_BYTES, REPLICA_APPLY_ENTRIES_MAX } from '../base/limits.js';
 import type { Disk } from '../disk/disk.js';
 import { commonPosition, type EntryTable } from './entry-table.js';
 import { originPoint, samePoint } from './point.js';
@@ -65,7 +65,7 @@ export class History {
     return this.#head;
   }
 
-  /** Bytes of the entries in the window. */
+  /** What the entries in the window take in memory. */
   get windowBytes(): number {
     return this.#bytes;
   }
@@ -83,7 +83,7 @@ export class History {
   push(record: LogRecord): void {
     assert(record.entry.point.position === this.#head.position + 1, 'entries follow each other');
     this.#records.push(record);
-    this.#bytes += record.bytes.length;
+    this.#bytes += record.bytes.length + LOG_ENTRY_MEMORY_BYTES;
     this.#pushedBytes += record.bytes.length;
     this.#head = record.entry.point;
   }
@@ -93,7 +93,7 @@ export class History {
     for (const [bytesMax, { from }] of this.#lastReads) if (from <= position) this.#lastReads.delete(bytesMax);
     while (this.#start < this.#records.length && this.#before.position < position) {
       const record = must(this.#records[this.#start], 'in range');
-      this.#bytes -= record.bytes.length;
+      this.#bytes -= record.bytes.length + LOG_ENTRY_MEMORY_BYTES;
       // The chain is a view into the record: copied, so that the record's memory goes.
       this.#before = { ...record.entry.point, chain: Buffer.from(record.entry.point.chain) };
       this.#start++;
