@@ -34,7 +34,7 @@ export const LOG_FILE_BYTES_MAX = 16 * MiB;
 /** What an entry that is kept takes in memory beside its bytes, about. */
 export const LOG_ENTRY_MEMORY_BYTES = 600;
 /** The log may be this much ahead of the durable replicas before they must follow: what its entries take in memory. */
-export const LOG_AHEAD_BYTES_MAX = 8 * MiB;
+export const LOG_AHEAD_BYTES_MAX = 7 * MiB;
 /** Data that may be written but unsynced before a flush is forced, unless someone asks earlier. */
 export const UNSYNCED_BYTES_MAX = 256 * MiB;
 
@@ -395,7 +395,7 @@ export const VOTER_FOLLOW_MS = 25;
 /** A flush waits at least so long for the quickest voters alone, and four times as long as it usually takes; then all are asked. */
 export const VOTER_PATIENCE_MS_MIN = 5;
 /** One durable step of a voter's replica: large, so that rows that come and go cancel out. */
-export const REPLICA_APPLY_BYTES_MAX = 6 * MiB;
+export const REPLICA_APPLY_BYTES_MAX = 4 * MiB;
 /** … and this many entries. */
 export const REPLICA_APPLY_ENTRIES_MAX = 16_384;
 /** Of such a step so many rows are in the memory of the thread that writes them, some 300 bytes each and the longest entry's in addition. */
