@@ -400,6 +400,9 @@ export const REPLICA_APPLY_BYTES_MAX = 4 * MiB;
 export const REPLICA_APPLY_ENTRIES_MAX = 16_384;
 /** Of such a step so many rows are in the memory of the thread that writes them, some 300 bytes each and the longest entry's in addition. */
 export const REPLICA_NET_ROWS_MAX = 49_152;
+/** Memory of batches that is kept for the next ones: one is being filled or read, one is the next. It goes after so long without a batch. */
+export const REPLICA_BATCHES_SPARE = 2;
+export const REPLICA_BATCH_REST_MS = 10_000;
 /** Durable replicas follow the barrier so late when nothing presses: what comes and goes within it is never written to them. */
 export const REPLICA_INTERVAL_MS = 5_000;
 /** A voter that failed while its disk stayed (a full disk, a damaged file) is tried again so often. */

@@ -89,7 +89,7 @@ function whereRoom(action: () => void): void {
 /** The last batch: voters that follow in step are given the same one after the other. Its net effect is kept once it is known to be of one part. */
 let last: { readonly batch: number; net?: SortedRows<NetWrite> } | undefined;
 
-function* netOf({ batch, memory }: PackedEntries): Generator<SortedRows<NetWrite>> {
+function* netOf({ batch, memory, bytes }: PackedEntries): Generator<SortedRows<NetWrite>> {
   if (last !== undefined && last.batch !== batch) letGo();
   const own = (last ??= { batch });
   if (own.net !== undefined) {
@@ -98,7 +98,7 @@ function* netOf({ batch, memory }: PackedEntries): Generator<SortedRows<NetWrite
   }
   let parts = 0;
   let part: SortedRows<NetWrite> | undefined;
-  for (part of netEffects(Buffer.from(memory), REPLICA_NET_ROWS_MAX)) {
+  for (part of netEffects(Buffer.from(memory, 0, bytes), REPLICA_NET_ROWS_MAX)) {
     parts++;
     yield part;
   }

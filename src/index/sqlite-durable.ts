@@ -15,9 +15,9 @@ import { OperatingError, type ErrorDetail } from '../base/errors.js';
 import { REPLICA_CALLS_MAX } from '../base/limits.js';
 import type { Disk } from '../disk/disk.js';
 import type { DurableReplica, LogEntry, LogPoint, ReplicaStore } from '../quorum/state-machine.js';
+import { BatchMemory } from './batch-memory.js';
 import { JobError } from './replica-thread.js';
 import { ReplicaThreads, type HangListener, type ReplicaClient } from './replica-threads.js';
-import { packEntries, type PackedEntries } from './worker-jobs.js';
 
 const FILE = 'replica.sqlite';
 const JOURNAL = `${FILE}-journal`;
@@ -33,14 +33,12 @@ export interface ReplicaStoreOptions {
   readonly threads?: ReplicaThreads;
 }
 
-/** Batches that were packed for one voter and will be asked for by the next. */
-const packed = new WeakMap<readonly LogEntry[], PackedEntries>();
-
 export class SqliteDurableReplica implements DurableReplica {
   readonly #voter: Disk;
   readonly #directory: string;
   readonly #log: ReplicaLogger;
   readonly #worker: ReplicaClient;
+  readonly #batches: BatchMemory;
   /** Absolute path of the directory, for SQLite. */
   #base = '';
   #point: LogPoint | undefined;
@@ -50,11 +48,12 @@ export class SqliteDurableReplica implements DurableReplica {
   #closed = false;
 
   /** Use `SqliteReplicaStore.open`. */
-  constructor(voter: Disk, directory: string, log: ReplicaLogger, threads: ReplicaThreads, listener: HangListener) {
+  constructor(voter: Disk, directory: string, log: ReplicaLogger, threads: ReplicaThreads, batches: BatchMemory, listener: HangListener) {
     this.#voter = voter;
     this.#directory = directory;
     this.#log = log;
     this.#worker = threads.client(detailOf(voter, directory), listener);
+    this.#batches = batches;
   }
 
   get point(): LogPoint | undefined {
@@ -83,14 +82,11 @@ export class SqliteDurableReplica implements DurableReplica {
     return this.#inTurn(async () => {
       const from = this.#usable();
       if (entries.length === 0) return;
-      let batch = packed.get(entries);
-      if (batch === undefined || batch.from.position !== from.position) {
-        batch = packEntries(from, entries);
-        packed.set(entries, batch);
-      }
       try {
-        await this.#worker.request<'apply'>({ kind: 'apply', path: this.#path(FILE), entries: batch });
-        this.#point = batch.to;
+        const { to } = await this.#batches.use(from, entries, (packed) =>
+          this.#worker.request<'apply'>({ kind: 'apply', path: this.#path(FILE), entries: packed }),
+        );
+        this.#point = to;
       } catch (error) {
         if (error instanceof OperatingError && error.code !== 'ETIMEDOUT') this.#voter.health.writeErrors++;
         if (!(error instanceof JobError) || error.damaged !== 'none') this.#point = undefined;
@@ -229,12 +225,14 @@ function detailOf(voter: Disk, directory: string): ErrorDetail {
 export class SqliteReplicaStore implements ReplicaStore {
   readonly #log: ReplicaLogger;
   readonly #threads: ReplicaThreads;
+  readonly #batches: BatchMemory;
   /** Disks in which a thread hangs now. */
   readonly #hung = new WeakSet<Disk>();
 
   constructor({ clock, log, threads }: ReplicaStoreOptions) {
     this.#log = log;
     this.#threads = threads ?? new ReplicaThreads(clock);
+    this.#batches = new BatchMemory(clock);
   }
 
   /** @throws OperatingError ETIMEDOUT while an earlier call hangs in this disk. */
@@ -245,7 +243,7 @@ export class SqliteReplicaStore implements ReplicaStore {
         ...detail,
         hint: 'the replica is used again when the call returns, or the disk is mounted anew',
       });
-    const replica = new SqliteDurableReplica(voter, directory, this.#log, this.#threads, {
+    const replica = new SqliteDurableReplica(voter, directory, this.#log, this.#threads, this.#batches, {
       hung: () => {
         voter.health.stalls++;
         this.#hung.add(voter);

@@ -7,8 +7,9 @@ import type { LogEntry, LogPoint } from '../quorum/state-machine.js';
 export interface PackedEntries {
   /** Names this batch within the process. */
   readonly batch: number;
-  /** The data entries (`putEntry`). */
+  /** The data entries (`putEntry`), in the first `bytes` bytes. */
   readonly memory: SharedArrayBuffer;
+  readonly bytes: number;
   /** Where a replica stands before and behind these entries. */
   readonly from: LogPoint;
   readonly to: LogPoint;
@@ -77,8 +78,8 @@ export const ENTRY_HEADER_BYTES = 12;
 
 let batches = 0;
 
-/** Packs entries that follow `from`. */
-export function packEntries(from: LogPoint, entries: readonly LogEntry[]): PackedEntries {
+/** Packs entries that follow `from`; `take` finds memory of so many bytes at least. */
+export function packEntries(from: LogPoint, entries: readonly LogEntry[], take: (bytes: number) => SharedArrayBuffer): PackedEntries {
   let bytes = 0;
   let to = from;
   for (const entry of entries) {
@@ -87,11 +88,11 @@ export function packEntries(from: LogPoint, entries: readonly LogEntry[]): Packe
     to = entry.point;
     if (entry.kind === 'data') bytes += ENTRY_HEADER_BYTES + entry.payload.length;
   }
-  const memory = new SharedArrayBuffer(bytes);
-  const packed = Buffer.from(memory);
+  const memory = take(bytes);
+  const packed = Buffer.from(memory, 0, bytes);
   let at = 0;
   for (const { kind, point, payload } of entries) if (kind === 'data') at = putEntry(packed, at, point.position, payload);
-  return { batch: ++batches, memory, from: clonePoint(from), to: clonePoint(to) };
+  return { batch: ++batches, memory, bytes, from: clonePoint(from), to: clonePoint(to) };
 }
 
 /** Puts an entry at `at`; returns where it ends. */

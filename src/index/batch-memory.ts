@@ -1,0 +1,82 @@
+/**
+ * Batches of entries in shared memory, for the threads of the replicas. A batch is packed once for all voters that are given the same array of entries, and
+ * its memory is used again when nobody reads it: shared memory that is let go of stays until both threads have collected their handles, which V8 is in no hurry to do.
+ *
+ *   packed ──▶ in use ──a newer batch was packed, and nobody uses it──▶ its memory is spare ──▶ packed
+ *                └──an apply failed──▶ never used again: a thread that was left behind may still read it
+ */
+import type { Cancel, Clock } from '../base/clock.js';
+import { MiB, REPLICA_BATCH_REST_MS, REPLICA_BATCHES_SPARE } from '../base/limits.js';
+import type { LogEntry, LogPoint } from '../quorum/state-machine.js';
+import { packEntries, type PackedEntries } from './worker-jobs.js';
+
+interface Batch {
+  readonly packed: PackedEntries;
+  users: number;
+  /** Its memory is no longer its own. */
+  retired: boolean;
+}
+
+export class BatchMemory {
+  readonly #clock: Clock;
+  readonly #batches = new WeakMap<readonly LogEntry[], Batch>();
+  /** The one that others will ask for. */
+  #newest: Batch | undefined;
+  #spare: SharedArrayBuffer[] = [];
+  #cancelRest: Cancel | undefined;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Calls `apply` with these entries, which follow `from`, packed. */
+  async use(from: LogPoint, entries: readonly LogEntry[], apply: (packed: PackedEntries) => Promise<unknown>): Promise<PackedEntries> {
+    let batch = this.#batches.get(entries);
+    if (batch === undefined || batch.retired || batch.packed.from.position !== from.position) batch = this.#pack(from, entries);
+    batch.users++;
+    let applied = false;
+    try {
+      await apply(batch.packed);
+      applied = true;
+    } finally {
+      batch.users--;
+      if (!applied) batch.retired = true;
+      this.#settle(batch);
+    }
+    return batch.packed;
+  }
+
+  #pack(from: LogPoint, entries: readonly LogEntry[]): Batch {
+    const before = this.#newest;
+    const batch = { packed: packEntries(from, entries, (bytes) => this.#take(bytes)), users: 0, retired: false };
+    this.#batches.set(entries, batch);
+    this.#newest = batch;
+    if (before !== undefined) this.#settle(before);
+    return batch;
+  }
+
+  #take(bytes: number): SharedArrayBuffer {
+    this.#restLater();
+    const at = this.#spare.findIndex(({ byteLength }) => byteLength >= bytes);
+    const [memory] = at < 0 ? [] : this.#spare.splice(at, 1);
+    return memory ?? new SharedArrayBuffer(Math.ceil(bytes / MiB) * MiB);
+  }
+
+  #settle(batch: Batch): void {
+    if (batch.users > 0 || batch.retired || batch === this.#newest) return;
+    batch.retired = true;
+    this.#spare.push(batch.packed.memory);
+    // Of those that were made for smaller batches there is no end otherwise.
+    if (this.#spare.length > REPLICA_BATCHES_SPARE) this.#spare.sort((a, b) => b.byteLength - a.byteLength).pop();
+  }
+
+  #restLater(): void {
+    this.#cancelRest?.();
+    this.#cancelRest = this.#clock.after(REPLICA_BATCH_REST_MS, () => {
+      this.#spare = [];
+      // Whoever uses it now goes on doing so.
+      if (this.#newest !== undefined) this.#newest.retired = true;
+      this.#newest = undefined;
+    });
+  }
+}
