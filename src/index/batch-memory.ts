@@ -10,7 +10,8 @@ import { MiB, REPLICA_BATCH_REST_MS, REPLICA_BATCHES_SPARE } from '../base/limit
 import type { LogEntry, LogPoint } from '../quorum/state-machine.js';
 import { packEntries, type PackedEntries } from './worker-jobs.js';
 
-interface Batch {
+/** A batch that voters are given one after the other. */
+export interface Batch {
   readonly packed: PackedEntries;
   users: number;
   /** Its memory is no longer its own. */
@@ -29,10 +30,20 @@ export class BatchMemory {
     this.#clock = clock;
   }
 
-  /** Calls `apply` with these entries, which follow `from`, packed. */
-  async use(from: LogPoint, entries: readonly LogEntry[], apply: (packed: PackedEntries) => Promise<unknown>): Promise<PackedEntries> {
-    let batch = this.#batches.get(entries);
-    if (batch === undefined || batch.retired || batch.packed.from.position !== from.position) batch = this.#pack(from, entries);
+  /** These entries, which follow `from`, packed. To be used at once. @throws AssertionError where they do not follow each other. */
+  of(from: LogPoint, entries: readonly LogEntry[]): Batch {
+    const there = this.#batches.get(entries);
+    if (there !== undefined && !there.retired && there.packed.from.position === from.position) return there;
+    const before = this.#newest;
+    const batch = { packed: packEntries(from, entries, (bytes) => this.#take(bytes)), users: 0, retired: false };
+    this.#batches.set(entries, batch);
+    this.#newest = batch;
+    if (before !== undefined) this.#settle(before);
+    return batch;
+  }
+
+  /** Holds a batch's memory until `apply` has ended. */
+  async use(batch: Batch, apply: (packed: PackedEntries) => Promise<unknown>): Promise<void> {
     batch.users++;
     let applied = false;
     try {
@@ -43,16 +54,6 @@ export class BatchMemory {
       if (!applied) batch.retired = true;
       this.#settle(batch);
     }
-    return batch.packed;
-  }
-
-  #pack(from: LogPoint, entries: readonly LogEntry[]): Batch {
-    const before = this.#newest;
-    const batch = { packed: packEntries(from, entries, (bytes) => this.#take(bytes)), users: 0, retired: false };
-    this.#batches.set(entries, batch);
-    this.#newest = batch;
-    if (before !== undefined) this.#settle(before);
-    return batch;
   }
 
   #take(bytes: number): SharedArrayBuffer {

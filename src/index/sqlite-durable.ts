@@ -82,11 +82,12 @@ export class SqliteDurableReplica implements DurableReplica {
     return this.#inTurn(async () => {
       const from = this.#usable();
       if (entries.length === 0) return;
+      const batch = this.#batches.of(from, entries);
       try {
-        const { to } = await this.#batches.use(from, entries, (packed) =>
+        await this.#batches.use(batch, (packed) =>
           this.#worker.request<'apply'>({ kind: 'apply', path: this.#path(FILE), entries: packed }),
         );
-        this.#point = to;
+        this.#point = batch.packed.to;
       } catch (error) {
         if (error instanceof OperatingError && error.code !== 'ETIMEDOUT') this.#voter.health.writeErrors++;
         if (!(error instanceof JobError) || error.damaged !== 'none') this.#point = undefined;

@@ -25,7 +25,7 @@ function begin(
 ): { packed: PackedEntries; end: () => Promise<void>; fail: () => Promise<void> } {
   let settle: (error?: Error) => void = () => undefined;
   let packed: PackedEntries | undefined;
-  const using = batches.use(emptyPoint, entries, (given) => {
+  const using = batches.use(batches.of(emptyPoint, entries), (given) => {
     packed = given;
     return new Promise<void>((resolve, reject) => {
       settle = (error) => {
