@@ -6,7 +6,7 @@
  *                └──an apply failed──▶ never used again: a thread that was left behind may still read it
  */
 import type { Cancel, Clock } from '../base/clock.js';
-import { MiB, REPLICA_BATCH_REST_MS, REPLICA_BATCHES_SPARE } from '../base/limits.js';
+import { REPLICA_APPLY_BYTES_MAX, REPLICA_BATCH_REST_MS, REPLICA_BATCHES_SPARE } from '../base/limits.js';
 import type { LogEntry, LogPoint } from '../quorum/state-machine.js';
 import { packEntries, type PackedEntries } from './worker-jobs.js';
 
@@ -58,17 +58,15 @@ export class BatchMemory {
 
   #take(bytes: number): SharedArrayBuffer {
     this.#restLater();
-    const at = this.#spare.findIndex(({ byteLength }) => byteLength >= bytes);
-    const [memory] = at < 0 ? [] : this.#spare.splice(at, 1);
-    return memory ?? new SharedArrayBuffer(Math.ceil(bytes / MiB) * MiB);
+    const memory = this.#spare.pop();
+    // Of one size, so that it fits for the next one: pages that are never written take no memory.
+    return memory !== undefined && memory.byteLength >= bytes ? memory : new SharedArrayBuffer(Math.max(bytes, REPLICA_APPLY_BYTES_MAX));
   }
 
   #settle(batch: Batch): void {
     if (batch.users > 0 || batch.retired || batch === this.#newest) return;
     batch.retired = true;
-    this.#spare.push(batch.packed.memory);
-    // Of those that were made for smaller batches there is no end otherwise.
-    if (this.#spare.length > REPLICA_BATCHES_SPARE) this.#spare.sort((a, b) => b.byteLength - a.byteLength).pop();
+    if (this.#spare.length < REPLICA_BATCHES_SPARE) this.#spare.push(batch.packed.memory);
   }
 
   #restLater(): void {

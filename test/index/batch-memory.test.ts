@@ -49,20 +49,20 @@ function begin(
 
 t.test('one batch for all who are given the same entries; its memory for a later one, once nobody reads it', async (t) => {
   const batches = new BatchMemory(systemClock);
-  const [a, b, c, d, e] = ['a', 'b', 'c', 'd', 'e'].map(batchOf) as [readonly LogEntry[], ...(readonly LogEntry[])[]];
+  const [a, b, c, d, e] = [batchOf('a'), batchOf('b'), batchOf('c'), batchOf('d'), batchOf('e')];
   const first = begin(batches, a);
   const second = begin(batches, a);
   t.equal(first.packed, second.packed);
   await first.end();
-  const other = begin(batches, must(b, 'made above'));
-  const another = begin(batches, must(c, 'made above'));
+  const other = begin(batches, b);
+  const another = begin(batches, c);
   t.equal(new Set([first, other, another].map(({ packed }) => packed.memory)).size, 3, 'somebody still reads the first one');
   t.same(
     [first, other, another].flatMap(({ packed }) => textOf(packed)),
     ['a', 'b', 'c'],
   );
   await second.end();
-  const next = begin(batches, must(d, 'made above'));
+  const next = begin(batches, d);
   t.equal(next.packed.memory, first.packed.memory, 'nobody does any more');
   t.same(textOf(next.packed), ['d']);
   t.same(
@@ -74,10 +74,10 @@ t.test('one batch for all who are given the same entries; its memory for a later
   t.notOk([next, other, another].some(({ packed }) => packed.memory === late.packed.memory));
   t.same(textOf(late.packed), ['a']);
   await Promise.all([next, other, another, late].map(({ end }) => end()));
-  const last = begin(batches, must(e, 'made above'));
+  const last = begin(batches, e);
   t.same([...textOf(last.packed), ...textOf(late.packed)], ['e', 'a'], 'the newest one is kept for those who follow');
   await last.end();
-  const follower = begin(batches, must(e, 'made above'));
+  const follower = begin(batches, e);
   t.equal(follower.packed, last.packed);
   await follower.end();
 });
