@@ -18,11 +18,11 @@ import {
 } from '../base/limits.js';
 import { nativeIo } from '../base/native-io.js';
 import type { LogPoint } from '../quorum/state-machine.js';
-import { TABLES } from './schema/tables.js';
+import { RowWriter } from './row-writer.js';
 import type { SortedRows } from './sorted-rows.js';
 import { DamagedFileError, DamagedSourceError, errnoOf, isDamage } from './sqlite-error.js';
-import { addRow, removeRow, SqliteFile, type Contents } from './sqlite-file.js';
-import { netEffects, visitPacked, type NetWrite } from './unwritten-rows.js';
+import { rowChecksum, SqliteFile, type Contents } from './sqlite-file.js';
+import { netEffects, netRows, type NetWrite } from './unwritten-rows.js';
 import type { Job, PackedEntries, Reply, Request } from './worker-jobs.js';
 
 // Nobody waits for its batches as for an answer.
@@ -105,26 +105,20 @@ function* netOf({ batch, memory, bytes }: PackedEntries): Generator<SortedRows<N
   if (parts === 1 && part !== undefined) own.net = part;
 }
 
-/** Tables in which the last row that was written was a new one. */
-const growing = new Set<number | undefined>();
-
-function applyRow(file: SqliteFile, contents: Contents, key: Uint8Array, position: number, value: Uint8Array | undefined): void {
-  const table = key[0];
-  // A row that is new needs no look at what it replaces; where one was new the next one is, mostly.
-  if (value !== undefined && growing.has(table)) {
-    const inserted = file.insert(key, position, value);
-    if (inserted !== undefined) {
-      addRow(contents, inserted);
-      return;
+function writeRows(file: SqliteFile, net: SortedRows<NetWrite>, contents: Contents, alive: () => void): void {
+  const writer = new RowWriter(file, contents);
+  let written = 0;
+  net.forEach((key, row) => {
+    const { position, value } = row;
+    if (value === undefined) writer.delete(key);
+    else {
+      // Once for all voters.
+      const checksum = (row.checksum ??= rowChecksum(key, position, value));
+      writer.write({ key, position, checksum, value });
     }
-    growing.delete(table);
-  }
-  const [checksum, bytes] = file.stored(key) ?? [];
-  if (checksum !== undefined) removeRow(contents, checksum);
-  if (value !== undefined) {
-    addRow(contents, file.put(key, position, value, bytes));
-    if (checksum === undefined) growing.add(table);
-  } else if (checksum !== undefined) file.delete(key);
+    if (++written % 256 === 0) alive();
+  });
+  writer.flush();
 }
 
 function apply(path: string, entries: PackedEntries, alive: () => void): void {
@@ -136,12 +130,7 @@ function apply(path: string, entries: PackedEntries, alive: () => void): void {
     // The file was opened anew perhaps, and may be an older one.
     if (point.position !== entries.from.position || Buffer.compare(point.chain, entries.from.chain) !== 0)
       throw new DamagedFileError(`${file.path} is not where it was`);
-    let written = 0;
-    for (const net of netOf(entries))
-      for (const [key, { position, value }] of net.entries()) {
-        applyRow(file, contents, key, position, value);
-        if (++written % 256 === 0) alive();
-      }
+    for (const net of netOf(entries)) writeRows(file, net, contents, alive);
     file.setMeta(entries.to, contents);
     alive();
     file.commit();
@@ -220,12 +209,8 @@ function write({ path, rows, point }: Extract<Job, { kind: 'write' }>, alive: ()
   const file = opened(path, 'working');
   try {
     file.begin();
-    let written = 0;
-    visitPacked(rows, (key, position, value) => {
-      if (value === undefined) file.delete(key);
-      else file.put(key, position, value, key[0] === TABLES.extent ? file.stored(key)?.[1] : undefined);
-      if (++written % 256 === 0) alive();
-    });
+    // It does not keep count of its rows.
+    writeRows(file, netRows(rows), { rows: 0, sum: 0 }, alive);
     file.setMeta(point, undefined);
     file.shrink(WORKING_SHRINK_BYTES);
     file.commit();

@@ -7,6 +7,7 @@
  */
 import { crc32 } from 'node:zlib';
 import Database from 'better-sqlite3';
+import { assert } from '../base/assert.js';
 import {
   INDEX_FREE_BYTES_MIN,
   INDEX_FREE_SHARE,
@@ -29,9 +30,6 @@ const SUM_MODULUS = 2 ** 48;
 /** A lock is only ever held by a thread of ours that is about to let go. */
 const BUSY_TIMEOUT_MS = 10_000;
 
-/** A row that gets shorter by more is put in anew. */
-const SHORTER_BYTES = 128;
-
 export type FileUse = 'working' | 'durable' | 'reading';
 
 /** Number of rows and sum of their checksums; what a full scan must find. */
@@ -47,9 +45,6 @@ export function rowChecksum(key: Uint8Array, position: number, value: Uint8Array
   return value.length === 0 ? seed : crc32(value, seed);
 }
 
-/** Checksum of a row, and the length of its value. */
-type StoredSize = [checksum: number, bytes: number];
-
 interface MetaRow {
   position: number;
   epoch: number;
@@ -59,6 +54,46 @@ interface MetaRow {
 }
 
 type StoredRow = [position: number, checksum: number, value: Buffer];
+
+/** What a row says of itself, unverified. */
+export type RowStamp = [key: Buffer, position: number, checksum: number, valueBytes: number];
+
+/** A row to be written. */
+export interface NewRow {
+  readonly key: Uint8Array;
+  readonly position: number;
+  /** Of `rowChecksum`. */
+  readonly checksum: number;
+  readonly value: Uint8Array;
+}
+
+/** Rows of a group, which one statement writes: calling it costs as much as writing three rows. */
+export const GROUP_ROWS = 16;
+
+/** One statement for one row, one for a group. */
+interface Statements {
+  readonly one: string;
+  readonly group: string;
+}
+
+function forKeys(before: string, after = ''): Statements {
+  const group = `IN (${Array<string>(GROUP_ROWS).fill('?').join(', ')})`;
+  return { one: `${before} WHERE key = ?${after}`, group: `${before} WHERE key ${group}${after}` };
+}
+
+function forRows(before: string, after = ''): Statements {
+  const row = '(?, ?, ?, ?)';
+  const group = Array<string>(GROUP_ROWS).fill(row).join(', ');
+  return { one: `${before} VALUES ${row}${after}`, group: `${before} VALUES ${group}${after}` };
+}
+
+const STAMPS = forKeys('SELECT key, position, checksum, length(value) FROM kv');
+const DELETE = forKeys('DELETE FROM kv', ' RETURNING checksum');
+const INSERT = forRows('INSERT OR IGNORE INTO kv');
+const PUT = forRows(
+  'INSERT INTO kv',
+  ' ON CONFLICT (key) DO UPDATE SET position = excluded.position, checksum = excluded.checksum, value = excluded.value',
+);
 
 function configure(db: Database.Database, use: FileUse): void {
   db.pragma('mmap_size = 0');
@@ -97,10 +132,8 @@ function create(db: Database.Database): void {
 export class SqliteFile {
   readonly #db: Database.Database;
   readonly #get: Database.Statement<[Uint8Array], StoredRow>;
-  readonly #stored: Database.Statement<[Uint8Array], StoredSize>;
-  readonly #put: Database.Statement<[Uint8Array, number, number, Uint8Array]>;
-  readonly #insert: Database.Statement<[Uint8Array, number, number, Uint8Array]>;
-  readonly #delete: Database.Statement<[Uint8Array]>;
+  /** Prepared when they are first used. */
+  readonly #statements = new Map<string, Database.Statement<unknown[]>>();
   readonly #setMeta: Database.Statement<[number, number, Uint8Array, number | null, number | null]>;
   readonly #begin: Database.Statement<[]>;
   readonly #commit: Database.Statement<[]>;
@@ -126,12 +159,6 @@ export class SqliteFile {
       if (version !== LAYOUT_VERSION)
         throw new DamagedFileError(`${path} has layout ${String(version)}; this program knows ${LAYOUT_VERSION}`);
       this.#get = db.prepare<[Uint8Array], StoredRow>('SELECT position, checksum, value FROM kv WHERE key = ?').raw();
-      this.#stored = db.prepare<[Uint8Array], StoredSize>('SELECT checksum, length(value) FROM kv WHERE key = ?').raw();
-      this.#put = db.prepare(
-        'INSERT INTO kv VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET position = excluded.position, checksum = excluded.checksum, value = excluded.value',
-      );
-      this.#insert = db.prepare('INSERT OR IGNORE INTO kv VALUES (?, ?, ?, ?)');
-      this.#delete = db.prepare('DELETE FROM kv WHERE key = ?');
       this.#setMeta = db.prepare('UPDATE meta SET position = ?, epoch = ?, chain = ?, rows = ?, sum = ?');
       this.#begin = db.prepare('BEGIN IMMEDIATE');
       this.#commit = db.prepare('COMMIT');
@@ -164,14 +191,9 @@ export class SqliteFile {
 
   /** A damaged row may also hold things of other types. */
   #check(key: Uint8Array, position: number, checksum: number, value: Buffer): void {
-    if (!(key instanceof Uint8Array)) throw new DamagedFileError(`${this.path}: a key is no blob`);
+    if (!(key instanceof Uint8Array)) throw this.#impossible();
     if (!Buffer.isBuffer(value) || rowChecksum(key, position, value) !== checksum)
       throw new DamagedFileError(`${this.path}: a row does not match its checksum`);
-  }
-
-  /** What a row says of itself, unverified; undefined where there is no row. */
-  stored(key: Uint8Array): StoredSize | undefined {
-    return this.#stored.get(key);
   }
 
   /** Rows of a range in order, verified. */
@@ -198,26 +220,46 @@ export class SqliteFile {
     return statement;
   }
 
-  /**
-   * Writes a row; returns its checksum.
-   * @param replacedBytes length of the value that it replaces, if that is known: of one much longer nothing stays behind
-   */
-  put(key: Uint8Array, position: number, value: Uint8Array, replacedBytes = 0): number {
-    const checksum = rowChecksum(key, position, value);
-    // SQLite puts a page together with its neighbours when a row is deleted, but not when one gets shorter: where a small file's content was, the page would stay empty.
-    if (replacedBytes - value.length > SHORTER_BYTES) this.#delete.run(key);
-    this.#put.run(key, position, checksum, value);
-    return checksum;
+  /** What these rows say of themselves, in any order. One of them or GROUP_ROWS; so it is for the next three. */
+  stamps(keys: readonly Uint8Array[]): RowStamp[] {
+    const stamps = this.#statement(STAMPS, keys.length).all(keys) as RowStamp[];
+    for (const [key, , checksum] of stamps) if (!Buffer.isBuffer(key) || !whole(checksum)) throw this.#impossible();
+    return stamps;
   }
 
-  /** Writes a row where there is none; returns its checksum, or undefined where there is one, which stays. */
-  insert(key: Uint8Array, position: number, value: Uint8Array): number | undefined {
-    const checksum = rowChecksum(key, position, value);
-    return this.#insert.run(key, position, checksum, value).changes === 1 ? checksum : undefined;
+  /** Writes rows, over those with the same keys. */
+  put(rows: readonly NewRow[]): void {
+    this.#statement(PUT, rows.length).run(values(rows));
   }
 
-  delete(key: Uint8Array): void {
-    this.#delete.run(key);
+  /** Writes those of the rows whose keys are not there yet; returns how many. */
+  insert(rows: readonly NewRow[]): number {
+    return this.#statement(INSERT, rows.length).run(values(rows)).changes;
+  }
+
+  /** Removes rows; returns the checksums of those that were there. */
+  delete(keys: readonly Uint8Array[]): number[] {
+    const gone = this.#statement(DELETE, keys.length).all(keys) as [number][];
+    return gone.map(([checksum]) => {
+      if (!whole(checksum)) throw this.#impossible();
+      return checksum;
+    });
+  }
+
+  #statement({ one, group }: Statements, rows: number): Database.Statement<unknown[]> {
+    assert(rows === 1 || rows === GROUP_ROWS, `${rows} rows are no group`);
+    const text = rows === 1 ? one : group;
+    let statement = this.#statements.get(text);
+    if (statement === undefined) {
+      statement = this.#db.prepare<unknown[]>(text);
+      if (statement.reader) statement.raw();
+      this.#statements.set(text, statement);
+    }
+    return statement;
+  }
+
+  #impossible(): DamagedFileError {
+    return new DamagedFileError(`${this.path}: a row is of types that none has`);
   }
 
   begin(): void {
@@ -324,6 +366,12 @@ const INCREMENTAL = 2;
 
 /** What one step of a copy takes. */
 const COPY_BYTES = 4 * MiB;
+
+function values(rows: readonly NewRow[]): (number | Uint8Array)[] {
+  const all: (number | Uint8Array)[] = [];
+  for (const { key, position, checksum, value } of rows) all.push(key, position, checksum, value);
+  return all;
+}
 
 function whole(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;

@@ -149,10 +149,12 @@ export class UnwrittenRows {
 export interface NetWrite {
   readonly position: number;
   readonly value: Buffer | undefined;
+  /** Of the row, once it was needed. */
+  checksum: number | undefined;
 }
 
 function takeInto(net: SortedRows<NetWrite>, position: number, payload: Buffer): void {
-  visitWrites(payload, (key, value) => net.set(key, { position, value }));
+  visitWrites(payload, (key, value) => net.set(key, { position, value, checksum: undefined }));
 }
 
 /** The last write to each key of entries that were packed: rows that come and go within them never reach a disk. */
@@ -178,23 +180,13 @@ export function* netEffects(entries: Buffer, rowsMax: number): Generator<SortedR
   yield net;
 }
 
-/** Calls `visit` for each row of what was packed, in order of their keys. Keys and values are views. */
-export function visitPacked(
-  { memory, rowBytes, entryBytes }: PackedRows,
-  visit: (key: Buffer, position: number, value: Buffer | undefined) => void,
-): void {
-  const rows = Buffer.from(memory, 0, rowBytes);
-  if (entryBytes === 0) {
-    visitRows(rows, visit);
-    return;
-  }
+/** The rows that were packed. Keys and values are views. */
+export function netRows({ memory, rowBytes, entryBytes }: PackedRows): SortedRows<NetWrite> {
   const net = netEffect(Buffer.from(memory, rowBytes, entryBytes));
-  visitRows(rows, (key, position, value) => {
-    setLater(net, key, { position, value });
+  visitRows(Buffer.from(memory, 0, rowBytes), (key, position, value) => {
+    setLater(net, key, { position, value, checksum: undefined });
   });
-  net.forEach((key, { position, value }) => {
-    visit(key, position, value);
-  });
+  return net;
 }
 
 function visitRows(packed: Buffer, visit: (key: Buffer, position: number, value: Buffer | undefined) => void): void {

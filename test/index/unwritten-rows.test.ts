@@ -4,7 +4,7 @@ import { seededRandom, type Random } from '../../src/base/clock.js';
 import { encodeWrites, outlineOf, tableBit, writeBytes } from '../../src/index/entry.js';
 import type { Range, Row } from '../../src/index/index-store.js';
 import { compareKeys } from '../../src/index/keys.js';
-import { UnwrittenRows, visitPacked } from '../../src/index/unwritten-rows.js';
+import { netRows, UnwrittenRows } from '../../src/index/unwritten-rows.js';
 import type { LogEntry } from '../../src/quorum/state-machine.js';
 
 /** Tables of which two have the same bit. */
@@ -77,7 +77,7 @@ function rangeOf(random: Random): Range {
 function packedOf(rows: UnwrittenRows): Written[] {
   const found: Written[] = [];
   const packed = rows.pack((bytes) => new SharedArrayBuffer(bytes + 100));
-  visitPacked(packed, (key, position, value) =>
+  netRows(packed).forEach((key, { position, value }) =>
     found.push({ key: Buffer.from(key), position, value: value === undefined ? null : Buffer.from(value) }),
   );
   return found;
