@@ -6,9 +6,12 @@ export class AssertionError extends Error {
   override readonly name = 'AssertionError';
 }
 
-/** Ends the process (by an uncaught exception) unless `condition` holds. */
-export function assert(condition: unknown, message: string): asserts condition {
-  if (!condition) throw new AssertionError(message);
+/**
+ * Ends the process (by an uncaught exception) unless `condition` holds.
+ * @param message as a function where it is put together of numbers, on paths where that would take longer than the rest of it
+ */
+export function assert(condition: unknown, message: string | (() => string)): asserts condition {
+  if (!condition) throw new AssertionError(typeof message === 'string' ? message : message());
 }
 
 /** Asserts that `value` is there and returns it. */

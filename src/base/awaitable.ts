@@ -11,6 +11,8 @@ export function when<T, U>(value: Awaitable<T>, use: (value: T) => Awaitable<U>)
 }
 
 /** As try and finally: does `action`, and behind it `end`, whatever becomes of it. */
+export function lastly<T>(action: () => Promise<T>, end: () => void): Promise<T>;
+export function lastly<T>(action: () => Awaitable<T>, end: () => void): Awaitable<T>;
 export function lastly<T>(action: () => Awaitable<T>, end: () => void): Awaitable<T> {
   let result: Awaitable<T>;
   try {
@@ -19,15 +21,17 @@ export function lastly<T>(action: () => Awaitable<T>, end: () => void): Awaitabl
     end();
     throw error;
   }
-  if (result instanceof Promise) return endLater(result, end);
+  if (result instanceof Promise)
+    return result.then(
+      (value) => {
+        end();
+        return value;
+      },
+      (error: unknown) => {
+        end();
+        throw error;
+      },
+    );
   end();
   return result;
-}
-
-async function endLater<T>(result: Promise<T>, end: () => void): Promise<T> {
-  try {
-    return await result;
-  } finally {
-    end();
-  }
 }

@@ -81,6 +81,18 @@ function shardsOf(bits: number): number[] {
   return Array.from({ length: BLOB_SHARDS_MAX }, (_, shard) => shard).filter((shard) => ((bits >>> shard) & 1) === 1);
 }
 
+function tooFew({ k, m }: StripeGeometry, records: readonly ShardRecord[], failures: readonly ShardFailure[]): OperatingError {
+  const reasons = failures.map(({ shard, error }) => `shard ${shard}: ${error.message}`);
+  return new OperatingError(
+    'EIO',
+    `${k} good shards are needed, ${records.length - failures.length} of ${k + m} were there; ${reasons.join('; ')}`,
+    {
+      hint: 'Bring the missing disks of the pool back ("ostraka status" names them).',
+      cause: failures[0]?.error,
+    },
+  );
+}
+
 export class NativeStripeIo implements StripeIo {
   readonly #io: NativeIo = nativeIo();
 
@@ -101,7 +113,7 @@ export class NativeStripeIo implements StripeIo {
     return collect(packed, statuses, 'write');
   }
 
-  async fetch(
+  fetch(
     geometry: StripeGeometry,
     records: readonly ShardRecord[],
     offset: number,
@@ -115,19 +127,12 @@ export class NativeStripeIo implements StripeIo {
     const ended = patience?.(() => {
       this.#io.hurry(token);
     });
-    const statuses = await fetching;
-    ended?.();
-    const failures = collect(packed, statuses, 'read');
-    if (statuses[packed.records.length] === 0) return failures;
-    const reasons = failures.map(({ shard, error }) => `shard ${shard}: ${error.message}`);
-    throw new OperatingError(
-      'EIO',
-      `${k} good shards are needed, ${records.length - failures.length} of ${k + m} were there; ${reasons.join('; ')}`,
-      {
-        hint: 'Bring the missing disks of the pool back ("ostraka status" names them).',
-        cause: failures[0]?.error,
-      },
-    );
+    return fetching.then((statuses) => {
+      ended?.();
+      const failures = collect(packed, statuses, 'read');
+      if (statuses[packed.records.length] === 0) return failures;
+      throw tooFew(geometry, records, failures);
+    });
   }
 
   async remake(geometry: StripeGeometry, sources: readonly ShardRecord[], targets: readonly ShardRecord[]): Promise<Remade> {

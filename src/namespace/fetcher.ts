@@ -39,8 +39,9 @@ export interface FetchHint {
 
 /** Replies kept for reuse; more than ever are under way at one time would be waste. */
 const REPLY_BUFFERS_KEPT = 8;
-/** Smaller replies come from the heap. */
-const REPLY_POOLED_BYTES_MIN = 64 * KiB;
+/** Small replies have memory of this size, of which the kernel gives pages only as far as they reach. */
+const SMALL_REPLY_BYTES = 64 * KiB;
+const SMALL_REPLY_BUFFERS_KEPT = 32;
 /** Blobs of which a small extent was read a moment ago. */
 const RECENT_PACKS = 64;
 
@@ -52,6 +53,7 @@ export class Fetcher {
   readonly #units: BufferPool;
   readonly #granules: BufferPool;
   readonly #replies: BufferPool;
+  readonly #smallReplies: BufferPool;
   readonly #recentPacks = new LRUCache<BlobId, true>({ max: RECENT_PACKS });
 
   constructor(storage: Storage, locations: Locations, pins: Pins, cacheBytesMax: () => number, clock: Clock) {
@@ -61,6 +63,7 @@ export class Fetcher {
     this.#cache = new ReadCache(cacheBytesMax, clock);
     const resting = { keepMax: 0, clock };
     this.#replies = new BufferPool(FUSE_IO_BYTES_MAX, { keepMax: REPLY_BUFFERS_KEPT, resting });
+    this.#smallReplies = new BufferPool(SMALL_REPLY_BYTES, { keepMax: SMALL_REPLY_BUFFERS_KEPT, resting });
     this.#units = new BufferPool(Math.ceil(storage.blobBytesMax / READ_UNITS_A_BLOB), { keepMax: 2, resting });
     this.#granules = new BufferPool(Math.min(READ_GRANULE_BYTES, storage.blobBytesMax), { keepMax: 4, resting });
   }
@@ -68,23 +71,32 @@ export class Fetcher {
   /** Keeps nothing for later any more. */
   close(): void {
     this.#cache.close();
-    for (const pool of [this.#replies, this.#units, this.#granules]) pool.close();
+    for (const pool of [this.#replies, this.#smallReplies, this.#units, this.#granules]) pool.close();
   }
 
   /** @throws BlobGone; OperatingError EIO. */
-  async fetch(blob: BlobId, offset: number, bytes: number, hint: FetchHint): Promise<Fetched> {
+  fetch(blob: BlobId, offset: number, bytes: number, hint: FetchHint): Promise<Fetched> {
     const { whole } = hint;
-    if (whole !== undefined && this.#worthUnits(whole.bytes)) {
-      const cached = await this.#cached(blob, { offset, bytes }, whole, this.#units);
-      if (cached !== undefined) return cached;
-    }
+    if (whole !== undefined && this.#worthUnits(whole.bytes)) return this.#fromUnits(blob, offset, bytes, whole, hint);
+    return this.#fetchSmall(blob, offset, bytes, hint);
+  }
+
+  async #fromUnits(blob: BlobId, offset: number, bytes: number, whole: BlobRange, hint: FetchHint): Promise<Fetched> {
+    const cached = await this.#cached(blob, { offset, bytes }, whole, this.#units);
+    return cached ?? (await this.#fetchSmall(blob, offset, bytes, hint));
+  }
+
+  #fetchSmall(blob: BlobId, offset: number, bytes: number, hint: FetchHint): Promise<Fetched> {
     if (hint.packed !== undefined && hint.packed < this.#granules.bytes) {
       const again = this.#recentPacks.has(blob);
       this.#recentPacks.set(blob, true);
-      const packed = again ? await this.#fromPack(blob, offset, bytes) : undefined;
-      if (packed !== undefined) return packed;
+      if (again) return this.#fromPackOrAlone(blob, offset, bytes);
     }
     return this.#range(blob, offset, bytes);
+  }
+
+  async #fromPackOrAlone(blob: BlobId, offset: number, bytes: number): Promise<Fetched> {
+    return (await this.#fromPack(blob, offset, bytes)) ?? (await this.#range(blob, offset, bytes));
   }
 
   /**
@@ -123,7 +135,12 @@ export class Fetcher {
     return this.#cache.acquire(keyOf(blob, range), { pool, bytes: range.bytes, load, wanted: pool === this.#units });
   }
 
-  async #load(blob: BlobId, offset: number, out: Uint8Array): Promise<void> {
+  #load(blob: BlobId, offset: number, out: Uint8Array): Promise<void> {
+    const location = this.#locations.known(blob);
+    return location === undefined ? this.#findAndLoad(blob, offset, out) : this.#storage.read(location, offset, out);
+  }
+
+  async #findAndLoad(blob: BlobId, offset: number, out: Uint8Array): Promise<void> {
     const location = await this.#locations.find(blob);
     if (location === undefined) throw new BlobGone(`blob ${blob}`);
     await this.#storage.read(location, offset, out);
@@ -172,24 +189,20 @@ export class Fetcher {
     return { pieces, release };
   }
 
-  async #range(blob: BlobId, offset: number, bytes: number): Promise<Fetched> {
-    if (bytes < REPLY_POOLED_BYTES_MIN || bytes > this.#replies.bytes) {
-      const out = Buffer.allocUnsafe(bytes);
-      await this.#load(blob, offset, out);
-      return { pieces: [out], release: () => undefined };
-    }
-    const buffer = this.#replies.take();
-    const give = (): void => {
-      this.#replies.give(buffer);
+  #range(blob: BlobId, offset: number, bytes: number): Promise<Fetched> {
+    const pool = bytes <= this.#smallReplies.bytes ? this.#smallReplies : this.#replies;
+    const buffer = bytes <= pool.bytes ? pool.take() : undefined;
+    const out = buffer?.subarray(0, bytes) ?? Buffer.allocUnsafeSlow(bytes);
+    const release = (): void => {
+      if (buffer !== undefined) pool.give(buffer);
     };
-    const out = buffer.subarray(0, bytes);
-    try {
-      await this.#load(blob, offset, out);
-    } catch (error) {
-      give();
-      throw error;
-    }
-    return { pieces: [out], release: give };
+    return this.#load(blob, offset, out).then(
+      () => ({ pieces: [out], release }),
+      (error: unknown) => {
+        release();
+        throw error;
+      },
+    );
   }
 }
 

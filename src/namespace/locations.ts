@@ -28,10 +28,15 @@ export class Locations {
     this.#current = current;
   }
 
+  /** The blob's location, where it is known without asking the index. */
+  known(blob: BlobId): Location | undefined {
+    return this.#cache.get(blob) ?? this.#unborn.get(blob)?.location;
+  }
+
   /** The blob's location; undefined: nothing refers to it (any more). */
   async find(blob: BlobId): Promise<Location | undefined> {
-    const cached = this.#cache.get(blob) ?? this.#unborn.get(blob)?.location;
-    if (cached !== undefined) return cached;
+    const known = this.known(blob);
+    if (known !== undefined) return known;
     const row = await this.#index.get(blobKey(blob));
     if (row === undefined) return undefined;
     const location = decodeLocation(decodeLocationRow(row));

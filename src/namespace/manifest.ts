@@ -4,10 +4,11 @@
  * reads and no more: its next read is somewhere else.
  */
 import { LRUCache } from 'lru-cache';
+import { when, type Awaitable } from '../base/awaitable.js';
 import { EXTENT_CACHE_BYTES_MAX, EXTENT_STRETCH_ROWS } from '../base/limits.js';
 import type { IndexStore } from '../index/index-store.js';
-import type { Extent } from '../index/schema/extent-row.js';
-import { extentRange } from '../index/schema/tables.js';
+import { decodeExtent, type Extent } from '../index/schema/extent-row.js';
+import { extentKey, extentRange } from '../index/schema/tables.js';
 import { extentOfRow, extentsBackFrom } from './content.js';
 import type { Node } from './node.js';
 
@@ -52,16 +53,19 @@ export class Manifests {
    * Extents that overlap `start` … `end`, in order; undefined when the content changed meanwhile: ask again.
    * @param onwards the reader goes on from where it was: it will want what follows
    */
-  async find(node: Node, start: number, end: number, onwards: boolean): Promise<Extent[] | undefined> {
-    const found: Extent[] = [];
-    for (let at = start; at < end;) {
-      const stretch = this.#kept(node, at) ?? (await this.#scan(node, at, end, onwards));
+  find(node: Node, start: number, end: number, onwards: boolean): Awaitable<Extent[] | undefined> {
+    return this.#findOn(node, start, end, onwards, []);
+  }
+
+  /** @param found before `at` */
+  #findOn(node: Node, at: number, end: number, onwards: boolean, found: Extent[]): Awaitable<Extent[] | undefined> {
+    if (at >= end) return found;
+    return when(this.#kept(node, at) ?? this.#scan(node, at, end, onwards), (stretch) => {
       if (stretch === undefined) return undefined;
       for (const extent of stretch.extents)
         if (extent.offset < end && extent.offset + extent.bytes > at && found.at(-1) !== extent) found.push(extent);
-      at = stretch.end;
-    }
-    return found;
+      return this.#findOn(node, stretch.end, end, onwards, found);
+    });
   }
 
   /** What is known without asking: extents that reach beyond `start`. */
@@ -76,44 +80,59 @@ export class Manifests {
   }
 
   /** From `at` on; as far as `end` at least, unless there are very many extents. */
-  async #scan(node: Node, at: number, end: number, onwards: boolean): Promise<Stretch | undefined> {
+  #scan(node: Node, at: number, end: number, onwards: boolean): Awaitable<Stretch | undefined> {
     const version = node.contentVersion;
     const last = this.#stretches.peek(node.ino);
     const extentBytes = last?.node === node ? meanBytes(last.extents) : Infinity;
     const few = node.row.allocatedBytes <= extentBytes * EXTENT_STRETCH_ROWS;
     const expected = few || onwards ? Infinity : Math.ceil((end - at) / extentBytes) + 1;
-    const exact = expected < EXTENT_STRETCH_ROWS ? await this.#exactly(node, at, end, expected) : undefined;
-    const found = exact ?? (await this.#widely(node, at));
-    if (node.contentVersion !== version) return undefined;
-    const stretch = { node, version, ...found };
-    this.#stretches.set(node.ino, stretch);
-    return stretch;
+    const exact = expected < EXTENT_STRETCH_ROWS ? this.#exactly(node, at, end, expected) : undefined;
+    return when(exact ?? (at === 0 ? this.#only(node) : undefined), (some) =>
+      when(some ?? this.#widely(node, at), (found) => {
+        if (node.contentVersion !== version) return undefined;
+        const stretch = { node, version, ...found };
+        this.#stretches.set(node.ino, stretch);
+        return stretch;
+      }),
+    );
   }
 
-  async #exactly({ ino, row }: Node, at: number, end: number, limit: number): Promise<Found | undefined> {
-    const extents = await extentsBackFrom(this.#index, { ino, generation: row.generation }, at, end, limit);
-    if (extents === undefined) return undefined;
-    const latest = extents.at(-1);
-    return {
-      start: Math.min(at, extents[0]?.offset ?? at),
-      end: Math.max(end, latest === undefined ? 0 : latest.offset + latest.bytes),
-      extents,
-    };
+  #exactly({ ino, row }: Node, at: number, end: number, limit: number): Awaitable<Found | undefined> {
+    return when(extentsBackFrom(this.#index, { ino, generation: row.generation }, at, end, limit), (extents) => {
+      if (extents === undefined) return undefined;
+      const latest = extents.at(-1);
+      return {
+        start: Math.min(at, extents[0]?.offset ?? at),
+        end: Math.max(end, latest === undefined ? 0 : latest.offset + latest.bytes),
+        extents,
+      };
+    });
+  }
+
+  /** Most files have one extent, and to get it is cheaper than to look for all. Undefined: there are more, or none. */
+  #only({ ino, row }: Node): Awaitable<Found | undefined> {
+    return when(this.#index.get(extentKey(ino, row.generation, 0)), (value) => {
+      const extent = value === undefined ? undefined : decodeExtent(0, value);
+      return extent?.bytes === row.allocatedBytes ? { start: 0, end: Infinity, extents: [extent] } : undefined;
+    });
   }
 
   /** From `at` on, and for a reader that did not come from the last stretch what lies before. */
-  async #widely({ ino, row }: Node, at: number): Promise<Found> {
+  #widely({ ino, row }: Node, at: number): Awaitable<Found> {
     // The last extent that begins before `at` may reach so far.
     const limit = this.#stretches.peek(ino)?.end === at ? 1 : EXTENT_STRETCH_ROWS;
-    const back = at === 0 ? [] : await this.#index.scan(extentRange(ino, row.generation, 0, at, limit, true));
-    const rows = await this.#index.scan(extentRange(ino, row.generation, at, undefined, EXTENT_STRETCH_ROWS));
-    const before = back.reverse().map(extentOfRow);
-    const extents = [...before, ...rows.map(extentOfRow)];
-    const latest = extents.at(-1);
-    return {
-      start: back.length < limit ? 0 : Math.min(at, before[0]?.offset ?? at),
-      end: rows.length < EXTENT_STRETCH_ROWS || latest === undefined ? Infinity : latest.offset + latest.bytes,
-      extents,
-    };
+    const behind = at === 0 ? [] : this.#index.scan(extentRange(ino, row.generation, 0, at, limit, true));
+    return when(behind, (back) =>
+      when(this.#index.scan(extentRange(ino, row.generation, at, undefined, EXTENT_STRETCH_ROWS)), (rows) => {
+        const before = back.reverse().map(extentOfRow);
+        const extents = [...before, ...rows.map(extentOfRow)];
+        const latest = extents.at(-1);
+        return {
+          start: back.length < limit ? 0 : Math.min(at, before[0]?.offset ?? at),
+          end: rows.length < EXTENT_STRETCH_ROWS || latest === undefined ? Infinity : latest.offset + latest.bytes,
+          extents,
+        };
+      }),
+    );
   }
 }

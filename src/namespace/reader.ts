@@ -2,6 +2,7 @@
  * Reads: the committed extents, with what the file's layers change over them; holes are zeros. Every blob of a plan is pinned in the same turn in
  * which the plan was found valid, so the collector cannot free it before the bytes are here (I5). Bytes from blobs arrive verified (I6).
  */
+import { lastly, when, type Awaitable } from '../base/awaitable.js';
 import { asOperatingError, OperatingError } from '../base/errors.js';
 import type { BlobId } from '../base/ids.js';
 import { FUSE_IO_BYTES_MAX, KiB, READ_AHEAD_UNITS, READ_SEQUENTIAL_SLACK_BYTES } from '../base/limits.js';
@@ -29,6 +30,16 @@ interface BlobPiece {
 
 type Piece = Uint8Array | BlobPiece;
 
+/** What is to be read. */
+interface Wish {
+  readonly node: Node;
+  readonly offset: number;
+  readonly bytes: number;
+  readonly sequential: boolean;
+  /** The reader goes on from where it was. */
+  readonly onwards: boolean;
+}
+
 const EMPTY: ReadResult = { pieces: [], release: () => undefined };
 const ZEROS = Buffer.alloc(FUSE_IO_BYTES_MAX);
 /** Changes that a read may run into before it asks them to wait. */
@@ -53,24 +64,37 @@ export class Reader {
   }
 
   /** @throws OperatingError EIO when fewer than k shards of something are good. */
-  async read(file: OpenFile, offset: number, bytes: number): Promise<ReadResult> {
+  read(file: OpenFile, offset: number, bytes: number): Awaitable<ReadResult> {
     const { node } = file;
     const sequential = this.#noteAccess(file, offset, bytes);
     const onwards = sequential && (offset === 0 || file.nearReads > ONWARDS_READS);
-    const plan = (): Promise<Piece[] | undefined> => this.#plan(node, offset, bytes, onwards);
-    for (let tries = 0; tries < TRIES_MAX; tries++) {
-      const planned = tries < OPTIMISTIC_TRIES ? plan() : this.#ledger.exclusively(plan);
-      const pieces = await planned;
-      if (pieces === undefined) continue;
-      try {
-        return await this.#fetch(pieces, sequential);
-      } catch (error) {
+    return this.#try({ node, offset, bytes, sequential, onwards }, 0);
+  }
+
+  #try(wish: Wish, tries: number): Awaitable<ReadResult> {
+    if (tries === TRIES_MAX)
+      throw new OperatingError('EIO', `inode ${wish.node.ino} points to data that the index does not know`, {
+        hint: 'run a check of the pool',
+      });
+    const planned = tries < OPTIMISTIC_TRIES ? this.#plan(wish) : this.#ledger.exclusively(() => this.#plan(wish));
+    return when(planned, (pieces) => {
+      if (pieces === undefined) return this.#try(wish, tries + 1);
+      const fetched = wish.sequential ? this.#fetchOnwards(pieces, wish) : this.#fetch(pieces, false);
+      if (!(fetched instanceof Promise)) return fetched;
+      return fetched.catch((error: unknown) => {
         if (!(error instanceof BlobGone)) throw error;
-      } finally {
-        if (sequential) this.#readAhead(node, offset + bytes);
-      }
-    }
-    throw new OperatingError('EIO', `inode ${node.ino} points to data that the index does not know`, { hint: 'run a check of the pool' });
+        return this.#try(wish, tries + 1);
+      });
+    });
+  }
+
+  #fetchOnwards(pieces: readonly Piece[], { node, offset, bytes }: Wish): Awaitable<ReadResult> {
+    return lastly(
+      () => this.#fetch(pieces, true),
+      () => {
+        this.#readAhead(node, offset + bytes);
+      },
+    );
   }
 
   #noteAccess(file: OpenFile, offset: number, bytes: number): boolean {
@@ -82,13 +106,20 @@ export class Reader {
   }
 
   /** Pieces of the range, blobs pinned; undefined when a commit came in between. */
-  async #plan(node: Node, offset: number, bytes: number, onwards: boolean): Promise<Piece[] | undefined> {
+  #plan(wish: Wish): Awaitable<Piece[] | undefined> {
+    const { node, offset, bytes, onwards } = wish;
     const scannedEnd = baseEnd(node, offset + bytes);
     const version = node.contentVersion;
-    const base = scannedEnd > offset ? await this.#manifests.find(node, offset, scannedEnd, onwards) : [];
-    // No await from here to the pins.
+    const found = scannedEnd > offset ? this.#manifests.find(node, offset, scannedEnd, onwards) : [];
+    return when(found, (base) =>
+      base === undefined || node.contentVersion !== version ? undefined : this.#planOver(base, scannedEnd, wish),
+    );
+  }
+
+  /** The same over these extents, which are those of the content up to `scannedEnd`. */
+  #planOver(base: readonly Extent[], scannedEnd: number, { node, offset, bytes }: Wish): Piece[] | undefined {
     const end = Math.min(offset + bytes, node.size);
-    if (base === undefined || node.contentVersion !== version || baseEnd(node, end) > Math.max(scannedEnd, offset)) return undefined;
+    if (baseEnd(node, end) > Math.max(scannedEnd, offset)) return undefined;
     if (end <= offset) return [];
     const plan = new RangeMap<Extent | Chunk>();
     const visible = baseEnd(node, end);
@@ -119,9 +150,14 @@ export class Reader {
   }
 
   /** Fetches what is in blobs and unpins them. */
-  async #fetch(pieces: readonly Piece[], sequential: boolean): Promise<ReadResult> {
-    if (pieces.length === 0) return EMPTY;
-    const results = await Promise.allSettled(pieces.map((piece) => this.#fetchPiece(piece, sequential)));
+  #fetch(pieces: readonly Piece[], sequential: boolean): Awaitable<ReadResult> {
+    const [first] = pieces;
+    if (first === undefined) return EMPTY;
+    return pieces.length === 1 ? this.#fetchPiece(first, sequential) : this.#fetchPieces(pieces, sequential);
+  }
+
+  async #fetchPieces(pieces: readonly Piece[], sequential: boolean): Promise<ReadResult> {
+    const results = await Promise.allSettled(pieces.map(async (piece) => this.#fetchPiece(piece, sequential)));
     const fetched: Fetched[] = [];
     let failure: Error | undefined;
     for (const result of results) {
@@ -138,13 +174,14 @@ export class Reader {
     return { pieces: fetched.flatMap((one) => one.pieces), release };
   }
 
-  async #fetchPiece(piece: Piece, sequential: boolean): Promise<Fetched> {
+  #fetchPiece(piece: Piece, sequential: boolean): Awaitable<Fetched> {
     if (piece instanceof Uint8Array) return { pieces: [piece], release: () => undefined };
-    try {
-      return await this.#fetcher.fetch(piece.blob, piece.blobOffset, piece.bytes, hintOf(piece.extent, sequential));
-    } finally {
-      this.#pins.unpin(piece.blob);
-    }
+    return lastly(
+      () => this.#fetcher.fetch(piece.blob, piece.blobOffset, piece.bytes, hintOf(piece.extent, sequential)),
+      () => {
+        this.#pins.unpin(piece.blob);
+      },
+    );
   }
 
   /** Begins to fetch what a sequential reader wants next. */

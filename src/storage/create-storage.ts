@@ -2,6 +2,7 @@
  * Makes the data plane out of its parts, and hands calls to them. Called by the daemon once the pool's leadership is won (the epoch is known).
  */
 import { assert } from '../base/assert.js';
+import { lastly } from '../base/awaitable.js';
 import { makeBlobId, type DiskNumber } from '../base/ids.js';
 import {
   BLOB_BYTES_MAX,
@@ -56,7 +57,9 @@ class BlobStorage implements Storage {
   readonly #moves = new Moves();
   readonly #slots = new Slots(STORES_IN_FLIGHT_MAX);
   readonly #rebuilds = new Slots(REBUILD_BYTES_MAX);
-  readonly #running = new Set<Promise<unknown>>();
+  #running = 0;
+  /** Called when nothing is under way any more. */
+  #idle: (() => void) | undefined;
   #tidying: Promise<void> | undefined;
   #blobs = 0;
   #closed = false;
@@ -97,10 +100,13 @@ class BlobStorage implements Storage {
   /** Keeps `close` from pulling the ground away. */
   #run<T>(work: () => Promise<T>): Promise<T> {
     assert(!this.#closed, 'the storage is closed');
-    const running = work().finally(() => this.#running.delete(running));
-    this.#running.add(running);
-    return running;
+    this.#running++;
+    return lastly(work, this.#ended);
   }
+
+  readonly #ended = (): void => {
+    if (--this.#running === 0) this.#idle?.();
+  };
 
   store(data: Uint8Array): Promise<StoredBlob> {
     assert(data.length > 0 && data.length <= this.blobBytesMax, `blob of ${data.length} bytes`);
@@ -223,7 +229,10 @@ class BlobStorage implements Storage {
     if (this.#closed) return;
     this.#closed = true;
     this.#pool.slowDisks.close();
-    await Promise.allSettled(this.#running);
+    if (this.#running > 0)
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve;
+      });
     for (const shelf of this.#pool.shelves()) await shelf.retireAll();
     await this.#freeing.retry();
     await this.#freeing.sweep();

@@ -1,5 +1,6 @@
 /** Blobs that are being read, and waiting until one is not (I5). */
 import { assert } from '../base/assert.js';
+import { lastly } from '../base/awaitable.js';
 import type { BlobId } from '../base/ids.js';
 
 interface Pinned {
@@ -20,19 +21,17 @@ export class Pins {
 
   unpin(blob: BlobId): void {
     const pinned = this.#pinned.get(blob);
-    assert(pinned, `blob ${blob} is not pinned`);
+    assert(pinned, () => `blob ${blob} is not pinned`);
     if (--pinned.count > 0) return;
     this.#pinned.delete(blob);
     for (const wake of pinned.waiting) wake();
   }
 
-  async with<T>(blob: BlobId, work: () => Promise<T>): Promise<T> {
+  with<T>(blob: BlobId, work: () => Promise<T>): Promise<T> {
     this.pin(blob);
-    try {
-      return await work();
-    } finally {
+    return lastly(work, () => {
       this.unpin(blob);
-    }
+    });
   }
 
   /** Resolves once nobody reads the blob. */

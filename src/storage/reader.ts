@@ -5,7 +5,7 @@
  * Keeps I6: all bytes come from `StripeIo`, which verifies frames against prefix and seed; damage is counted on the disk and reported (I8).
  */
 import { LRUCache } from 'lru-cache';
-import { assert, must } from '../base/assert.js';
+import { assert } from '../base/assert.js';
 import type { Cancel } from '../base/clock.js';
 import { OperatingError, type ErrnoName } from '../base/errors.js';
 import type { DiskNumber } from '../base/ids.js';
@@ -14,7 +14,7 @@ import type { Location } from '../base/location.js';
 import type { ShardFailure, ShardRecord } from '../disk/stripe.js';
 import type { HeldFile } from './file-cache.js';
 import { placeOf, presentShards, type Pool } from './pool.js';
-import type { Probe } from './slow-disks.js';
+import type { Probe, TimedFetch } from './slow-disks.js';
 import { aloneGeometry, encodePrefix, geometryOf, recordSeed } from './record.js';
 
 interface Opened {
@@ -23,68 +23,91 @@ interface Opened {
   readonly held: HeldFile;
 }
 
+const SPARE_MAX = 8;
+const NOBODY: ReadonlyMap<DiskNumber, Probe> = new Map();
+
 /** Whether findings are accounted for. quiet: the caller knows that some shards are suspect. */
 type Findings = 'report' | 'quiet';
 
 export class Reader {
   readonly #pool: Pool;
   readonly #reported = new LRUCache<string, true>({ max: DAMAGE_REPORTS_MAX });
+  /** Memory of small reads that are over, for the next ones: each of READ_ALONE_BYTES_MAX. */
+  readonly #spare: Buffer[] = [];
 
   constructor(pool: Pool) {
     this.#pool = pool;
   }
 
   /** See `Storage.read`. */
-  async read(location: Location, offset: number, out: Uint8Array): Promise<void> {
-    assert(offset >= 0 && offset + out.length <= location.bytes, `read ${offset}+${out.length} of ${location.bytes}`);
-    if (out.length === 0) return;
-    await this.#pool.pins.with(location.blob, async () => {
-      if (await this.#fetchAlone(location, offset, out)) return;
-      await this.#fetch(location, presentShards(location), offset, out, 'report');
+  read(location: Location, offset: number, out: Uint8Array): Promise<void> {
+    assert(offset >= 0 && offset + out.length <= location.bytes, () => `read ${offset}+${out.length} of ${location.bytes}`);
+    if (out.length === 0) return Promise.resolve();
+    return this.#pool.pins.with(location.blob, () => {
+      const alone = this.#holder(location, offset, out.length);
+      return alone === undefined ? this.#fetchFromAll(location, offset, out) : this.#fetchAlone(location, alone, offset, out);
     });
   }
 
+  #fetchFromAll(location: Location, offset: number, out: Uint8Array): Promise<void> {
+    return this.#fetch(location, presentShards(location), offset, out, 'report');
+  }
+
   /**
-   * Where one shard holds all of a small range, asks that one alone: to prepare for what the others might be needed for costs more than the read.
-   * @returns whether `out` is there; if not, it did not answer well, or cannot be asked
+   * The one shard that holds all of a small range, open; undefined where there is none, or it is better not to wait for it. To ask it alone costs less
+   * than to prepare for what the others might be needed for.
    */
-  async #fetchAlone(location: Location, offset: number, out: Uint8Array): Promise<boolean> {
+  #holder(location: Location, offset: number, bytes: number): Opened | undefined {
     const { shardBytes } = geometryOf(location);
     const shard = Math.floor(offset / shardBytes);
     const { disk, segment } = placeOf(location, shard);
-    if (out.length > READ_ALONE_BYTES_MAX || offset + out.length > (shard + 1) * shardBytes || disk === 0) return false;
+    if (bytes > READ_ALONE_BYTES_MAX || offset + bytes > (shard + 1) * shardBytes || disk === 0) return undefined;
     const shelf = this.#pool.shelf(disk);
-    if (!shelf.disk || this.#pool.isSlow(disk)) return false;
+    if (!shelf.disk || this.#pool.isSlow(disk)) return undefined;
     const held = shelf.opened(segment);
-    if (held === undefined) return false;
-    const [record] = this.#records(location, [{ shard, disk, held }]);
+    return held && { shard, disk, held };
+  }
+
+  /** From one shard, if it answers in time and well. Gives its file back. */
+  #fetchAlone(location: Location, alone: Opened, offset: number, out: Uint8Array): Promise<void> {
+    const { shard, disk, held } = alone;
     // Not `out` itself: when we wait no longer, it may still be written to.
-    const own = Buffer.allocUnsafe(out.length);
+    const memory = this.#spare.pop() ?? Buffer.allocUnsafeSlow(READ_ALONE_BYTES_MAX);
+    const own = memory.subarray(0, out.length);
     const timed = this.#pool.slowDisks.begin();
-    const outcome = await new Promise<'good' | 'bad' | 'late'>((resolve) => {
+    return new Promise<void>((resolve) => {
+      let late = false;
       const ended = timed.patience(() => {
-        resolve('late');
+        if (late) return;
+        late = true;
+        resolve(this.#fetchLate(location, alone, offset, out, timed));
       });
-      this.#pool.options.stripeIo
-        .fetch(aloneGeometry(location), [{ ...must(record, 'one record'), shard: 0 }], offset - shard * shardBytes, own)
-        .then(
-          () => {
-            resolve('good');
-          },
-          () => {
-            resolve('bad');
-          },
-        )
-        .finally(() => {
-          ended();
-          held.release();
-        });
+      const over = (good: boolean): void => {
+        ended();
+        held.release();
+        if (good && !late) out.set(own);
+        if (this.#spare.length < SPARE_MAX) this.#spare.push(memory);
+        if (late) return;
+        if (good) timed.ended([disk], NOBODY);
+        resolve(good ? undefined : this.#fetchFromAll(location, offset, out));
+      };
+      const record = this.#record(location, alone, 0);
+      const skip = offset - shard * geometryOf(location).shardBytes;
+      void this.#pool.options.stripeIo.fetch(aloneGeometry(location), [record], skip, own).then(
+        () => {
+          over(true);
+        },
+        () => {
+          over(false);
+        },
+      );
     });
-    if (outcome === 'bad') return false;
-    if (outcome === 'good') out.set(own);
-    else if (!(await this.#fetchAround(location, shard, offset, out))) return false;
-    timed.ended([disk], outcome === 'good' ? new Map() : this.#probes(location, [shard]));
-    return true;
+  }
+
+  /** What one shard did not answer in time. */
+  async #fetchLate(location: Location, { shard, disk }: Opened, offset: number, out: Uint8Array, timed: TimedFetch): Promise<void> {
+    if (await this.#fetchAround(location, shard, offset, out)) timed.ended([disk], this.#probes(location, [shard]));
+    else await this.#fetchFromAll(location, offset, out);
   }
 
   /** Without a shard. False where the others are not enough. */
@@ -166,7 +189,7 @@ export class Reader {
     return this.#pool.pins.with(location.blob, async () => {
       const { opened } = await this.#open(location, [shard], 'quiet');
       try {
-        const sources = this.#records(location, opened).map((record) => ({ ...record, shard: 0 }));
+        const sources = opened.map((one) => this.#record(location, one, 0));
         if (sources.length === 0) return { bad: 'ENODATA', failures: [] };
         const remade = await stripeIo.remake(aloneGeometry(location), sources, [{ ...target, shard: 0 }]);
         if (!remade.enough) return { bad: remade.sources[0]?.error.code ?? 'EIO', failures: [] };
@@ -306,14 +329,19 @@ export class Reader {
   }
 
   #records(location: Location, opened: readonly Opened[]): ShardRecord[] {
+    return opened.map((one) => this.#record(location, one, one.shard));
+  }
+
+  /** @param as the number of the shard in the call */
+  #record(location: Location, { shard, held }: Opened, as: number): ShardRecord {
     const { poolId } = this.#pool.options;
-    return opened.map(({ shard, held }) => ({
-      shard,
+    return {
+      shard: as,
       file: held.file,
       offset: placeOf(location, shard).offset,
       prefix: encodePrefix(poolId, location, shard),
       seed: recordSeed(poolId, location.blob, shard),
-    }));
+    };
   }
 
   #account(location: Location, opened: readonly Opened[], failures: readonly ShardFailure[]): void {

@@ -4,7 +4,7 @@
  * a scan without an index decodes them. The rest of a record is made by `StripeIo`. README.md has the layout, byte by byte.
  */
 import { createCRC32 } from 'hash-wasm';
-import { assert, must } from '../base/assert.js';
+import { assert } from '../base/assert.js';
 import { DecodeError } from '../base/bytes.js';
 import { EPOCH_MAX, segmentEpoch, uuidBytes, type BlobId, type DiskNumber, type SegmentId, type Uuid } from '../base/ids.js';
 import {
@@ -117,8 +117,9 @@ function getU64(block: Buffer, at: number): number {
 
 /** The prefix of the record of `shard` at the place that `location` has for it. */
 export function encodePrefix(pool: Uuid, location: Location, shard: number): Buffer {
-  const place = must(location.shards[shard], `blob ${location.blob} has no shard ${shard}`);
-  assert(place.disk > 0 && place.offset % SHARD_ALIGN_BYTES === 0, `no record at ${place.disk}/${place.offset}`);
+  const place = location.shards[shard];
+  assert(place, () => `blob ${location.blob} has no shard ${shard}`);
+  assert(place.disk > 0 && place.offset % SHARD_ALIGN_BYTES === 0, () => `no record at ${place.disk}/${place.offset}`);
   const prefix = Buffer.alloc(RECORD_PREFIX_BYTES);
   RECORD_MAGIC.copy(prefix, 0);
   prefix.writeUInt16LE(VERSION, 8);

@@ -87,32 +87,29 @@ export class SlowDisks {
   begin(): TimedFetch {
     const { clock } = this.#options;
     const startedMs = clock.monotonicMs();
-    let hurried = false;
-    const patience: Patience = (hurry) => {
-      let cancel: Cancel = () => undefined;
-      const wait = (): void => {
-        cancel = clock.after(this.patienceMs, () => {
-          if (!hurried && this.#hedges < 1) return;
-          if (!hurried) this.#hedges--;
-          hurried = true;
-          hurry();
-          wait();
-        });
-      };
-      wait();
-      return () => {
-        cancel();
-      };
-    };
-    return {
-      patience,
-      get hurried() {
-        return hurried;
+    const timed = {
+      hurried: false,
+      patience: (hurry: () => void): (() => void) => {
+        let cancel: Cancel = () => undefined;
+        const wait = (): void => {
+          cancel = clock.after(this.patienceMs, () => {
+            if (!timed.hurried && this.#hedges < 1) return;
+            if (!timed.hurried) this.#hedges--;
+            timed.hurried = true;
+            hurry();
+            wait();
+          });
+        };
+        wait();
+        return () => {
+          cancel();
+        };
       },
-      ended: (asked, late) => {
+      ended: (asked: readonly DiskNumber[], late: ReadonlyMap<DiskNumber, Probe>): void => {
         this.#ended(clock.monotonicMs() - startedMs, asked, late);
       },
     };
+    return timed;
   }
 
   #ended(ms: number, asked: readonly DiskNumber[], late: ReadonlyMap<DiskNumber, Probe>): void {

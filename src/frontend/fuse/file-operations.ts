@@ -81,17 +81,18 @@ export function openOperations(context: Context): Map<number, Operation> {
 export function fileOperations(context: Context): Map<number, Operation> {
   const { namespace, outbox } = context;
 
-  async function read(request: Request): Promise<void> {
+  function read(request: Request): Awaitable<void> {
     const { handle, offset, bytes } = decodeRead(request);
-    const content = await namespace.read(request.ino, handle, offset, Math.min(bytes, FUSE_IO_BYTES_MAX));
-    try {
-      let total = 0;
-      for (const piece of content.pieces) total += piece.length;
-      if (total > bytes) throw new Error(`read of ${bytes} bytes gave ${total}`);
-      outbox.pieces(request, content.pieces);
-    } finally {
-      content.release();
-    }
+    return when(namespace.read(request.ino, handle, offset, Math.min(bytes, FUSE_IO_BYTES_MAX)), (content) => {
+      try {
+        let total = 0;
+        for (const piece of content.pieces) total += piece.length;
+        if (total > bytes) throw new Error(`read of ${bytes} bytes gave ${total}`);
+        outbox.pieces(request, content.pieces);
+      } finally {
+        content.release();
+      }
+    });
   }
 
   function write(request: Request): Awaitable<void> {
