@@ -12,13 +12,14 @@
 import { assert } from '../base/assert.js';
 import type { Cancel } from '../base/clock.js';
 import { asOperatingError, OperatingError } from '../base/errors.js';
-import { FLUSH_ROUNDS_MAX, JOURNAL_HEADROOM_BYTES, LOG_AHEAD_BYTES_MAX, MARK_INTERVAL_MS, REPLICA_INTERVAL_MS } from '../base/limits.js';
+import { FLUSH_ROUNDS_MAX, JOURNAL_HEADROOM_BYTES, LOG_AHEAD_BYTES_MAX, MARK_INTERVAL_MS } from '../base/limits.js';
 import type { Disk } from '../disk/disk.js';
 import type { History } from './history.js';
 import type { Mutations } from './mutations.js';
 import type { QuorumLog, QuorumOptions, VoterChange, VoterStatus } from './quorum-log.js';
 import { PromptVoters } from './prompt-voters.js';
 import { encodeRecord, RECORD_HEADER_BYTES } from './record.js';
+import { ReplicaFeeder } from './replica-feeder.js';
 import type { ReplicaHolder } from './replica-holder.js';
 import type { EntryKind, LogPoint } from './state-machine.js';
 import { VoterLink, type LinkContext, type PreparedVoter } from './voter-link.js';
@@ -56,8 +57,7 @@ export class LeadingLog implements QuorumLog {
   #fencedBy: number | undefined;
   #closed = false;
   #cancelTimer: Cancel | undefined;
-  #cancelReplicas: Cancel | undefined;
-  readonly #feeding = new Set<VoterLink>();
+  readonly #feeder: ReplicaFeeder;
 
   /** @param history what was recovered; its window holds what was taken over from the journal */
   constructor(options: QuorumOptions, mutations: Mutations, epoch: number, history: History, absent: ReadonlyMap<number, string>) {
@@ -73,6 +73,14 @@ export class LeadingLog implements QuorumLog {
     this.#newLink = (number, learner) => new VoterLink(context, number, learner ? undefined : absent.get(number), learner);
     const links = options.voters.map(({ number }) => this.#newLink(number, false));
     this.#voters = new VoterSet(links, options.acknowledgements);
+    this.#feeder = new ReplicaFeeder({
+      clock: options.clock,
+      history,
+      voters: this.#voters,
+      moved: () => {
+        this.#replicasMoved();
+      },
+    });
     this.#prompt = new PromptVoters(options.clock, this.#voters, options.allVotersAtOnce === true);
   }
 
@@ -141,7 +149,7 @@ export class LeadingLog implements QuorumLog {
     this.#prepared.clear();
     this.#serving = true;
     this.#changed();
-    this.#feedReplicasLater();
+    this.#feeder.later();
     return true;
   }
 
@@ -269,7 +277,7 @@ export class LeadingLog implements QuorumLog {
   async abandon(): Promise<void> {
     this.#closed = true;
     this.#cancelTimer?.();
-    this.#cancelReplicas?.();
+    this.#feeder.stop();
     this.#prompt.stop();
     await Promise.all(this.#voters.all.map((link) => link.close()));
     // Nothing can become durable any more.
@@ -312,7 +320,7 @@ export class LeadingLog implements QuorumLog {
     this.#startFlush();
     // While data is being synced, voters take what is there already: the journal may let go of it then.
     if (this.#syncing) this.#replicateAll();
-    else this.#feedReplicas();
+    else this.#feeder.now(true);
   }
 
   #replicateAll(): void {
@@ -446,8 +454,7 @@ export class LeadingLog implements QuorumLog {
     this.#options.journal.trim(position);
     this.#room.open();
     this.#waiters.reached(this.#durable);
-    if (this.#history.windowBytes > LOG_AHEAD_BYTES_MAX / 2) this.#feedReplicas();
-    else this.#feedReplicasLater();
+    this.#feeder.inTime();
   }
 
   #setWritable(writable: boolean): void {
@@ -468,25 +475,6 @@ export class LeadingLog implements QuorumLog {
   }
 
   // ── Durable replicas ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  #feedReplicasLater(): void {
-    if (this.#cancelReplicas !== undefined || this.#closed) return;
-    this.#cancelReplicas = this.#options.clock.after(REPLICA_INTERVAL_MS, () => {
-      this.#cancelReplicas = undefined;
-      this.#feedReplicas();
-    });
-  }
-
-  #feedReplicas(): void {
-    for (const link of this.#voters.all) {
-      if (!link.online || this.#feeding.has(link)) continue;
-      this.#feeding.add(link);
-      void link.feedReplica().finally(() => {
-        this.#feeding.delete(link);
-        this.#replicasMoved();
-      });
-    }
-  }
 
   /** What the replicas of a majority have leaves memory and logs. */
   #replicasMoved(): void {

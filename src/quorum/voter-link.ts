@@ -199,26 +199,35 @@ export class VoterLink {
     this.kick();
   }
 
-  /** Brings the durable replica up to what is durable and synced here. */
-  async feedReplica(): Promise<void> {
+  /** How far the durable replica may go: never ahead of the barrier, nor of this voter's own log. */
+  get applicable(): number {
+    const early = this.#context.mutations.applyEarly === true;
+    return Math.min(early ? this.#context.target() : this.#context.durablePosition(), this.#synced);
+  }
+
+  /** There is something for the durable replica up to `end`, or it is damaged. */
+  replicaBehind(end: number): boolean {
+    const point = this.#holder?.point;
+    return point === undefined || point.position < Math.min(end, this.applicable);
+  }
+
+  /** Brings the durable replica up to `end`, as far as that is durable and synced here when it begins. */
+  async feedReplica(end = Infinity): Promise<void> {
     const tenure = this.#tenure;
     const holder = this.#holder;
     const disk = this.#disk;
     if (this.#state !== 'online' || holder === undefined || disk === undefined) return;
     try {
       await holder.run(async () => {
-        for (;;) {
+        for (const last = Math.min(end, this.applicable); ;) {
           if (tenure !== this.#tenure) return;
           const point = holder.point;
           if (point === undefined) throw new OperatingError('EIO', 'its replica is damaged');
-          // Never ahead of the barrier, nor of this voter's own log.
-          const early = this.#context.mutations.applyEarly === true;
-          const end = Math.min(early ? this.#context.target() : this.#context.durablePosition(), this.#synced);
-          if (point.position >= end) return;
+          if (point.position >= last) return;
           // The file is the voter's, not this epoch's: a new leader shall find it as it reads it (I9).
           await this.#checkFence(disk);
           // What the first one was given, though there may be more by now: then it is packed, and its net effect found, once for all that follow in step.
-          const records = await this.#context.history.read(point.position + 1, end, REPLICA_APPLY_BYTES_MAX, true);
+          const records = await this.#context.history.read(point.position + 1, last, REPLICA_APPLY_BYTES_MAX, true);
           await holder.replica.apply(entriesOf(records));
         }
       });
