@@ -2,8 +2,8 @@
  * Decides when durable replicas get what is durable: as late as the log's memory allows, since a batch of few entries costs as much as one of hundreds, and what
  * comes and goes within a batch is never written. Kept by `LeadingLog`.
  *
- *   resting ──half of what may be ahead is──▶ feeding ──▶ resting
- *      └─────────────interval────────────────────┘
+ *   resting ──half of what may be ahead is──▶ feeding those that are nearly as far as each other ──all are done──▶ resting
+ *      └──three quarters, interval, somebody waits──▶ feeding each as far as it can
  */
 import type { Cancel, Clock } from '../base/clock.js';
 import { LOG_AHEAD_BYTES_MAX, REPLICA_INTERVAL_MS } from '../base/limits.js';
@@ -41,19 +41,16 @@ export class ReplicaFeeder {
     if (this.#cancel !== undefined || this.#stopped) return;
     this.#cancel = this.#options.clock.after(REPLICA_INTERVAL_MS, () => {
       this.#cancel = undefined;
-      this.now();
+      this.now(true);
     });
   }
 
   /**
    * What comes meanwhile is for the next time, and so is who is ready before the others: together they are given the same entries.
-   * @param pressed somebody waits, or will soon: each goes as far as it can, and waits for no other one
+   * @param pressed somebody waits or will soon, or it is time: each goes as far as it can, and waits for no other one
    */
   now(pressed = this.#options.history.windowBytes > (LOG_AHEAD_BYTES_MAX / 4) * 3): void {
-    if (this.#feeding.size > 0 && !pressed) {
-      this.later();
-      return;
-    }
+    if (this.#feeding.size > 0 && !pressed) return;
     const { voters, moved } = this.#options;
     const links = voters.all.filter((link) => link.online && !this.#feeding.has(link) && link.replicaBehind(Infinity));
     const end = pressed ? Infinity : this.#endFor(links);

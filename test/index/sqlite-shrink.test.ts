@@ -25,7 +25,7 @@ const KEPT_EVERY = 500;
 /** What may be left: free pages that are kept, the rows that stay, and what their pages hold beside them. */
 const SMALL_BYTES = 4 * MiB + INDEX_FREE_BYTES_MIN;
 
-/** In the table of extents: only there does the working replica look what it replaces. */
+/** In the table of extents, whose rows are those that get shorter. */
 function key(number: number): Buffer {
   const bytes = Buffer.alloc(5, TABLES.extent);
   bytes.writeUInt32BE(number, 1);
