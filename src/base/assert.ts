@@ -15,7 +15,7 @@ export function assert(condition: unknown, message: string | (() => string)): as
 }
 
 /** Asserts that `value` is there and returns it. */
-export function must<T>(value: T | undefined | null, message: string): T {
+export function must<T>(value: T | undefined | null, message: string | (() => string)): T {
   assert(value !== undefined && value !== null, message);
   return value;
 }

@@ -21,7 +21,7 @@ interface Packed {
 }
 
 function nativeFile(record: ShardRecord): NativeFile {
-  assert(record.file instanceof NativeFile, `shard ${record.shard} is not on a native disk`);
+  assert(record.file instanceof NativeFile, () => `shard ${record.shard} is not on a native disk`);
   return record.file;
 }
 
@@ -32,7 +32,7 @@ function pack(records: readonly ShardRecord[], writing: boolean): Packed {
   const prefixes = Buffer.allocUnsafe(records.length * RECORD_PREFIX_BYTES);
   for (const record of records) {
     const file = nativeFile(record);
-    assert(record.prefix.length === RECORD_PREFIX_BYTES, `prefix of ${record.prefix.length} bytes`);
+    assert(record.prefix.length === RECORD_PREFIX_BYTES, () => `prefix of ${record.prefix.length} bytes`);
     try {
       if (writing && file.poisoned) throw file.poisonedError('write');
       const at = usable.length;

@@ -70,7 +70,7 @@ export function encodeWrites(writes: Iterable<Write>, count: number, bytes: numb
     put(value, payload, at);
     at += value.length;
   }
-  assert(at === payload.length, `write set of ${at} bytes was taken for ${payload.length}`);
+  assert(at === payload.length, () => `write set of ${at} bytes was taken for ${payload.length}`);
   return payload;
 }
 

@@ -23,7 +23,7 @@ class KeyBuilder {
 
   /** Begins a new key with its table's tag, 0 … 254 (255 would leave no end for the table's range). */
   start(tag: number): this {
-    assert(tag >= 0 && tag < 0xff && Number.isInteger(tag), `table tag out of range: ${tag}`);
+    assert(tag >= 0 && tag < 0xff && Number.isInteger(tag), () => `table tag out of range: ${tag}`);
     scratch[0] = tag;
     this.#length = 1;
     return this;
@@ -31,14 +31,14 @@ class KeyBuilder {
 
   #room(bytes: number): number {
     const at = this.#length;
-    assert(at + bytes <= INDEX_KEY_BYTES_MAX, `key too long: ${at + bytes} bytes`);
+    assert(at + bytes <= INDEX_KEY_BYTES_MAX, () => `key too long: ${at + bytes} bytes`);
     this.#length = at + bytes;
     return at;
   }
 
   /** A whole number, 0 … 2^53 - 1: one byte that says how many bytes follow, then these, big endian. */
   number(value: number): this {
-    assert(Number.isSafeInteger(value) && value >= 0, `not a whole number: ${value}`);
+    assert(Number.isSafeInteger(value) && value >= 0, () => `not a whole number: ${value}`);
     let bytes = 0;
     for (let rest = value; rest > 0; rest = Math.floor(rest / 256)) bytes++;
     let at = this.#room(1 + bytes) + bytes;

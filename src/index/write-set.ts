@@ -32,7 +32,7 @@ export class WriteSet {
 
   /** Keeps key and value by reference. */
   set(key: Uint8Array, value: Uint8Array | null): void {
-    assert(key.length > 0 && key.length <= INDEX_KEY_BYTES_MAX, `key of ${key.length} bytes`);
+    assert(key.length > 0 && key.length <= INDEX_KEY_BYTES_MAX, () => `key of ${key.length} bytes`);
     const before = this.#rows.set(asBuffer(key), value === null ? null : asBuffer(value));
     if (before !== undefined) this.#bytes -= writeBytes(key.length, before?.length);
     this.#bytes += writeBytes(key.length, value?.length);

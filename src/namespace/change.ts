@@ -80,7 +80,7 @@ export class Change {
   }
 
   putInode(row: InodeRow): void {
-    assert(row.size >= 0 && row.allocatedBytes >= 0 && row.links >= 0, `inode ${row.ino} out of range`);
+    assert(row.size >= 0 && row.allocatedBytes >= 0 && row.links >= 0, () => `inode ${row.ino} out of range`);
     this.inodes.set(row.ino, row);
   }
 

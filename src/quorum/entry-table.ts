@@ -72,13 +72,13 @@ export class EntryTable {
   }
 
   place(position: number): EntryPlace {
-    const row = must(this.#row(position), `no entry ${position} in the table`);
+    const row = must(this.#row(position), () => `no entry ${position} in the table`);
     const file = must(this.#files[row.readUInt32LE(24) - this.#filesDropped], 'the file of an entry is in the table');
     return { file: file.id, bytes: row.readUInt32LE(28), offset: row.readDoubleLE(32) };
   }
 
   kindAt(position: number): EntryKind {
-    return must(kinds[must(this.#row(position), `no entry ${position}`).readUInt8(20)], 'a kind');
+    return must(kinds[must(this.#row(position), () => `no entry ${position}`).readUInt8(20)], 'a kind');
   }
 
   /** The highest position up to which a barrier (or, unless `barriers` alone count, a lead entry) at or before `end` says that all was synced; 0 if none. */
@@ -105,7 +105,7 @@ export class EntryTable {
   put(record: LogRecord, offset: number): void {
     const { point, kind } = record.entry;
     const at = point.position - this.#base.position - 1;
-    assert(at >= 0 && at <= this.#count, `entry ${point.position} leaves a gap after ${this.lastPosition}`);
+    assert(at >= 0 && at <= this.#count, () => `entry ${point.position} leaves a gap after ${this.lastPosition}`);
     if (at === this.#count || !sameBytes(must(this.pointAt(point.position), 'it is there').chain, point.chain)) this.#count = at + 1;
     const index = this.#droppedRows + at;
     if (index === this.#pieces.length * PIECE_ROWS) this.#pieces.push(Buffer.alloc(PIECE_ROWS * ROW_BYTES));

@@ -91,13 +91,13 @@ export class History {
   /** Drops the window's entries up to `position`. */
   evict(position: number): void {
     for (const [bytesMax, { from }] of this.#lastReads) if (from <= position) this.#lastReads.delete(bytesMax);
-    while (this.#start < this.#records.length && this.#before.position < position) {
-      const record = must(this.#records[this.#start], 'in range');
-      this.#bytes -= record.bytes.length + LOG_ENTRY_MEMORY_BYTES;
-      // The chain is a view into the record: copied, so that the record's memory goes.
-      this.#before = { ...record.entry.point, chain: Buffer.from(record.entry.point.chain) };
-      this.#start++;
-    }
+    const count = Math.min(this.#records.length - this.#start, position - this.#before.position);
+    if (count <= 0) return;
+    for (const end = this.#start + count; this.#start < end; this.#start++)
+      this.#bytes -= must(this.#records[this.#start], 'in range').bytes.length + LOG_ENTRY_MEMORY_BYTES;
+    const { point } = must(this.#records[this.#start - 1], 'the last one').entry;
+    // The chain is a view into the record: copied, so that the record's memory goes.
+    this.#before = { ...point, chain: Buffer.from(point.chain) };
     if (this.#start > 1024 && this.#start * 2 > this.#records.length) {
       this.#records.splice(0, this.#start);
       this.#start = 0;
@@ -207,6 +207,6 @@ export class History {
   }
 
   #record(position: number): LogRecord {
-    return must(this.#records[this.#start + position - this.#before.position - 1], `entry ${position} is not in the window`);
+    return must(this.#records[this.#start + position - this.#before.position - 1], () => `entry ${position} is not in the window`);
   }
 }

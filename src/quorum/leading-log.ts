@@ -305,7 +305,7 @@ export class LeadingLog implements QuorumLog {
   #hasRoom(payloadBytes: number): boolean {
     const { journal } = this.#options;
     const bytes = RECORD_HEADER_BYTES + payloadBytes;
-    assert(bytes + this.#headroom <= journal.capacityBytes / 2, `an entry of ${payloadBytes} bytes is too large for the journal`);
+    assert(bytes + this.#headroom <= journal.capacityBytes / 2, () => `an entry of ${payloadBytes} bytes is too large for the journal`);
     if (journal.freeBytes() - this.#headroom < bytes) return false;
     // While data is being synced the flush itself may have to append, and must not wait for what only it can bring about.
     return this.#syncing || this.#history.windowBytes + bytes <= LOG_AHEAD_BYTES_MAX;

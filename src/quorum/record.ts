@@ -40,10 +40,10 @@ export interface LogRecord {
 /** Makes the record that follows `before`. Copies the payload. */
 export function encodeRecord(before: LogPoint, epoch: number, kind: EntryKind, covers: number, payload: Uint8Array): LogRecord {
   const position = before.position + 1;
-  assert(payload.length <= LOG_ENTRY_BYTES_MAX, `a log entry of ${payload.length} bytes`);
-  assert(kind === 'data' || payload.length === 0, `a ${kind} entry has no payload`);
-  assert(kind === 'data' ? covers === 0 : covers < position, `${kind} at ${position} cannot cover ${covers}`);
-  assert(epoch > 0 && epoch <= EPOCH_MAX && epoch >= before.epoch, `epoch ${epoch} after ${before.epoch}`);
+  assert(payload.length <= LOG_ENTRY_BYTES_MAX, () => `a log entry of ${payload.length} bytes`);
+  assert(kind === 'data' || payload.length === 0, () => `a ${kind} entry has no payload`);
+  assert(kind === 'data' ? covers === 0 : covers < position, () => `${kind} at ${position} cannot cover ${covers}`);
+  assert(epoch > 0 && epoch <= EPOCH_MAX && epoch >= before.epoch, () => `epoch ${epoch} after ${before.epoch}`);
   assert(before.chain.length === CHECKSUM_BYTES, 'a chain has 16 bytes');
   const bytes = arena.take(RECORD_HEADER_BYTES + payload.length);
   bytes.fill(0, 0, RECORD_HEADER_BYTES);

@@ -260,5 +260,5 @@ export function presentShards(location: Location): number[] {
 
 /** The place of a shard. */
 export function placeOf(location: Location, shard: number): Location['shards'][number] {
-  return must(location.shards[shard], `blob ${location.blob} has no shard ${shard}`);
+  return must(location.shards[shard], () => `blob ${location.blob} has no shard ${shard}`);
 }
