@@ -66,14 +66,18 @@ export class RowWriter {
   /** Puts those of the rows that were there before; returns the others. */
   #insertedOf(rows: readonly NewRow[]): NewRow[] {
     const stamps = this.#stampsOf(rows);
-    // The positions of those before are lower.
-    const isNew = (row: NewRow, at: number): boolean => stamps[at]?.[1] === row.position;
-    const old = rows.filter((row, at) => !isNew(row, at));
+    const fresh: NewRow[] = [];
+    const old: NewRow[] = [];
+    for (const [at, row] of rows.entries()) {
+      // The positions of those before are lower.
+      if (stamps[at]?.[1] === row.position) fresh.push(row);
+      else {
+        this.#putOver([row], [stamps[at]]);
+        old.push(row);
+      }
+    }
     if (old.length > OLD_ROWS_MAX || rows.length < GROUP_ROWS) for (const row of old) growing.delete(tableOf(row));
-    rows.forEach((row, at) => {
-      if (!isNew(row, at)) this.#putOver([row], [stamps[at]]);
-    });
-    return rows.filter(isNew);
+    return fresh;
   }
 
   #put(): void {

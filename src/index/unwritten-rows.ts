@@ -153,19 +153,9 @@ export interface NetWrite {
   checksum: number | undefined;
 }
 
-function takeInto(net: SortedRows<NetWrite>, position: number, payload: Buffer): void {
-  visitWrites(payload, (key, value) => net.set(key, { position, value, checksum: undefined }));
-}
-
-/** The last write to each key of entries that were packed: rows that come and go within them never reach a disk. */
-function netEffect(entries: Buffer): SortedRows<NetWrite> {
-  const net = new SortedRows<NetWrite>();
-  for (const [position, payload] of packedEntries(entries)) takeInto(net, position, payload);
-  return net;
-}
-
 /**
- * The same in parts, to be written one after the other: entries can be of more rows than there is memory for (a file in very many pieces was removed).
+ * The last write to each key of entries that were packed: rows that come and go within them never reach a disk. In parts, to be written one after the other:
+ * entries can be of more rows than there is memory for (a file in very many pieces was removed).
  * @param rowsMax of each part, but for the last entry that is in it
  */
 export function* netEffects(entries: Buffer, rowsMax: number): Generator<SortedRows<NetWrite>> {
@@ -175,14 +165,14 @@ export function* netEffects(entries: Buffer, rowsMax: number): Generator<SortedR
       yield net;
       net = new SortedRows();
     }
-    takeInto(net, position, payload);
+    visitWrites(payload, (key, value) => net.set(key, { position, value, checksum: undefined }));
   }
   yield net;
 }
 
 /** The rows that were packed. Keys and values are views. */
 export function netRows({ memory, rowBytes, entryBytes }: PackedRows): SortedRows<NetWrite> {
-  const net = netEffect(Buffer.from(memory, rowBytes, entryBytes));
+  const [net = new SortedRows<NetWrite>()] = netEffects(Buffer.from(memory, rowBytes, entryBytes), Infinity);
   visitRows(Buffer.from(memory, 0, rowBytes), (key, position, value) => {
     setLater(net, key, { position, value, checksum: undefined });
   });

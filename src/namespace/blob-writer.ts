@@ -3,7 +3,7 @@ import { asOperatingError, isErrno } from '../base/errors.js';
 import { STORES_IN_FLIGHT_MAX } from '../base/limits.js';
 import { Slots } from '../base/slots.js';
 import type { Storage, StoredBlob } from '../storage/storage.js';
-import type { BufferPool } from './buffers.js';
+import type { BufferPool } from '../base/buffers.js';
 import type { Ledger } from './ledger.js';
 import type { Space } from './space.js';
 

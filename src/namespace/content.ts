@@ -139,6 +139,14 @@ export function cutContent(change: Change, content: ContentId, from: number): Aw
   return clearRange(change, content, from, Infinity);
 }
 
+/** The one extent that is all of a content, got by its key: most files have one, and to look for one is cheaper than for all. Undefined: there are more, or none. */
+export function onlyExtent(from: Pick<IndexStore, 'get'>, { ino, generation, allocatedBytes }: InodeRow): Awaitable<Extent | undefined> {
+  return when(from.get(extentKey(ino, generation, 0)), (value) => {
+    const first = value === undefined ? undefined : decodeExtent(0, value);
+    return first?.bytes === allocatedBytes ? first : undefined;
+  });
+}
+
 /**
  * Drops a whole content: at once when it is small, else by a garbage row, which the collector works off (`dropGarbage`). The inode must be pointed to
  * another generation, or go, in the same transaction.
@@ -147,11 +155,9 @@ export function dropContent(change: Change, row: InodeRow): Awaitable<void> {
   if (row.allocatedBytes === 0) return;
   change.touch(row.ino);
   change.count(0, -row.allocatedBytes);
-  // Most files have one extent, and to look for one is cheaper than for all.
-  return when(change.tx.get(extentKey(row.ino, row.generation, 0)), (value) => {
-    const first = value === undefined ? undefined : decodeExtent(0, value);
-    if (first?.bytes !== row.allocatedBytes) return dropExtents(change, row);
-    dropExtent(change, row, first);
+  return when(onlyExtent(change.tx, row), (only) => {
+    if (only === undefined) return dropExtents(change, row);
+    dropExtent(change, row, only);
   });
 }
 

@@ -8,7 +8,7 @@ import type { BlobId } from '../base/ids.js';
 import { FUSE_IO_BYTES_MAX, KiB, READ_GRANULE_BYTES, READ_UNITS_A_BLOB } from '../base/limits.js';
 import type { Extent } from '../index/schema/extent-row.js';
 import type { Storage } from '../storage/storage.js';
-import { BufferPool } from './buffers.js';
+import { BufferPool } from '../base/buffers.js';
 import type { Locations } from './locations.js';
 import type { Pins } from './pins.js';
 import { ReadCache, type CachedRange } from './read-cache.js';

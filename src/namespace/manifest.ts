@@ -7,9 +7,9 @@ import { LRUCache } from 'lru-cache';
 import { when, type Awaitable } from '../base/awaitable.js';
 import { EXTENT_CACHE_BYTES_MAX, EXTENT_STRETCH_ROWS } from '../base/limits.js';
 import type { IndexStore } from '../index/index-store.js';
-import { decodeExtent, type Extent } from '../index/schema/extent-row.js';
-import { extentKey, extentRange } from '../index/schema/tables.js';
-import { extentOfRow, extentsBackFrom } from './content.js';
+import type { Extent } from '../index/schema/extent-row.js';
+import { extentRange } from '../index/schema/tables.js';
+import { extentOfRow, extentsBackFrom, onlyExtent } from './content.js';
 import type { Node } from './node.js';
 
 /** All extents that overlap `start` … `end`. */
@@ -109,12 +109,8 @@ export class Manifests {
     });
   }
 
-  /** Most files have one extent, and to get it is cheaper than to look for all. Undefined: there are more, or none. */
-  #only({ ino, row }: Node): Awaitable<Found | undefined> {
-    return when(this.#index.get(extentKey(ino, row.generation, 0)), (value) => {
-      const extent = value === undefined ? undefined : decodeExtent(0, value);
-      return extent?.bytes === row.allocatedBytes ? { start: 0, end: Infinity, extents: [extent] } : undefined;
-    });
+  #only({ row }: Node): Awaitable<Found | undefined> {
+    return when(onlyExtent(this.#index, row), (only) => only && { start: 0, end: Infinity, extents: [only] });
   }
 
   /** From `at` on, and for a reader that did not come from the last stretch what lies before. */

@@ -3,7 +3,7 @@ import { assert, must } from '../base/assert.js';
 import { KiB, WINDOW_PIECES_BYTES_MAX } from '../base/limits.js';
 import type { StoredBlob } from '../storage/storage.js';
 import type { Budget } from './budget.js';
-import { BufferPool } from './buffers.js';
+import { BufferPool } from '../base/buffers.js';
 
 /**
  * Bytes of a file that were written and not committed yet. `dirty`: in memory, may change; `storing`: in memory, must not change; `stored`: a blob,

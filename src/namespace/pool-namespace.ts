@@ -16,7 +16,7 @@ import { AttributeChanges } from './attributes.js';
 import { Background } from './background.js';
 import { BlobWriter } from './blob-writer.js';
 import { Budget } from './budget.js';
-import { BufferPool } from './buffers.js';
+import { BufferPool } from '../base/buffers.js';
 import { Committer } from './commits.js';
 import { Directories, refuse } from './directories.js';
 import { Fetcher } from './fetcher.js';

@@ -7,7 +7,7 @@
 import { assert } from '../base/assert.js';
 import type { Cancel, Clock } from '../base/clock.js';
 import { READ_CACHE_REST_MS } from '../base/limits.js';
-import type { BufferPool } from './buffers.js';
+import type { BufferPool } from '../base/buffers.js';
 
 export interface CachedRange {
   readonly key: string;

@@ -6,6 +6,7 @@
  */
 import { LRUCache } from 'lru-cache';
 import { assert } from '../base/assert.js';
+import { BufferPool } from '../base/buffers.js';
 import type { Cancel } from '../base/clock.js';
 import { OperatingError, type ErrnoName } from '../base/errors.js';
 import type { DiskNumber } from '../base/ids.js';
@@ -23,7 +24,7 @@ interface Opened {
   readonly held: HeldFile;
 }
 
-const SPARE_MAX = 8;
+const OWN_BUFFERS_KEPT = 8;
 const NOBODY: ReadonlyMap<DiskNumber, Probe> = new Map();
 
 /** Whether findings are accounted for. quiet: the caller knows that some shards are suspect. */
@@ -32,8 +33,8 @@ type Findings = 'report' | 'quiet';
 export class Reader {
   readonly #pool: Pool;
   readonly #reported = new LRUCache<string, true>({ max: DAMAGE_REPORTS_MAX });
-  /** Memory of small reads that are over, for the next ones: each of READ_ALONE_BYTES_MAX. */
-  readonly #spare: Buffer[] = [];
+  /** Memory of small reads. */
+  readonly #own = new BufferPool(READ_ALONE_BYTES_MAX, { keepMax: OWN_BUFFERS_KEPT });
 
   constructor(pool: Pool) {
     this.#pool = pool;
@@ -72,7 +73,7 @@ export class Reader {
   #fetchAlone(location: Location, alone: Opened, offset: number, out: Uint8Array): Promise<void> {
     const { shard, disk, held } = alone;
     // Not `out` itself: when we wait no longer, it may still be written to.
-    const memory = this.#spare.pop() ?? Buffer.allocUnsafeSlow(READ_ALONE_BYTES_MAX);
+    const memory = this.#own.take();
     const own = memory.subarray(0, out.length);
     const timed = this.#pool.slowDisks.begin();
     return new Promise<void>((resolve) => {
@@ -86,7 +87,7 @@ export class Reader {
         ended();
         held.release();
         if (good && !late) out.set(own);
-        if (this.#spare.length < SPARE_MAX) this.#spare.push(memory);
+        this.#own.give(memory);
         if (late) return;
         if (good) timed.ended([disk], NOBODY);
         resolve(good ? undefined : this.#fetchFromAll(location, offset, out));

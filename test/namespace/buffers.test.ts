@@ -1,7 +1,7 @@
 /** Pools of buffers: what is kept, and for how long. */
 import t from 'tap';
 import { BUFFERS_REST_MS, MiB } from '../../src/base/limits.js';
-import { BufferPool } from '../../src/namespace/buffers.js';
+import { BufferPool } from '../../src/base/buffers.js';
 import { ManualClock } from '../disk/manual-clock.js';
 
 void t.test('buffers come back, as many as are kept', (t) => {

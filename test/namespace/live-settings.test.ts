@@ -1,6 +1,6 @@
 /** Settings that change while the namespace is open. */
 import t from 'tap';
-import { BufferPool } from '../../src/namespace/buffers.js';
+import { BufferPool } from '../../src/base/buffers.js';
 import { ReadCache } from '../../src/namespace/read-cache.js';
 import { ManualClock } from '../disk/manual-clock.js';
 import { O_RDWR, openPool, pattern, root, ROOT } from './fixture.js';

@@ -3,7 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import t from 'tap';
 import { must } from '../../src/base/assert.js';
 import { MiB, READ_CACHE_BYTES_MAX, READ_CACHE_REST_MS, UPLOAD_BYTES_MAX } from '../../src/base/limits.js';
-import { BufferPool } from '../../src/namespace/buffers.js';
+import { BufferPool } from '../../src/base/buffers.js';
 import { ReadCache, type CachedRange } from '../../src/namespace/read-cache.js';
 import { ManualClock } from '../disk/manual-clock.js';
 import { over } from '../simulation/over.js';

@@ -2,10 +2,10 @@
  * Buffers of one size that are used again and again, so that megabytes do not wait for the garbage collector: V8 marks its whole heap each time that so many have come
  * and gone. Memory from here never reaches anybody outside without a copy or a release.
  */
-import { assert } from '../base/assert.js';
-import type { Cancel, Clock } from '../base/clock.js';
-import { BUFFERS_REST_MS, KiB } from '../base/limits.js';
-import { nativeIo } from '../base/native-io.js';
+import { assert } from './assert.js';
+import type { Cancel, Clock } from './clock.js';
+import { BUFFERS_REST_MS, KiB } from './limits.js';
+import { nativeIo } from './native-io.js';
 
 /** Smaller ones lie in the C heap, between others. */
 const DISCARDED_BYTES_MIN = 256 * KiB;
