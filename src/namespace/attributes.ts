@@ -13,6 +13,7 @@ import type { Files } from './files.js';
 import type { Ledger } from './ledger.js';
 import { PERMISSION_BITS, privilegesLost } from './modes.js';
 import type { AttributeChange, Attributes, Caller, Ino } from './namespace.js';
+import { dateLayer, type GivenTimes } from './node.js';
 import type { Nodes } from './nodes.js';
 import type { Uploads } from './uploads.js';
 
@@ -37,7 +38,6 @@ export class AttributeChanges {
     if (size !== undefined) {
       if (!Number.isSafeInteger(size) || size < 0) refuse('EINVAL', `length ${size}`);
       if (size > FILE_BYTES_MAX) refuse('EFBIG', `length ${size}`);
-      await this.#files.truncate(ino, size, caller);
     }
     const now = this.#clock.now();
     const atime = wanted.atime === 'now' ? now : wanted.atime;
@@ -48,12 +48,14 @@ export class AttributeChanges {
       if (!owned && size === undefined && atime === undefined && this.#isOvertaken(ino, ctime)) return this.#files.attributes(ino);
       this.#clock.told(ctime);
     }
+    const given = atime !== undefined || mtime !== undefined || ctime !== undefined;
+    const times = given ? { atime, mtime, ctime: ctime ?? now, told: ctime !== undefined } : undefined;
     // The kernel sends the times of each file that is unlinked, once more; a refusal would be an error of the next syncfs(2).
-    if (!owned && this.#nodes.ghost(ino) !== undefined) return this.#files.attributes(ino);
+    if (!owned && size === undefined && this.#nodes.ghost(ino) !== undefined) return this.#files.attributes(ino);
     if (ctime !== undefined) this.#told.set(ino, ctime);
-    const times = atime !== undefined || mtime !== undefined || ctime !== undefined;
-    const folded = times && this.#fold(ino, { atime, mtime, ctime: ctime ?? now }, ctime !== undefined);
-    if (owned || (times && !folded)) {
+    if (size !== undefined) await this.#truncate(ino, size, caller, times);
+    const folded = times !== undefined && (size !== undefined || this.#fold(ino, times));
+    if (owned || (times !== undefined && !folded)) {
       const rowTimes = folded ? {} : { atime, mtime };
       await this.#ledger.change(async (change) => {
         const committed = await change.inode(ino);
@@ -70,6 +72,16 @@ export class AttributeChanges {
       });
     }
     return this.#files.attributes(ino);
+  }
+
+  async #truncate(ino: Ino, size: number, caller: Caller, times: GivenTimes | undefined): Promise<void> {
+    try {
+      await this.#files.truncate(ino, size, caller, times);
+    } catch (error) {
+      // The kernel goes on with the times from before.
+      this.#told.delete(ino);
+      throw error;
+    }
   }
 
   /**
@@ -91,17 +103,10 @@ export class AttributeChanges {
   }
 
   /** Lets the upload carry the times, where there is one: the kernel sends them between the last write and the flush. */
-  #fold(ino: Ino, { atime, mtime, ctime }: { atime?: Time; mtime?: Time; ctime: Time }, told: boolean): boolean {
+  #fold(ino: Ino, times: GivenTimes): boolean {
     const node = this.#nodes.get(ino);
     if (node?.top === undefined) return false;
-    const layer = this.#uploads.open(node);
-    if (atime !== undefined) layer.times.atime = atime;
-    if (mtime !== undefined) {
-      layer.times.mtime = mtime;
-      layer.mtimeGiven = true;
-    }
-    layer.times.ctime = ctime;
-    layer.toldOver = told ? node.row.ctime : undefined;
+    dateLayer(node, this.#uploads.open(node), times);
     return true;
   }
 }

@@ -10,7 +10,7 @@ import type { Committer } from './commits.js';
 import { refuse } from './directories.js';
 import { isDirectory, isRegular, opensForWrite, staysUnnamed, truncatesOnOpen, privilegesLost } from './modes.js';
 import type { Attributes, Caller, Handle, Ino } from './namespace.js';
-import { attributesOf, type Node, type OpenFile } from './node.js';
+import { attributesOf, dateLayer, type GivenTimes, type Node, type OpenFile } from './node.js';
 import type { Nodes } from './nodes.js';
 import type { Reader, ReadResult } from './reader.js';
 import type { Uploads } from './uploads.js';
@@ -74,7 +74,7 @@ export class Files {
       if (!isRegular(node.row.mode)) refuse('EINVAL', `inode ${ino} is not a regular file`);
       const file = this.#add(node, flags);
       // Belongs to the upload that begins here: until it commits, the index keeps the whole old file.
-      if (truncatesOnOpen(flags)) this.#truncate(node, 0, caller, true);
+      if (truncatesOnOpen(flags)) this.#truncate(node, 0, caller, 'now');
       return file.handle;
     });
   }
@@ -103,25 +103,27 @@ export class Files {
     return this.#options.uploads.write(this.#file(ino, handle).node, offset, data, caller);
   }
 
-  #truncate(node: Node, size: number, caller: Caller, moves: boolean): void {
+  #truncate(node: Node, size: number, caller: Caller, times: GivenTimes | 'now' | undefined): void {
     const { uploads } = this.#options;
     const layer = uploads.open(node);
     layer.truncate(size);
     uploads.lostEnds.truncated(node, size);
-    if (moves) layer.times.mtime = layer.times.ctime = this.#options.now();
+    if (times === 'now') layer.times.mtime = layer.times.ctime = this.#options.now();
+    else if (times !== undefined) dateLayer(node, layer, times);
     if (caller.uid !== 0) layer.modeLost |= privilegesLost(node.row, caller);
   }
 
   /**
    * Sets a file's length. With a writer around it is part of the upload; otherwise it is committed at once.
+   * @param times what it is dated with, in the same commit; undefined: now, if the length changes
    * @throws OperatingError ESTALE, EISDIR, EINVAL; what kept it from being committed.
    */
-  async truncate(ino: Ino, size: number, caller: Caller): Promise<void> {
+  async truncate(ino: Ino, size: number, caller: Caller, times: GivenTimes | undefined): Promise<void> {
     const node = await this.#options.nodes.attach(ino, (found) => {
       if (isDirectory(found.row.mode)) refuse('EISDIR', `inode ${ino} is a directory`);
       if (!isRegular(found.row.mode)) refuse('EINVAL', `inode ${ino} is not a regular file`);
       // To the length that it has, the kernel moves no times.
-      this.#truncate(found, size, caller, size !== found.size);
+      this.#truncate(found, size, caller, times ?? (size === found.size ? undefined : 'now'));
       return found;
     });
     if (!node.openForWriting) await this.#commit(node);

@@ -97,6 +97,27 @@ export function withLayer(row: InodeRow, layer: Layer, { size, allocatedBytes }:
   });
 }
 
+/** Times for a layer; what is undefined stays. */
+export interface GivenTimes {
+  readonly atime?: Time | undefined;
+  readonly mtime?: Time | undefined;
+  readonly ctime: Time;
+  /** By who dates changes: this ctime counts, even if the file has a later one. */
+  readonly told: boolean;
+}
+
+/** Dates a node's current layer. */
+export function dateLayer({ row, committing }: Node, layer: Layer, { atime, mtime, ctime, told }: GivenTimes): void {
+  if (atime !== undefined) layer.times.atime = atime;
+  if (mtime !== undefined) {
+    layer.times.mtime = mtime;
+    layer.mtimeGiven = true;
+  }
+  layer.times.ctime = ctime;
+  // When this layer is committed, the row has what the one before it brings.
+  layer.toldOver = told ? (committing === undefined ? row : withLayer(row, committing, row)).ctime : undefined;
+}
+
 /** Attributes as stat(2) gives them: the committed row, and what the node's layers change. */
 export function attributesOf(row: InodeRow, node?: Node): Attributes {
   let seen = row;

@@ -11,6 +11,7 @@ import {
   O_WRONLY,
   openPool,
   pattern,
+  until,
   readAll,
   root,
   ROOT,
@@ -240,6 +241,45 @@ t.test('times that the kernel flushes late do not take back those of a change ma
   const setBack = { seconds: 1_800_000_000, nanoseconds: 0 };
   await namespace.setattr(ino, { mtime: setBack, ctime: setBack }, root);
   test.same((await times())[0], setBack, 'somebody set the clock back');
+});
+
+t.test('times that are told stay, whatever our own clock has dated what is being committed', async (test) => {
+  const { namespace, storage } = await openPool(test);
+  // The clock of the pool is later.
+  const told = (ms: number): Time => ({ seconds: 5, nanoseconds: ms * 1_000_000 });
+  const times = async (ino: number): Promise<[Time, Time]> => {
+    const { mtime, ctime } = await namespace.getattr(ino);
+    return [mtime, ctime];
+  };
+  for (const end of ['flush', 'release'] as const)
+    for (let steps = 0; steps < 12; steps++) {
+      const { attributes, handle } = await namespace.create(ROOT, `${end}${steps}`, 0o644, O_RDWR, root);
+      const { ino } = attributes;
+      await namespace.setattr(ino, { mtime: told(1), ctime: told(1) }, root);
+      await namespace.write(ino, handle, 0, pattern(10_000, steps), root);
+      const truncated = namespace.setattr(ino, { size: 9000, mtime: told(8), ctime: told(8) }, root);
+      for (let step = 0; step < steps; step++) await Promise.resolve();
+      await Promise.all([truncated, namespace[end](ino, handle)]);
+      if (end === 'flush') await namespace.release(ino, handle);
+      test.same(
+        [(await namespace.getattr(ino)).size, await times(ino)],
+        [9000, [told(8), told(8)]],
+        `a truncate, and ${steps} steps later a ${end}`,
+      );
+    }
+  const { attributes, handle } = await namespace.create(ROOT, 'f', 0o644, O_RDWR, root);
+  const { ino } = attributes;
+  await namespace.setattr(ino, { mtime: told(1), ctime: told(1) }, root);
+  storage.hold();
+  await namespace.write(ino, handle, 0, pattern(10_000, 1), root);
+  const committed = namespace.flush(ino, handle);
+  await until(() => storage.heldStores > 0);
+  await namespace.setattr(ino, { mtime: told(4), ctime: told(9) }, root);
+  storage.letGo();
+  await committed;
+  test.same(await times(ino), [told(4), told(9)], 'told while a commit was under way');
+  await namespace.release(ino, handle);
+  test.same(await times(ino), [told(4), told(9)], 'and committed');
 });
 
 t.test('what was written before a rename is behind the new name', async (test) => {
