@@ -376,6 +376,27 @@ void t.test('durable replicas follow late, logs are cut behind those of a majori
   await again.close();
 });
 
+void t.test('a durable replica goes no further than the log beside it', async (t) => {
+  const world = await World.fresh(3);
+  const { log } = await world.open();
+  const before = log.head.position;
+  // What is written to the third voter's log stays on the way.
+  world.medium(3).stalledPath = 'quorum/log-0000001-00001';
+  await log.durable(put(log, 'a'));
+  world.clock.advance(REPLICA_INTERVAL_MS);
+  await quiet();
+  const replicas = (): (number | undefined)[] => world.voters.map((voter) => world.replicas.of(world.medium(voter).id).point?.position);
+  t.equal(states(log)[2], 'online');
+  t.same(replicas(), [log.durablePosition, log.durablePosition, before]);
+  world.machine.release(world.medium(3));
+  await log.durable(put(log, 'b'));
+  await quiet();
+  world.clock.advance(REPLICA_INTERVAL_MS);
+  await quiet();
+  t.same(replicas(), world.voters.fill(log.durablePosition), 'then it follows');
+  await log.close();
+});
+
 void t.test('a voter that is slow to come back finds what it needs, however much is written meanwhile', async (t) => {
   const world = await World.fresh(3);
   const journal = memoryJournal(journalMemory(2 ** 23), { poolId, bootId: 'b' });
