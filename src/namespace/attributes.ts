@@ -17,6 +17,13 @@ import { dateLayer, type GivenTimes } from './node.js';
 import type { Nodes } from './nodes.js';
 import type { Uploads } from './uploads.js';
 
+/** A change with its dates. */
+interface Dated extends Pick<AttributeChange, 'size' | 'mode' | 'uid' | 'gid'> {
+  /** Undefined: those that a change of the length or the owner brings along. */
+  readonly times: GivenTimes | undefined;
+  readonly ctime: Time;
+}
+
 export class AttributeChanges {
   readonly #ledger: Ledger;
   readonly #nodes: Nodes;
@@ -53,35 +60,35 @@ export class AttributeChanges {
     // The kernel sends the times of each file that is unlinked, once more; a refusal would be an error of the next syncfs(2).
     if (!owned && size === undefined && this.#nodes.ghost(ino) !== undefined) return this.#files.attributes(ino);
     if (ctime !== undefined) this.#told.set(ino, ctime);
-    if (size !== undefined) await this.#truncate(ino, size, caller, times);
-    const folded = times !== undefined && (size !== undefined || this.#fold(ino, times));
-    if (owned || (times !== undefined && !folded)) {
-      const rowTimes = folded ? {} : { atime, mtime };
-      await this.#ledger.change(async (change) => {
-        const committed = await change.inode(ino);
-        const row = committed ?? this.#nodes.ghost(ino) ?? refuse('ESTALE', `inode ${ino} is gone`);
-        let newMode = mode === undefined ? row.mode : (row.mode & ~PERMISSION_BITS) | (mode & PERMISSION_BITS);
-        if (mode === undefined && (uid !== undefined || gid !== undefined)) newMode &= ~privilegesLost(row, caller);
-        const changed = changedInode(row, { ...rowTimes, mode: newMode, uid, gid, ctime: ctime ?? now });
-        if (committed === undefined) {
-          this.#nodes.changeGhost(changed);
-          return;
-        }
-        if (mode !== undefined) await this.#changeAcl(change, row, newMode);
-        change.putInode(changed);
-      });
-    }
-    return this.#files.attributes(ino);
-  }
-
-  async #truncate(ino: Ino, size: number, caller: Caller, times: GivenTimes | undefined): Promise<void> {
     try {
-      await this.#files.truncate(ino, size, caller, times);
+      await this.#change(ino, { size, mode, uid, gid, times, ctime: ctime ?? now }, caller);
     } catch (error) {
       // The kernel goes on with the times from before.
       this.#told.delete(ino);
       throw error;
     }
+    return this.#files.attributes(ino);
+  }
+
+  async #change(ino: Ino, { size, mode, uid, gid, times, ctime }: Dated, caller: Caller): Promise<void> {
+    if (size !== undefined) await this.#files.truncate(ino, size, caller, times);
+    const owned = mode !== undefined || uid !== undefined || gid !== undefined;
+    const folded = times === undefined || size !== undefined || this.#fold(ino, times);
+    if (!owned && folded) return;
+    const rowTimes = folded ? {} : { atime: times.atime, mtime: times.mtime };
+    await this.#ledger.change(async (change) => {
+      const committed = await change.inode(ino);
+      const row = committed ?? this.#nodes.ghost(ino) ?? refuse('ESTALE', `inode ${ino} is gone`);
+      let newMode = mode === undefined ? row.mode : (row.mode & ~PERMISSION_BITS) | (mode & PERMISSION_BITS);
+      if (mode === undefined && (uid !== undefined || gid !== undefined)) newMode &= ~privilegesLost(row, caller);
+      const changed = changedInode(row, { ...rowTimes, mode: newMode, uid, gid, ctime });
+      if (committed === undefined) {
+        this.#nodes.changeGhost(changed);
+        return;
+      }
+      if (mode !== undefined) await this.#changeAcl(change, row, newMode);
+      change.putInode(changed);
+    });
   }
 
   /**
