@@ -5,7 +5,7 @@
  *   - by several processes at once: no errno that no disk gives, the tree is the same in the next mount, with all its times, and `ostraka check` finds nothing;
  *   - with a kill -9 of the daemon in the middle: the tree is what ext4 has after as many operations as were answered, and it checks.
  *
- * OSTRAKA_STRESS_SECONDS for each of the three (default 15), OSTRAKA_STRESS_PROCESSES (4), OSTRAKA_SEED for the first history.
+ * OSTRAKA_STRESS_SECONDS for each of them (default 15), OSTRAKA_STRESS_PROCESSES (4), OSTRAKA_SEED for the first history.
  */
 import t, { type Test } from 'tap';
 import { spawn } from 'node:child_process';
@@ -26,6 +26,8 @@ const random = seededRandom(firstSeed);
 /** Of one history that is compared with ext4. */
 const OPERATIONS = 3000;
 const EXT4_BYTES = 2 * 1024 ** 3;
+/** Then the tree is compared and made anew: longer, and folders that are moved into each other lie deeper than a path is long. */
+const ROUND_SECONDS = 30;
 /** What the processes leave behind grows by some 2 MiB a second and disk. */
 const DISK_BYTES = Math.max(1024 ** 3, seconds * 6 * 1024 ** 2);
 const SHOWN = 12;
@@ -129,20 +131,24 @@ for (const pressed of [false, true])
     { skip },
     async (t) => {
       const { pool, program } = await setUp(t);
-      const folder = await workFolder(pool.mountpoint, 'shared');
-      const pressure = pressed ? [start(t, 'sh', ['-c', WRITE_BACK, 'sh', folder]), start(t, 'sh', ['-c', FORGET])] : [];
-      const running = Array.from({ length: processes }, (_, i) => start(t, program, [folder, firstSeed * 100 + i, 0, 'h']));
-      await sleep(seconds * 1000);
-      for (const each of running) each.stop();
-      let operations = 0;
-      for (const { code, stderr, lines } of await Promise.all(running.map(({ ended }) => ended))) {
-        t.equal(code, 0, `OSTRAKA_SEED=${firstSeed}: ${stderr}`);
-        operations += Number(lines[0]);
+      const end = performance.now() + seconds * 1000;
+      for (let seed = firstSeed; seed === firstSeed || performance.now() < end; seed++) {
+        const folder = await workFolder(pool.mountpoint, 'shared');
+        const pressure = pressed ? [start(t, 'sh', ['-c', WRITE_BACK, 'sh', folder]), start(t, 'sh', ['-c', FORGET])] : [];
+        const running = Array.from({ length: processes }, (_, i) => start(t, program, [folder, seed * 100 + i, 0, 'h']));
+        await sleep(Math.min(ROUND_SECONDS, seconds) * 1000);
+        for (const each of running) each.stop();
+        let operations = 0;
+        for (const { code, stderr, lines } of await Promise.all(running.map(({ ended }) => ended))) {
+          t.equal(code, 0, `OSTRAKA_SEED=${seed}: ${stderr}`);
+          operations += Number(lines[0]);
+        }
+        for (const each of pressure) each.stop();
+        await Promise.all(pressure.map(({ ended }) => ended));
+        t.comment(`${operations} operations`);
+        await sameInTheNextMount(t, pool);
+        await rm(folder, { recursive: true });
       }
-      for (const each of pressure) each.stop();
-      await Promise.all(pressure.map(({ ended }) => ended));
-      t.comment(`${operations} operations`);
-      await sameInTheNextMount(t, pool);
       await checks(t, pool);
     },
   );
@@ -158,9 +164,9 @@ function isOf(operation: string, differing: readonly string[], found: ReadonlyMa
 
 t.test('kill -9 of the daemon in the middle', { skip }, async (t) => {
   const { pool, reference, program } = await setUp(t);
-  const shared = await workFolder(pool.mountpoint, 'shared');
   const end = performance.now() + seconds * 1000;
   for (let seed = firstSeed; seed === firstSeed || performance.now() < end; seed++) {
+    const shared = await workFolder(pool.mountpoint, `shared${seed}`);
     const folder = await workFolder(pool.mountpoint, String(seed));
     const others = Array.from({ length: processes - 1 }, (_, i) => start(t, program, [shared, seed * 100 + i, 0, 'h']));
     // What it has written is closed when it goes on: all of that must be there.
@@ -187,7 +193,8 @@ t.test('kill -9 of the daemon in the middle', { skip }, async (t) => {
     const last = lines.at(-1) ?? '';
     const fine = after.length === 0 || isOf(last, before, found) || isOf(last, after, found);
     t.ok(fine, `OSTRAKA_SEED=${seed}: ${answered} operations, then ${last}:\n${before.join('\n')}`);
+    await sameInTheNextMount(t, pool);
+    for (const each of [shared, folder]) await rm(each, { recursive: true });
   }
-  await sameInTheNextMount(t, pool);
   await checks(t, pool);
 });
