@@ -5,9 +5,9 @@
  *   linked ──last name gone, open──▶ orphan ──last close──▶ removed (ghost while looked up) ──forgotten──▶ nothing
  *      └──────last name gone, not open─────────────────────────▲
  */
-import { CHANGE_STEP_ROWS } from '../base/limits.js';
 import { when, type Awaitable } from '../base/awaitable.js';
 import { OperatingError } from '../base/errors.js';
+import { pages } from '../index/pages.js';
 import { changedInode, INODE_HAS_XATTRS, type InodeRow } from '../index/schema/inode-row.js';
 import { orphanKey, packableKey, symlinkKey, xattrRange } from '../index/schema/tables.js';
 import { encodeNumber } from '../index/schema/work-rows.js';
@@ -177,10 +177,6 @@ export class Nodes {
   }
 }
 
-async function removeXattrs(change: Change, ino: Ino): Promise<void> {
-  for (;;) {
-    const rows = await change.tx.scan(xattrRange(ino, CHANGE_STEP_ROWS));
-    for (const { key } of rows) change.tx.delete(key);
-    if (rows.length < CHANGE_STEP_ROWS) return;
-  }
+async function removeXattrs({ tx }: Change, ino: Ino): Promise<void> {
+  for await (const rows of pages(tx, xattrRange(ino))) for (const { key } of rows) tx.delete(key);
 }

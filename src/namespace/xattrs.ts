@@ -1,12 +1,22 @@
-/** Extended attributes: one row each. Most inodes have none, and a bit in the inode says so, since the kernel asks for some before every first write. */
+/**
+ * Extended attributes: one row each. Most inodes have none, and a bit in the inode says so, since the kernel asks for some before every first write. What those of an
+ * inode take together has a bound, and is counted once while the inode is in use: or each new one would have all others read.
+ */
+import { LRUCache } from 'lru-cache';
 import { when, type Awaitable } from '../base/awaitable.js';
 import type { Clock } from '../base/clock.js';
-import { CHANGE_STEP_ROWS, NAME_BYTES_MAX, XATTR_LIST_BYTES_MAX, XATTR_VALUE_BYTES_MAX } from '../base/limits.js';
+import {
+  NAME_BYTES_MAX,
+  XATTR_LIST_BYTES_MAX,
+  XATTR_ROW_BYTES,
+  XATTR_TOTALS_MAX,
+  XATTR_VALUE_BYTES_MAX,
+  XATTRS_BYTES_MAX,
+} from '../base/limits.js';
 import { decodeBytes, encodeBytes } from '../index/schema/dirent-row.js';
 import { changedInode, INODE_HAS_XATTRS, type InodeRow } from '../index/schema/inode-row.js';
 import { parseXattrKey, xattrKey, xattrRange } from '../index/schema/tables.js';
 import { pages } from '../index/pages.js';
-import type { Range, Row } from '../index/index-store.js';
 import { ACCESS_ACL, DEFAULT_ACL, decodeAcl, encodeAcl, isAcl, isPlain, modeWithAcl } from './acl.js';
 import type { Change } from './change.js';
 import { refuse } from './directories.js';
@@ -25,17 +35,30 @@ function checkXattr(name: string): void {
   if (name === prefix) refuse('EINVAL', 'a kind is not a name');
 }
 
-async function names(ino: Ino, scan: (range: Range) => Awaitable<Row[]>): Promise<string[]> {
-  const found: string[] = [];
-  for await (const rows of pages({ scan }, xattrRange(ino, CHANGE_STEP_ROWS)))
-    found.push(...rows.map(({ key }) => parseXattrKey(key).name));
-  return found;
+/** What an inode's attributes take. */
+interface Total {
+  /** As listxattr(2) returns their names: each with a NUL. */
+  readonly listBytes: number;
+  readonly bytes: number;
+}
+
+function grown({ listBytes, bytes }: Total, name: string, valueBytes: number, oldBytes: number | undefined): Total {
+  if (oldBytes !== undefined) return { listBytes, bytes: bytes + valueBytes - oldBytes };
+  return { listBytes: listBytes + name.length + 1, bytes: bytes + name.length + valueBytes + XATTR_ROW_BYTES };
+}
+
+async function count({ tx }: Change, ino: Ino): Promise<Total> {
+  let total: Total = { listBytes: 0, bytes: 0 };
+  for await (const rows of pages(tx, xattrRange(ino)))
+    for (const { key, value } of rows) total = grown(total, parseXattrKey(key).name, value.length, undefined);
+  return total;
 }
 
 export class Xattrs {
   readonly #ledger: Ledger;
   readonly #nodes: Nodes;
   readonly #clock: Clock;
+  readonly #totals = new LRUCache<Ino, Total>({ max: XATTR_TOTALS_MAX });
 
   constructor(ledger: Ledger, nodes: Nodes, clock: Clock) {
     this.#ledger = ledger;
@@ -59,7 +82,8 @@ export class Xattrs {
   async list(ino: Ino): Promise<string[]> {
     const row = await this.#nodes.row(ino);
     if ((row.flags & INODE_HAS_XATTRS) === 0) return [];
-    const found = await names(ino, (range) => this.#ledger.index.scan(range));
+    const found: string[] = [];
+    for await (const rows of pages(this.#ledger.index, xattrRange(ino))) for (const { key } of rows) found.push(parseXattrKey(key).name);
     this.#checkThere(ino);
     return found;
   }
@@ -77,19 +101,27 @@ export class Xattrs {
       await this.#setAcl(ino, name, value);
       return;
     }
-    await this.#change(ino, async (change) => {
+    const encoded = encodeBytes(value);
+    await this.#change(ino, async (change, row) => {
       const old = await change.tx.get(xattrKey(ino, name));
       if (old !== undefined && (flags & XATTR_CREATE) !== 0) refuse('EEXIST', 'the attribute exists');
       if (old === undefined && (flags & XATTR_REPLACE) !== 0) refuse('ENODATA', 'no such attribute');
-      if (old === undefined) {
-        // As listxattr(2) returns them: each with a NUL.
-        const others = await names(ino, (range) => change.tx.scan(range));
-        const listBytes = others.reduce((sum, other) => sum + other.length + 1, name.length + 1);
-        if (listBytes > XATTR_LIST_BYTES_MAX) refuse('ENOSPC', 'too many attributes');
-      }
-      change.tx.put(xattrKey(ino, name), encodeBytes(value));
-      return {};
+      const before = await this.#total(change, row);
+      const after = grown(before, name, encoded.length, old?.length);
+      if (after.listBytes > Math.max(before.listBytes, XATTR_LIST_BYTES_MAX) || after.bytes > Math.max(before.bytes, XATTRS_BYTES_MAX))
+        refuse('ENOSPC', 'too many attributes');
+      change.afterwards(() => {
+        this.#totals.set(ino, after);
+      });
+      change.tx.put(xattrKey(ino, name), encoded);
+      return { flags: row.flags | INODE_HAS_XATTRS };
     });
+  }
+
+  /** What the attributes of an inode take, before a change. */
+  #total(change: Change, { ino, flags }: InodeRow): Awaitable<Total> {
+    if ((flags & INODE_HAS_XATTRS) === 0) return { listBytes: 0, bytes: 0 };
+    return this.#totals.get(ino) ?? count(change, ino);
   }
 
   /** An access ACL that says what a mode can say becomes the mode alone. @throws OperatingError EINVAL, EACCES, ENOTSUP */
@@ -100,18 +132,27 @@ export class Xattrs {
       if (name === DEFAULT_ACL && !isDirectory(row.mode)) refuse('EACCES', 'only a directory has a default ACL');
       if (name === DEFAULT_ACL || !isPlain(acl)) change.tx.put(xattrKey(ino, name), encodeBytes(encodeAcl(acl)));
       else change.tx.delete(xattrKey(ino, name));
-      return name === ACCESS_ACL ? { mode: modeWithAcl(row.mode, acl) } : {};
+      return { ...(await this.#left(change, row)), ...(name === ACCESS_ACL && { mode: modeWithAcl(row.mode, acl) }) };
     });
   }
 
   /** @throws OperatingError ENODATA, ENOTSUP */
   async remove(ino: Ino, name: string): Promise<void> {
     checkXattr(name);
-    await this.#change(ino, async (change) => {
+    await this.#change(ino, async (change, row) => {
       if ((await change.tx.get(xattrKey(ino, name))) === undefined) refuse('ENODATA', 'no such attribute');
       change.tx.delete(xattrKey(ino, name));
-      return {};
+      return await this.#left(change, row);
     });
+  }
+
+  /** After one went, or an ACL changed: are any left? They are counted anew when the next one comes. */
+  async #left(change: Change, { ino, flags }: InodeRow): Promise<Partial<InodeRow>> {
+    change.afterwards(() => {
+      this.#totals.delete(ino);
+    });
+    const left = await change.tx.scan(xattrRange(ino, 1));
+    return { flags: left.length > 0 ? flags | INODE_HAS_XATTRS : flags & ~INODE_HAS_XATTRS };
   }
 
   /** One change of an inode's attributes; `make` returns what changes in its row besides. */
@@ -119,10 +160,7 @@ export class Xattrs {
     const ctime = this.#clock.now();
     await this.#ledger.change(async (change) => {
       const row = (await change.inode(ino)) ?? refuse('ESTALE', `inode ${ino} is gone`);
-      const changed = await make(change, row);
-      const left = await change.tx.scan(xattrRange(ino, 1));
-      const flags = left.length > 0 ? row.flags | INODE_HAS_XATTRS : row.flags & ~INODE_HAS_XATTRS;
-      change.putInode(changedInode(row, { ...changed, flags, ctime }));
+      change.putInode(changedInode(row, { ...(await make(change, row)), ctime }));
     });
   }
 }

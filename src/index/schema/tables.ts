@@ -3,6 +3,7 @@
  * dump can be read by eye; a tag is never given another meaning.
  */
 import type { BlobId } from '../../base/ids.js';
+import { XATTR_PAGE_ROWS } from '../../base/limits.js';
 import type { Range } from '../index-store.js';
 import { KeyReader, keyOf } from '../keys.js';
 
@@ -56,7 +57,7 @@ export const parseOrderKey = (key: Uint8Array): { parent: number; cookie: number
 export const symlinkKey = (ino: number): Buffer => keyOf(TABLES.symlink).number(ino).end();
 
 export const xattrKey = (ino: number, name: string): Buffer => keyOf(TABLES.xattr).number(ino).restText(name).end();
-export const xattrRange = (ino: number, limit: number): Range => keyOf(TABLES.xattr).number(ino).range(limit);
+export const xattrRange = (ino: number, limit = XATTR_PAGE_ROWS): Range => keyOf(TABLES.xattr).number(ino).range(limit);
 export const parseXattrKey = (key: Uint8Array): { ino: number; name: string } => {
   const reader = new KeyReader(key);
   return { ino: reader.number(), name: reader.restText() };
