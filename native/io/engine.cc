@@ -105,24 +105,24 @@ uint8_t* Scratch::get() {
 
 // ── Core ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-void Core::wakeLocked() {
-  if (woken_) return;
-  woken_ = true;
-  wake_();
+template <typename Add>
+void Core::deliver(Add add) {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (closed_) return;
+    add(batch_);
+    if (std::exchange(woken_, true)) return;
+  }
+  std::lock_guard<std::mutex> lock(waking_);
+  if (wake_) wake_();
 }
 
 void Core::completed(std::shared_ptr<Job> job) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  if (closed_) return;
-  batch_.completed.push_back(std::move(job));
-  wakeLocked();
+  deliver([&](Batch& batch) { batch.completed.push_back(std::move(job)); });
 }
 
 void Core::vacated(uint64_t id) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  if (closed_) return;
-  batch_.vacated.push_back(id);
-  wakeLocked();
+  deliver([&](Batch& batch) { batch.vacated.push_back(id); });
 }
 
 Core::Batch Core::take() {
@@ -133,7 +133,8 @@ Core::Batch Core::take() {
 
 void Core::close() {
   Batch undelivered;  // let go of without the lock: jobs hold on to the core, and it to them
-  std::lock_guard<std::mutex> lock(mutex_);
+  std::scoped_lock lock(mutex_, waking_);
+  wake_ = nullptr;
   closed_ = true;
   std::swap(undelivered, batch_);
 }

@@ -6,7 +6,7 @@
 // behind (Queue::abandon): the task is finished with ETIMEDOUT from outside, and whatever the thread does later is ignored. So a task must
 // write only to memory that it keeps alive itself, unless it holds `Task::Claim`.
 //
-// Lock order: a task's mutex, then a job's own, then a queue's, then the core's. A task is finished with no lock held.
+// Lock order: a task's mutex, then a job's own, then a queue's, then the core's two. A task is finished with no lock held.
 #ifndef OSTRAKA_IO_ENGINE_H
 #define OSTRAKA_IO_ENGINE_H
 
@@ -100,7 +100,7 @@ class Task {
 // Where completed jobs wait for their submitter, and what all queues of one submitter share.
 class Core {
  public:
-  // `wake` is called on any thread, at most once until the next `take`.
+  // `wake` is called on any thread, some time after the first result since the last `take`, and never after `close`.
   explicit Core(std::function<void()> wake) : wake_(std::move(wake)) {}
 
   struct Batch {
@@ -122,10 +122,13 @@ class Core {
   void vacated(uint64_t id);
   void threadStarted();
   void threadEnded();
-  void wakeLocked();
+  template <typename Add>
+  void deliver(Add add);
 
   std::mutex mutex_;
   std::condition_variable ended_;
+  // Held while the submitter is woken, without the lock above: it would wake, run into that, and sleep again.
+  std::mutex waking_;
   std::function<void()> wake_;
   Batch batch_;
   bool woken_ = false;

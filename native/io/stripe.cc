@@ -22,7 +22,8 @@ int ReadTask::run(Scratch& scratch) {
   const int64_t content = record_.offset + static_cast<int64_t>(kHeaderBytes);
   const size_t first = from_ / kFrameBytes * kFrameBytes;
   const size_t end = std::min((to_ + kFrameBytes - 1) / kFrameBytes * kFrameBytes, shardBytes_);
-  if (end - first > chunkBytes)
+  // Both what comes in many reads and what lies apart from its header: the disk has them at once.
+  if (first > 0 || end - first > chunkBytes)
     posix_fadvise(fd, content + static_cast<int64_t>(first), static_cast<off_t>(end - first), POSIX_FADV_WILLNEED);
 
   for (size_t at = first; at < end;) {
