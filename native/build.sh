@@ -12,8 +12,12 @@ for module in io fuse; do
   built="build/Release/ostraka_$module.node"
   if [ -f "$built" ] && [ -z "$(find . -path ./build -prune -o -type f -newer "$built" -print -quit)" ]; then continue; fi
   printf 'building native/%s\n' "$module" >&2
-  # shellcheck disable=SC2086 # empty is no argument
-  if ! [ build/Makefile -nt binding.gyp ]; then "$gyp" configure --silent $nodedir; fi
+  # The makefiles hold relative paths: a tree that was moved or copied needs them anew.
+  if ! [ build/Makefile -nt binding.gyp ] || [ "$(cat build/configured-in 2>/dev/null)" != "$PWD" ]; then
+    # shellcheck disable=SC2086 # empty is no argument
+    "$gyp" configure --silent $nodedir
+    pwd >build/configured-in
+  fi
   "$gyp" build --silent --jobs=2 >/dev/null
   # A file that needs no new object leaves the module as it is.
   touch "$built"
