@@ -1,5 +1,6 @@
 /** Fills in the status of an open pool. */
 import { DecodeError } from '../base/bytes.js';
+import { systemClock } from '../base/clock.js';
 import type { DrainResult } from '../durability/drain.js';
 import type { HealResult } from '../durability/heal.js';
 import { keepsUnknown } from '../durability/orphans.js';
@@ -35,7 +36,7 @@ export async function reportPool(options: ReportOptions): Promise<StatusReport> 
   const { membership } = pool.diskSet;
   const status = pool.namespace.status();
   const capacity = await pool.storage.capacity();
-  const endangered = await countEndangered(pool.index);
+  const endangered = await countEndangered(pool.index, systemClock);
   const counted = await pool.contents.current();
   const disks = await Promise.all(pool.diskSet.members().map((each) => diskReport(each, endangered > 0, counted)));
   const { log } = pool;

@@ -1,4 +1,5 @@
 /** Where a file is: for `ostraka where`, a page at a time, and as extended attributes, each in one value. */
+import { systemClock } from '../base/clock.js';
 import { XATTR_VALUE_BYTES_MAX } from '../base/limits.js';
 import type { Location } from '../base/location.js';
 import { isRegular } from '../namespace/modes.js';
@@ -79,6 +80,7 @@ export async function describeInode(pool: Pool, ino: number, name: string): Prom
       for (const { disk } of location.shards) if (disk !== 0) disks.add(disk);
     }
     from = page.next;
+    await systemClock.yield();
   }
   const paths = diskPaths(pool);
   const values: Record<Attribute, () => string> = {

@@ -168,11 +168,11 @@ export class Drain implements JobKind {
   }
 
   async #anyToFree(): Promise<boolean> {
-    const { index } = this.#options.namespace.ledger;
+    const { namespace, clock } = this.#options;
     const draining = this.draining();
     // On a disk that is out nothing can be given back.
     const disks = new Set(this.#options.disks.members().flatMap(({ member, disk }) => (disk === undefined ? [] : [member.number])));
-    for await (const rows of pages(index, tableRange(TABLES.free, SURVEY_ROWS)))
+    for await (const rows of pages(namespace.ledger.index, tableRange(TABLES.free, SURVEY_ROWS), clock))
       for (const { value } of rows)
         if (decodeLocation(decodeLocationRow(value)).shards.some(({ disk }) => draining.has(disk) && disks.has(disk))) return true;
     return false;

@@ -92,7 +92,7 @@ export class Heal implements JobKind {
       });
       progress.message = null;
       // Reports that came in behind the count's back.
-      const endangeredBlobs = Math.max(count.endangeredBlobs, await countEndangered(index));
+      const endangeredBlobs = Math.max(count.endangeredBlobs, await countEndangered(index, clock));
       const whole = endangeredBlobs === 0 && count.outBlobs === 0;
       const result = { whole, ...count, endangeredBlobs, healedBlobs, healedBytes, countedAt: clock.now().seconds };
       if (whole) {
@@ -153,15 +153,13 @@ export class Heal implements JobKind {
 
   /** Blobs that can be rebuilt now. @param only those with so many spare shards */
   async *#tasks(only: number | undefined, checkpoint: () => Promise<void>): AsyncGenerator<Task, void, undefined> {
-    const { ledger } = this.#options.namespace;
-    for await (const rows of endangeredRows(ledger.index)) {
+    const { namespace, clock } = this.#options;
+    for await (const rows of endangeredRows(namespace.ledger.index, clock))
       for (const { blob, bad } of rows) {
         await checkpoint();
         const task = await this.#task(blob, bad);
         if (task !== undefined && (only === undefined || task.spare === only)) yield task;
       }
-      await this.#options.clock.yield();
-    }
   }
 
   async #task(blob: BlobId, bad: readonly number[]): Promise<Task | undefined> {

@@ -157,7 +157,8 @@ export class Scrub implements JobKind {
     const found = badRecords + missingRecords;
     if (found === 0) return 0;
     let left = 0;
-    for await (const rows of endangeredRows(this.#options.namespace.ledger.index)) for (const { bad } of rows) left += bad.length;
+    const { namespace, clock } = this.#options;
+    for await (const rows of endangeredRows(namespace.ledger.index, clock)) for (const { bad } of rows) left += bad.length;
     return Math.max(0, found - left);
   }
 }

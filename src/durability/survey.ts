@@ -6,6 +6,7 @@
  */
 import { must } from '../base/assert.js';
 import { DecodeError } from '../base/bytes.js';
+import type { Clock } from '../base/clock.js';
 import type { BlobId, DiskNumber } from '../base/ids.js';
 import { SURVEY_ROWS } from '../base/limits.js';
 import type { Location } from '../base/location.js';
@@ -67,13 +68,16 @@ export interface SurveyedBlob {
   readonly bad: readonly number[];
 }
 
+/** Lets others have their turn: after the loss of a disk every blob may be endangered. */
+type Yielding = Pick<Clock, 'yield'>;
+
 /** A few blobs, and the key to go on behind them. */
 export interface SurveyStep {
   readonly blobs: readonly SurveyedBlob[];
   readonly last: BlobId;
 }
 
-/** All blobs in the order of their numbers, SURVEY_ROWS at a time. @param after goes on behind this blob */
+/** All blobs in the order of their numbers, SURVEY_ROWS at a time; the caller lets others have their turn in between. @param after goes on behind this blob */
 export async function* surveyBlobs(index: IndexStore, after?: BlobId): AsyncGenerator<SurveyStep, void, undefined> {
   let range = tableRange(TABLES.blob, SURVEY_ROWS);
   if (after !== undefined) range = { ...range, start: keyAfter(blobKey(after)) };
@@ -92,9 +96,9 @@ export async function* surveyBlobs(index: IndexStore, after?: BlobId): AsyncGene
 }
 
 /** Endangered blobs as the index knows them; also those of which the row cannot be read. */
-export async function countEndangered(index: IndexStore): Promise<number> {
+export async function countEndangered(index: IndexStore, clock: Yielding): Promise<number> {
   let count = 0;
-  for await (const rows of endangeredPages(index)) count += rows.length;
+  for await (const rows of endangeredPages(index, clock)) count += rows.length;
   return count;
 }
 
@@ -104,13 +108,13 @@ export interface EndangeredRow {
 }
 
 /** The table of endangered blobs, SURVEY_ROWS at a time. @throws DecodeError */
-export async function* endangeredRows(index: IndexStore): AsyncGenerator<EndangeredRow[], void, undefined> {
-  for await (const rows of endangeredPages(index))
+export async function* endangeredRows(index: IndexStore, clock: Yielding): AsyncGenerator<EndangeredRow[], void, undefined> {
+  for await (const rows of endangeredPages(index, clock))
     yield rows.map(({ key, value }) => ({ blob: parseBlobKey(key), bad: decodeEndangered(value) }));
 }
 
-function endangeredPages(index: IndexStore): AsyncGenerator<Row[], void, undefined> {
-  return pages(index, tableRange(TABLES.endangered, SURVEY_ROWS));
+function endangeredPages(index: IndexStore, clock: Yielding): AsyncGenerator<Row[], void, undefined> {
+  return pages(index, tableRange(TABLES.endangered, SURVEY_ROWS), clock);
 }
 
 /**

@@ -8,7 +8,12 @@ import { pathsOf } from '../../src/daemon/inode-paths.js';
 import { readDefinition, writeDefinition } from '../../src/daemon/pool-definition.js';
 import { reportPool } from '../../src/daemon/pool-report.js';
 import type { DiskReport } from '../../src/daemon/status-report.js';
-import { surveyBlobs } from '../../src/durability/survey.js';
+import { describeInode } from '../../src/daemon/where.js';
+import { countEndangered, surveyBlobs } from '../../src/durability/survey.js';
+import { makeBlobId } from '../../src/base/ids.js';
+import { EXTENT_STRETCH_ROWS, SURVEY_ROWS } from '../../src/base/limits.js';
+import { encodeEndangered } from '../../src/index/schema/blob-rows.js';
+import { endangeredKey } from '../../src/index/schema/tables.js';
 import { recordBytesOf } from '../../src/storage/record.js';
 import { systemClock } from '../../src/base/clock.js';
 import { must } from '../../src/base/assert.js';
@@ -179,5 +184,37 @@ t.test('names of inodes', async (t) => {
   const top = await writeFile(pool, 'top', Buffer.from('x'));
   t.same((await pathsOf(pool.index, systemClock, [attributes.ino, top, 999])).sort(), ['folder/d\xc3\xa4ep/file', 'top']);
   t.same(pool.namespace.writers(), [attributes.ino], 'only one is still open for writing');
+  await rig.close(pool);
+});
+
+t.test('counting much holds nobody up', async (t) => {
+  const rig = await PoolRig.create(t);
+  const pool = await rig.open();
+  const extents = 10 * EXTENT_STRETCH_ROWS;
+  const { attributes, handle } = await pool.namespace.create(1, 'holes', 0o644, O_RDWR, caller);
+  const { ino } = attributes;
+  for (let number = 0; number < extents; number++) await pool.namespace.write(ino, handle, number * 8192, Buffer.from('x'), caller);
+  await pool.namespace.flush(ino, handle);
+  await pool.namespace.release(ino, handle);
+  const endangered = 10 * SURVEY_ROWS;
+  await pool.index.transact((tx) => {
+    for (let number = 1; number <= endangered; number++) tx.put(endangeredKey(makeBlobId(1, number)), encodeEndangered([1]));
+  });
+  let turns = 0;
+  let counting = true;
+  const turn = (): void => {
+    turns++;
+    if (counting) setImmediate(turn);
+  };
+  setImmediate(turn);
+  t.equal(await describeInode(pool, ino, 'extents'), String(extents));
+  t.ok(turns >= 9, `${turns} turns of the event loop for the extents of a file`);
+  turns = 0;
+  t.equal(await countEndangered(pool.index, systemClock), endangered);
+  counting = false;
+  t.ok(turns >= 9, `${turns} for endangered blobs`);
+  await pool.index.transact((tx) => {
+    for (let number = 1; number <= endangered; number++) tx.delete(endangeredKey(makeBlobId(1, number)));
+  });
   await rig.close(pool);
 });

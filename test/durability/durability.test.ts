@@ -234,7 +234,7 @@ t.test('I2: what is missing is recorded with the commit, and healed', async (tes
   const rows = (await rowsByTable(index)).get('m') ?? [];
   test.ok(rows.length >= 3);
   for (const { value } of rows) test.same(decodeEndangered(value), [1, 4]);
-  test.equal(await countEndangered(index), rows.length);
+  test.equal(await countEndangered(index, systemClock), rows.length);
   const report = await healOf(pool).run(new TestContext());
   test.match(report, { whole: true, healedBlobs: rows.length, endangeredBlobs: 0, blobs: rows.length });
   test.equal((await rowsByTable(index)).get('m'), undefined);

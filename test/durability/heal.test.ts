@@ -6,6 +6,7 @@ import type { BlobId } from '../../src/base/ids.js';
 import type { Location } from '../../src/base/location.js';
 import { JobUnfinished } from '../../src/durability/job.js';
 import type { HealResult } from '../../src/durability/heal.js';
+import { systemClock } from '../../src/base/clock.js';
 import { countEndangered, recordEndangered } from '../../src/durability/survey.js';
 import { samePlace } from '../../src/storage/location-codec.js';
 import { checkRows } from '../namespace/check.js';
@@ -42,7 +43,7 @@ t.test('a disk that returns gets what it missed, and nothing else moves', async 
   const before = await rig.locations();
   rig.disks.takeOut(2);
   await rig.writeMany('while it was out', 9);
-  const endangered = await countEndangered(rig.index);
+  const endangered = await countEndangered(rig.index, systemClock);
   test.ok(endangered >= 3);
 
   const out = await unfinished(rig.heal().run(new TestContext()));
@@ -93,7 +94,7 @@ t.test('a disk that failed for good: the count finds its blobs, and they are reb
   const named = must((await rig.shardsByDisk()).get(3), 'shards on the disk');
   rig.disks.takeOut(3);
   rig.setState(3, 'failed');
-  test.equal(await countEndangered(rig.index), 0, 'no row says so yet');
+  test.equal(await countEndangered(rig.index, systemClock), 0, 'no row says so yet');
   const result = await rig.heal().run(new TestContext());
   test.match(result, { whole: true, healedBlobs: named });
   test.equal((await rig.shardsByDisk()).get(3), undefined);
@@ -124,7 +125,7 @@ t.test('damage that is recorded while a blob is rebuilt is not forgotten', async
   const now = await rig.storage.rebuild(location, [1]);
   await recordEndangered(rig.index, new Map([[blob, [1, 4]]]));
   await rig.namespace.moved(location, now);
-  test.equal(await countEndangered(rig.index), 1, 'shard 4 is still bad');
+  test.equal(await countEndangered(rig.index, systemClock), 1, 'shard 4 is still bad');
   test.match(await rig.heal().run(new TestContext()), { whole: true, healedBlobs: 1 });
 });
 
@@ -165,7 +166,7 @@ t.test('a heal that is ended in its midst goes on where it was', async (test) =>
   const context = new TestContext();
   context.endAt = blobs.length + 7;
   await test.rejects(rig.heal().run(context), { name: 'JobEnded' });
-  const left = await countEndangered(rig.index);
+  const left = await countEndangered(rig.index, systemClock);
   test.ok(left > 0 && left < blobs.length, `${left} of ${blobs.length} are left`);
   test.match(await rig.heal().run(new TestContext()), { whole: true, healedBlobs: left });
 });

@@ -43,7 +43,7 @@ t.test('a drained disk is empty, and every blob has all its shards', async (test
   const shards = await rig.shardsByDisk();
   test.equal(shards.get(3), undefined);
   test.equal(shards.get(0), undefined);
-  test.equal(await countEndangered(rig.index), 0, 'nothing was without protection');
+  test.equal(await countEndangered(rig.index, systemClock), 0, 'nothing was without protection');
   test.ok(used(rig, 3) < before / 4, `${before} → ${used(rig, 3)} bytes`);
   await checkRows(rig.index);
   rig.removeMember(3);
@@ -78,7 +78,7 @@ t.test('where no disk can take them, shards stay, and the drain says so', async 
     },
   );
   test.equal((await rig.shardsByDisk()).get(1), 5);
-  test.equal(await countEndangered(rig.index), 0, 'and are not called endangered');
+  test.equal(await countEndangered(rig.index, systemClock), 0, 'and are not called endangered');
   test.same(await rig.differing(), []);
 });
 
@@ -130,7 +130,7 @@ t.test('a disk that joined gets its part of what was there before, by its size',
   test.ok(((await rig.shardsByDisk()).get(7) ?? 0) > 40);
   const spread = [...(await rig.locations()).values()].map(({ shards }) => new Set(shards.map(({ disk }) => disk)).size);
   test.ok(spread.every((disks) => disks === 6));
-  test.equal(await countEndangered(rig.index), 0);
+  test.equal(await countEndangered(rig.index, systemClock), 0);
   test.same(await rig.differing(), []);
   const again = await new Rebalance(rig.options).run(new TestContext());
   test.match(again, { even: true, movedShards: 0 });

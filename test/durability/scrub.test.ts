@@ -112,7 +112,7 @@ t.test('frames and headers that rotted on two disks are found, each one, and hea
   test.ok(result.strayBytes >= headers * 4 * KiB);
   test.equal(rig.disks.count(2, 'checksum') > 0 && rig.disks.count(5, 'checksum') > 0, true, 'the errors stand with their disks');
   test.equal(rig.disks.count(1), 0);
-  test.equal(await countEndangered(rig.index), 0);
+  test.equal(await countEndangered(rig.index, systemClock), 0);
   await rig.collect();
   const again = await scrubOf(rig).scrub.run(new TestContext());
   test.match(again, { badRecords: 0, missingRecords: 0 });

@@ -349,54 +349,6 @@ void t.test('a working replica that is ahead of the recovered history is made an
   t.equal(world.working.rebuilds, rebuilds + 1);
 });
 
-void t.test('durable replicas follow late, logs are cut behind those of a majority', async (t) => {
-  const world = await World.fresh(1);
-  const journal = memoryJournal(journalMemory(2 ** 23), { poolId, bootId: 'b' });
-  const { log } = await world.open({ options: { journal } });
-  const total = Math.ceil(LOG_FILE_BYTES_MAX / 2 ** 20) + 6;
-  for (let count = 0; count < total; count++) {
-    for (let room = log.reserve(2 ** 20 - 100); room !== undefined; room = log.reserve(2 ** 20 - 100)) await room;
-    log.append(Buffer.alloc(2 ** 20 - 100, 65 + (count % 26)));
-  }
-  await log.durable(log.head.position);
-  const files = (): string[] =>
-    world
-      .medium(1)
-      .paths()
-      .filter((path) => path.includes('/log-'));
-  world.clock.advance(REPLICA_INTERVAL_MS);
-  await quiet();
-  t.equal(log.voters()[0]?.replicaPosition, log.durablePosition);
-  t.same(files(), ['quorum/log-0000001-00002'], 'the first file is gone');
-  await log.close();
-  world.crash(true, lose);
-  const { log: again } = await world.open();
-  t.ok(again.writable);
-  t.equal(world.working.state.data.length, total);
-  await again.close();
-});
-
-void t.test('a durable replica goes no further than the log beside it', async (t) => {
-  const world = await World.fresh(3);
-  const { log } = await world.open();
-  const before = log.head.position;
-  // What is written to the third voter's log stays on the way.
-  world.medium(3).stalledPath = 'quorum/log-0000001-00001';
-  await log.durable(put(log, 'a'));
-  world.clock.advance(REPLICA_INTERVAL_MS);
-  await quiet();
-  const replicas = (): (number | undefined)[] => world.voters.map((voter) => world.replicas.of(world.medium(voter).id).point?.position);
-  t.equal(states(log)[2], 'online');
-  t.same(replicas(), [log.durablePosition, log.durablePosition, before]);
-  world.machine.release(world.medium(3));
-  await log.durable(put(log, 'b'));
-  await quiet();
-  world.clock.advance(REPLICA_INTERVAL_MS);
-  await quiet();
-  t.same(replicas(), world.voters.fill(log.durablePosition), 'then it follows');
-  await log.close();
-});
-
 void t.test('a voter that is slow to come back finds what it needs, however much is written meanwhile', async (t) => {
   const world = await World.fresh(3);
   const journal = memoryJournal(journalMemory(2 ** 23), { poolId, bootId: 'b' });
