@@ -211,6 +211,8 @@ export const QUOTA_MOVE_INODES_MAX = 256;
 export const CHANGE_STEP_BYTES = 256 * KiB;
 /** Extents that one transaction drops, and parts or rows that one background step handles: a millisecond or two of the event loop. */
 export const CHANGE_STEP_ROWS = 256;
+/** Extents that SEEK_DATA and SEEK_HOLE look at first. */
+export const SEEK_ROWS = 4;
 /** Small pieces of one commit that ride in its transaction, together; more are gathered into blobs first. */
 export const COMMIT_INLINE_BYTES_MAX = 128 * KiB;
 /** Separate dirty ranges of one upload before it is committed early: bounds the map and the rows of one commit. */

@@ -7,7 +7,7 @@
  */
 import { must } from '../base/assert.js';
 import type { Clock } from '../base/clock.js';
-import { CHANGE_STEP_BYTES, CHANGE_STEP_ROWS, FILE_BYTES_MAX, PACK_EXTENT_BYTES_MIN } from '../base/limits.js';
+import { CHANGE_STEP_BYTES, CHANGE_STEP_ROWS, FILE_BYTES_MAX, PACK_EXTENT_BYTES_MIN, SEEK_ROWS } from '../base/limits.js';
 import type { Extent } from '../index/schema/extent-row.js';
 import { sliceExtent } from '../index/schema/extent-row.js';
 import { changedInode, type InodeRow } from '../index/schema/inode-row.js';
@@ -64,11 +64,13 @@ export class Ranges {
     }
     await this.#settle(node);
     const { ledger, clock } = this.#options;
+    // Mostly the first or the second one answers, and who copies a file asks for each.
+    let limit = SEEK_ROWS;
     for (let at = offset; ;) {
       const { size, generation, ino } = node.row;
       if (offset >= size) refuse('ENXIO', `offset ${offset} is behind the end`);
       const before = at === 0 ? undefined : (await ledger.index.scan(extentRange(ino, generation, 0, at, 1, true)))[0];
-      const rows = await ledger.index.scan(extentRange(ino, generation, at, size, CHANGE_STEP_ROWS));
+      const rows = await ledger.index.scan(extentRange(ino, generation, at, size, limit));
       const extents = (before === undefined ? rows : [before, ...rows]).map(extentOfRow);
       for (const extent of extents) {
         const end = extent.offset + extent.bytes;
@@ -77,7 +79,8 @@ export class Ranges {
         if (extent.offset > at) return at;
         at = Math.min(end, size);
       }
-      if (rows.length < CHANGE_STEP_ROWS) return whence === 'hole' ? at : refuse('ENXIO', `only a hole follows offset ${offset}`);
+      if (rows.length < limit) return whence === 'hole' ? at : refuse('ENXIO', `only a hole follows offset ${offset}`);
+      limit = Math.min(limit * 4, CHANGE_STEP_ROWS);
       await clock.yield();
     }
   }

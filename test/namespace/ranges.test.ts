@@ -209,3 +209,39 @@ t.test('a file without a name', async (test) => {
     [ROOT],
   );
 });
+
+t.test('SEEK_DATA and SEEK_HOLE in a file of many pieces: each looks at a few, and passes over all that touch', async (test) => {
+  const { namespace, working } = await openPool(test);
+  const pieces = 300;
+  const { attributes, handle } = await namespace.create(ROOT, 'f', 0o644, O_RDWR, root);
+  const { ino } = attributes;
+  const write = async (at: number): Promise<void> => {
+    await namespace.write(ino, handle, at, pattern(10, at), root);
+    await namespace.flush(ino, handle);
+  };
+  for (let piece = 0; piece < pieces; piece++) await write(piece * 100);
+  // Touching, each from a commit of its own.
+  const touching = pieces * 100;
+  for (let piece = 0; piece < pieces; piece++) await write(touching + piece * 10);
+  const end = touching + pieces * 10;
+  await namespace.release(ino, handle);
+  const reader = await namespace.open(ino, O_RDONLY, root);
+  const scan = working.scan.bind(working);
+  let rows = 0;
+  working.scan = (range) => {
+    const found = scan(range);
+    rows += found.length;
+    return found;
+  };
+  for (let piece = 0, at = 0; piece < pieces; piece++) {
+    at = await namespace.seek(ino, reader, at, 'data');
+    test.equal(at, piece * 100);
+    at = await namespace.seek(ino, reader, at, 'hole');
+    test.equal(at, piece * 100 + 10);
+  }
+  test.ok(rows <= 2 * pieces * 6, `${rows} rows for ${2 * pieces} calls`);
+  rows = 0;
+  test.equal(await namespace.seek(ino, reader, touching, 'hole'), end);
+  test.ok(rows >= pieces && rows < pieces + 30, `${rows} rows for ${pieces} that touch`);
+  await namespace.release(ino, reader);
+});
