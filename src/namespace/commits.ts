@@ -9,6 +9,7 @@
 import { assert, must } from '../base/assert.js';
 import { when, type Awaitable } from '../base/awaitable.js';
 import { asOperatingError } from '../base/errors.js';
+import type { Clock } from '../base/clock.js';
 import { CHANGE_STEP_BYTES, CHANGE_STEP_ROWS, COMMIT_INLINE_BYTES_MAX, PACK_EXTENT_BYTES_MIN } from '../base/limits.js';
 import type { Extent } from '../index/schema/extent-row.js';
 import { inlineData, sliceExtent } from '../index/schema/extent-row.js';
@@ -87,6 +88,8 @@ interface Step {
 
 export interface CommitterOptions {
   readonly ledger: Ledger;
+  /** Lets others have their turn between the steps of what is long. */
+  readonly clock: Pick<Clock, 'yield'>;
   readonly storage: Storage;
   readonly writer: BlobWriter;
   readonly uploads: Uploads;
@@ -309,7 +312,10 @@ export class Committer {
 
   async #applyRest(node: Node, layer: Layer, prepared: Prepared, first: Stepped): Promise<void> {
     let stepped = first;
-    while (stepped.next !== undefined) stepped = await this.#applyStep(node, layer, prepared, stepped.next);
+    while (stepped.next !== undefined) {
+      await this.#options.clock.yield();
+      stepped = await this.#applyStep(node, layer, prepared, stepped.next);
+    }
     if (stepped.partsLeft && layer.upload !== undefined) await abortUpload(this.#options.ledger, layer.upload);
   }
 
@@ -412,7 +418,7 @@ export class Committer {
 
   /** A cut that takes more extents than one transaction drops goes first, in steps that a crash may interrupt (`finishCuts`). */
   async #cutLong(node: Node, cutOffset: number | undefined): Promise<void> {
-    const { ledger } = this.#options;
+    const { ledger, clock } = this.#options;
     const { ino } = node;
     const { generation } = node.row;
     let offset = this.#unfinishedCuts.get(ino);
@@ -428,6 +434,7 @@ export class Committer {
       if (step.position > 0) node.position = step.position;
       node.contentVersion++;
       done = step.value;
+      if (!done) await clock.yield();
     }
     this.#unfinishedCuts.delete(ino);
   }

@@ -1,6 +1,8 @@
 /** Holes, zeros, shared copies and files without names: against a plain buffer, in random order, with and without commits in between. */
 import t from 'tap';
 import { seededRandom } from '../../src/base/clock.js';
+import type { Awaitable } from '../../src/base/awaitable.js';
+import { CHANGE_STEP_ROWS } from '../../src/base/limits.js';
 import type { Namespace } from '../../src/namespace/namespace.js';
 import { checkRows } from './check.js';
 import {
@@ -244,4 +246,34 @@ t.test('SEEK_DATA and SEEK_HOLE in a file of many pieces: each looks at a few, a
   test.equal(await namespace.seek(ino, reader, touching, 'hole'), end);
   test.ok(rows >= pieces && rows < pieces + 30, `${rows} rows for ${pieces} that touch`);
   await namespace.release(ino, reader);
+});
+
+t.test('what takes many steps lets others have their turn', async (test) => {
+  const { namespace } = await openPool(test);
+  const { attributes, handle } = await namespace.create(ROOT, 'f', 0o644, O_RDWR, root);
+  const { ino } = attributes;
+  const pieces = 10 * CHANGE_STEP_ROWS;
+  const turnsOf = async (work: () => Awaitable<unknown>): Promise<number> => {
+    let turns = 0;
+    let over = false;
+    const turn = (): void => {
+      turns++;
+      if (!over) setImmediate(turn);
+    };
+    setImmediate(turn);
+    await work();
+    over = true;
+    return turns;
+  };
+  for (let piece = 0; piece < pieces; piece++) await namespace.write(ino, handle, piece * 100, pattern(10, piece), root);
+  // Four times as many extents in a step as are cut in one.
+  const written = await turnsOf(() => namespace.flush(ino, handle));
+  test.ok(written >= 2, `${written} turns for a commit`);
+  await namespace.release(ino, handle);
+  const cut = await turnsOf(() => namespace.setattr(ino, { size: pieces * 10 }, root));
+  test.ok(cut >= 8, `${cut} turns for a cut`);
+  const content = await contentOf(namespace, ino);
+  test.equal(content.length, pieces * 10);
+  for (let piece = 0; piece < pieces / 10; piece++)
+    test.ok(content.subarray(piece * 100, piece * 100 + 10).equals(pattern(10, piece)), `piece ${piece} is there`);
 });
