@@ -72,13 +72,11 @@ export const LINKS_MAX = 65_000;
 export const XATTR_VALUE_BYTES_MAX = 64 * KiB;
 /** Names of all extended attributes of one inode together (XATTR_LIST_MAX). */
 export const XATTR_LIST_BYTES_MAX = 64 * KiB;
-/** All extended attributes of one inode together: what listing, copying and removing them may take at a time. */
+/** All extended attributes of one inode together, each counted with XATTR_ROW_BYTES besides: what listing and removing them may take at a time. */
 export const XATTRS_BYTES_MAX = 2 * MiB;
-/** … each counted with so much more for its row. */
 export const XATTR_ROW_BYTES = 1 * KiB;
-/** Attributes that are looked at in one go; each may have XATTR_VALUE_BYTES_MAX. */
+/** Attributes that are looked at in one go, and inodes of which it is known what theirs take. */
 export const XATTR_PAGE_ROWS = 32;
-/** Inodes of which it is known what their extended attributes take. */
 export const XATTR_TOTALS_MAX = 1024;
 /** Disks of one pool. */
 export const POOL_DISKS_MAX = 256;
