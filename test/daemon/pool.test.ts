@@ -17,6 +17,7 @@ import { endangeredKey } from '../../src/index/schema/tables.js';
 import { recordBytesOf } from '../../src/storage/record.js';
 import { systemClock } from '../../src/base/clock.js';
 import { must } from '../../src/base/assert.js';
+import { turnsDuring } from '../support/event-loop.js';
 import { exists, until } from '../support/pool.js';
 import { caller, O_RDWR, PoolRig, readFile, writeFile } from './pool-rig.js';
 
@@ -200,19 +201,10 @@ t.test('counting much holds nobody up', async (t) => {
   await pool.index.transact((tx) => {
     for (let number = 1; number <= endangered; number++) tx.put(endangeredKey(makeBlobId(1, number)), encodeEndangered([1]));
   });
-  let turns = 0;
-  let counting = true;
-  const turn = (): void => {
-    turns++;
-    if (counting) setImmediate(turn);
-  };
-  setImmediate(turn);
-  t.equal(await describeInode(pool, ino, 'extents'), String(extents));
-  t.ok(turns >= 9, `${turns} turns of the event loop for the extents of a file`);
-  turns = 0;
-  t.equal(await countEndangered(pool.index, systemClock), endangered);
-  counting = false;
-  t.ok(turns >= 9, `${turns} for endangered blobs`);
+  const described = await turnsDuring(async () => t.equal(await describeInode(pool, ino, 'extents'), String(extents)));
+  t.ok(described >= 9, `${described} turns of the event loop for the extents of a file`);
+  const counted = await turnsDuring(async () => t.equal(await countEndangered(pool.index, systemClock), endangered));
+  t.ok(counted >= 9, `${counted} for endangered blobs`);
   await pool.index.transact((tx) => {
     for (let number = 1; number <= endangered; number++) tx.delete(endangeredKey(makeBlobId(1, number)));
   });

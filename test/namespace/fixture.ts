@@ -154,6 +154,18 @@ export async function until(condition: () => boolean): Promise<void> {
   throw new Error('what was waited for did not happen');
 }
 
+/** Counts the rows that are scanned from now on. */
+export function countScanned(working: MemoryWorkingReplica): { rows: number } {
+  const scan = working.scan.bind(working);
+  const scanned = { rows: 0 };
+  working.scan = (range) => {
+    const found = scan(range);
+    scanned.rows += found.length;
+    return found;
+  };
+  return scanned;
+}
+
 /** Rows of the index by the letter of their table. */
 export async function rowsByTable(index: Pick<IndexStore, 'scan'>): Promise<Map<string, Row[]>> {
   const tables = new Map<string, Row[]>();

@@ -1,13 +1,14 @@
 /** Holes, zeros, shared copies and files without names: against a plain buffer, in random order, with and without commits in between. */
 import t from 'tap';
 import { seededRandom } from '../../src/base/clock.js';
-import type { Awaitable } from '../../src/base/awaitable.js';
 import { CHANGE_STEP_ROWS } from '../../src/base/limits.js';
 import type { Namespace } from '../../src/namespace/namespace.js';
+import { turnsDuring } from '../support/event-loop.js';
 import { checkRows } from './check.js';
 import {
   codeOf,
   contentOf,
+  countScanned,
   O_RDONLY,
   O_RDWR,
   openPool,
@@ -228,23 +229,17 @@ t.test('SEEK_DATA and SEEK_HOLE in a file of many pieces: each looks at a few, a
   const end = touching + pieces * 10;
   await namespace.release(ino, handle);
   const reader = await namespace.open(ino, O_RDONLY, root);
-  const scan = working.scan.bind(working);
-  let rows = 0;
-  working.scan = (range) => {
-    const found = scan(range);
-    rows += found.length;
-    return found;
-  };
+  const scanned = countScanned(working);
   for (let piece = 0, at = 0; piece < pieces; piece++) {
     at = await namespace.seek(ino, reader, at, 'data');
     test.equal(at, piece * 100);
     at = await namespace.seek(ino, reader, at, 'hole');
     test.equal(at, piece * 100 + 10);
   }
-  test.ok(rows <= 2 * pieces * 6, `${rows} rows for ${2 * pieces} calls`);
-  rows = 0;
+  test.ok(scanned.rows <= 2 * pieces * 6, `${scanned.rows} rows for ${2 * pieces} calls`);
+  scanned.rows = 0;
   test.equal(await namespace.seek(ino, reader, touching, 'hole'), end);
-  test.ok(rows >= pieces && rows < pieces + 30, `${rows} rows for ${pieces} that touch`);
+  test.ok(scanned.rows >= pieces && scanned.rows < pieces + 30, `${scanned.rows} rows for ${pieces} that touch`);
   await namespace.release(ino, reader);
 });
 
@@ -253,24 +248,12 @@ t.test('what takes many steps lets others have their turn', async (test) => {
   const { attributes, handle } = await namespace.create(ROOT, 'f', 0o644, O_RDWR, root);
   const { ino } = attributes;
   const pieces = 10 * CHANGE_STEP_ROWS;
-  const turnsOf = async (work: () => Awaitable<unknown>): Promise<number> => {
-    let turns = 0;
-    let over = false;
-    const turn = (): void => {
-      turns++;
-      if (!over) setImmediate(turn);
-    };
-    setImmediate(turn);
-    await work();
-    over = true;
-    return turns;
-  };
   for (let piece = 0; piece < pieces; piece++) await namespace.write(ino, handle, piece * 100, pattern(10, piece), root);
   // Four times as many extents in a step as are cut in one.
-  const written = await turnsOf(() => namespace.flush(ino, handle));
+  const written = await turnsDuring(() => namespace.flush(ino, handle));
   test.ok(written >= 2, `${written} turns for a commit`);
   await namespace.release(ino, handle);
-  const cut = await turnsOf(() => namespace.setattr(ino, { size: pieces * 10 }, root));
+  const cut = await turnsDuring(() => namespace.setattr(ino, { size: pieces * 10 }, root));
   test.ok(cut >= 8, `${cut} turns for a cut`);
   const content = await contentOf(namespace, ino);
   test.equal(content.length, pieces * 10);

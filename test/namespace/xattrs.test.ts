@@ -3,7 +3,7 @@ import t from 'tap';
 import { XATTR_LIST_BYTES_MAX, XATTR_ROW_BYTES, XATTR_VALUE_BYTES_MAX, XATTRS_BYTES_MAX } from '../../src/base/limits.js';
 import { TABLES } from '../../src/index/schema/tables.js';
 import { checkRows } from './check.js';
-import { codeOf, openPool, pattern, root, ROOT, rowsByTable, writeFile, type Pool } from './fixture.js';
+import { codeOf, countScanned, openPool, pattern, root, ROOT, rowsByTable, writeFile, type Pool } from './fixture.js';
 
 const named = (number: number, letters = 0): string => `user.${'n'.repeat(letters)}${number.toString().padStart(5, '0')}`;
 
@@ -82,18 +82,11 @@ t.test('who has more than that, of an earlier version, keeps them', async (test)
 t.test('a new one has none of the others read', async (test) => {
   const pool = await openPool(test);
   const ino = await writeFile(pool.namespace, ROOT, 'f', Buffer.from('x'));
-  const { working } = pool;
-  const scan = working.scan.bind(working);
-  let rows = 0;
-  working.scan = (range) => {
-    const found = scan(range);
-    rows += found.length;
-    return found;
-  };
+  const scanned = countScanned(pool.working);
   for (let number = 0; number < 100; number++) await pool.namespace.setxattr(ino, named(number), pattern(10, number), 0, root);
-  test.equal(rows, 0);
+  test.equal(scanned.rows, 0);
   await pool.namespace.removexattr(ino, named(7), root);
-  rows = 0;
+  scanned.rows = 0;
   for (let number = 100; number < 200; number++) await pool.namespace.setxattr(ino, named(number), pattern(10, number), 0, root);
-  test.equal(rows, 99, 'counted once after one went');
+  test.equal(scanned.rows, 99, 'counted once after one went');
 });
