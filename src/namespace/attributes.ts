@@ -22,6 +22,8 @@ interface Dated extends Pick<AttributeChange, 'size' | 'mode' | 'uid' | 'gid'> {
   /** Undefined: those that a change of the length or the owner brings along. */
   readonly times: GivenTimes | undefined;
   readonly ctime: Time;
+  /** Mode, user or group change. */
+  readonly owned: boolean;
 }
 
 export class AttributeChanges {
@@ -61,7 +63,7 @@ export class AttributeChanges {
     if (!owned && size === undefined && this.#nodes.ghost(ino) !== undefined) return this.#files.attributes(ino);
     if (ctime !== undefined) this.#told.set(ino, ctime);
     try {
-      await this.#change(ino, { size, mode, uid, gid, times, ctime: ctime ?? now }, caller);
+      await this.#change(ino, { size, mode, uid, gid, times, ctime: ctime ?? now, owned }, caller);
     } catch (error) {
       // The kernel goes on with the times from before.
       this.#told.delete(ino);
@@ -70,9 +72,8 @@ export class AttributeChanges {
     return this.#files.attributes(ino);
   }
 
-  async #change(ino: Ino, { size, mode, uid, gid, times, ctime }: Dated, caller: Caller): Promise<void> {
+  async #change(ino: Ino, { size, mode, uid, gid, times, ctime, owned }: Dated, caller: Caller): Promise<void> {
     if (size !== undefined) await this.#files.truncate(ino, size, caller, times);
-    const owned = mode !== undefined || uid !== undefined || gid !== undefined;
     const folded = times === undefined || size !== undefined || this.#fold(ino, times);
     if (!owned && folded) return;
     const rowTimes = folded ? {} : { atime: times.atime, mtime: times.mtime };

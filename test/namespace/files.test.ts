@@ -241,6 +241,10 @@ t.test('times that the kernel flushes late do not take back those of a change ma
   const setBack = { seconds: 1_800_000_000, nanoseconds: 0 };
   await namespace.setattr(ino, { mtime: setBack, ctime: setBack }, root);
   test.same((await times())[0], setBack, 'somebody set the clock back');
+  const { ino: folder } = await namespace.mkdir(ROOT, 'd', 0o755, root);
+  test.equal(await codeOf(() => namespace.setattr(folder, { size: 3, mtime: at(8), ctime: at(8) }, root)), 'EISDIR');
+  await namespace.setattr(folder, { mtime: at(4), ctime: at(4) }, root);
+  test.same((await namespace.getattr(folder)).mtime, at(4), 'what failed has overtaken nothing');
 });
 
 t.test('times that are told stay, whatever our own clock has dated what is being committed', async (test) => {

@@ -10,7 +10,10 @@ export async function turnsDuring(work: () => Awaitable<unknown>): Promise<numbe
     if (!over) setImmediate(turn);
   };
   setImmediate(turn);
-  await work();
-  over = true;
+  try {
+    await work();
+  } finally {
+    over = true;
+  }
   return turns;
 }
