@@ -43,6 +43,8 @@ export class Calm {
     const silent = this.#faults.silent.size > 0;
     await this.#resume();
     await this.#until('progress', () => (this.#operator.busy ? 'the operator was not answered' : undefined));
+    // What the operator asked for last may have been to pause.
+    await this.#resume();
     await this.#giveUpDead();
     if (silent || strandedPossible) await this.#restart();
     await this.#giveUpDead();
@@ -91,8 +93,9 @@ export class Calm {
 
   async #resume(): Promise<void> {
     const { jobs } = this.#pool;
-    for (const { kind, state } of jobs.all())
-      if (state === 'paused') await this.#world.within(jobs.request(kind, 'resume'), CALM_MS, `resuming ${kind}`);
+    // One that was told to pause runs on to its next checkpoint.
+    for (const { kind } of jobs.all())
+      if (jobs.isActive(kind)) await this.#world.within(jobs.request(kind, 'resume'), CALM_MS, `resuming ${kind}`);
   }
 
   #underWay(): string | undefined {
