@@ -446,8 +446,8 @@ export const FUSE_READDIR_BYTES_MAX = 64 * KiB;
 export const FUSE_SPIN_MICROSECONDS = 100;
 /** FUSE: then let timers and other I/O run, however many requests come. */
 export const FUSE_TURN_MICROSECONDS = 1500;
-/** FUSE: how long the kernel may remember names and attributes. We are the only writer; the bound is for what nobody thought of. */
-export const FUSE_VALIDITY_SECONDS = 3600;
+/** FUSE: how long the kernel may remember what it was told, past the next nightly backup. We are the only writer; the bound is for what nobody thought of. */
+export const FUSE_VALIDITY_SECONDS = 7 * 86_400;
 /** FUSE: how far the kernel reads ahead: four of its largest READs, so that the disks of a blob are busy while the last one is copied. */
 export const FUSE_READAHEAD_BYTES = 4 * MiB;
 /** fuse-native: names whose inodes are remembered, some 150 bytes each; others are asked of the namespace, which has a cache of its own. */

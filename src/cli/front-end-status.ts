@@ -39,7 +39,7 @@ export function printFrontEnd(output: Output, frontEnd: FrontEndReport | null): 
     [
       'requests',
       `${frontEnd.requests}, ${frontEnd.under_way} under way, ${frontEnd.failures} failed, ${frontEnd.interrupts} interrupts; ` +
-        `${frontEnd.open_files} open files, ${frontEnd.open_directories} open folders`,
+        `${frontEnd.open_files} open files`,
     ],
   ];
   const refused = frontEnd.refused_replies + frontEnd.refused_notifications;

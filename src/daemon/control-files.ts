@@ -64,8 +64,7 @@ function statsText(report: StatusReport): string {
   if (log !== null) counters.push(['log_epoch', log.epoch], ['log_position', log.position], ['log_durable_position', log.durable_position]);
   if (frontEnd !== null) {
     counters.push(['requests', frontEnd.requests], ['requests_under_way', frontEnd.under_way], ['requests_failed', frontEnd.failures]);
-    counters.push(['open_files', frontEnd.open_files], ['open_directories', frontEnd.open_directories]);
-    counters.push(['loop_delay_p99_us', frontEnd.loop_delay.p99_us]);
+    counters.push(['open_files', frontEnd.open_files], ['loop_delay_p99_us', frontEnd.loop_delay.p99_us]);
     for (const { operation, count, failures, p50_us: p50, p99_us: p99 } of frontEnd.operations) {
       const name = operation.toLowerCase();
       counters.push([`${name}_count`, count], [`${name}_failures`, failures], [`${name}_p50_us`, p50], [`${name}_p99_us`, p99]);

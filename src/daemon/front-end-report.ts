@@ -34,7 +34,6 @@ export interface FrontEndReport {
   readonly failures: number;
   readonly interrupts: number;
   readonly open_files: number;
-  readonly open_directories: number;
   /** Replies and notifications that the kernel refused: bugs. */
   readonly refused_replies: number;
   readonly refused_notifications: number;
@@ -65,7 +64,6 @@ export function reportFrontEnd(mount: Mount, loopDelay: Durations): FrontEndRepo
     failures: stats.failures,
     interrupts: stats.interrupts,
     open_files: stats.openFiles,
-    open_directories: stats.openDirectories,
     refused_replies: stats.replyErrors,
     refused_notifications: stats.notifyErrors,
     operations: mount.operations().map(operationReport),

@@ -47,7 +47,6 @@ export interface MountStats {
   readonly underWay: number;
   readonly interrupts: number;
   readonly openFiles: number;
-  readonly openDirectories: number;
   /** Replies and notifications that the kernel refused, but for notifications about what it did not know. */
   readonly replyErrors: number;
   readonly notifyErrors: number;

@@ -102,9 +102,7 @@ export class Directories {
   }
 
   #missed(parent: Ino): Awaitable<undefined> {
-    return when(this.#nodes.row(parent), ({ mode }) =>
-      isDirectory(mode) ? undefined : refuse('ENOTDIR', `inode ${parent} is not a directory`),
-    );
+    return when(this.check(parent), () => undefined);
   }
 
   #found(ino: Ino): Awaitable<Attributes | undefined> {
@@ -242,10 +240,14 @@ export class Directories {
     change.putInode(changedInode(left, { flags: left.flags | INODE_HAD_NAMES }));
   }
 
+  /** The row of an inode that is a directory. @throws OperatingError ESTALE, ENOTDIR */
+  check(ino: Ino): Awaitable<InodeRow> {
+    return when(this.#nodes.row(ino), (row) => (isDirectory(row.mode) ? row : refuse('ENOTDIR', `inode ${ino} is not a directory`)));
+  }
+
   /** Entries behind `offset` as long as there is room for them. */
   async list(ino: Ino, offset: number, plus: boolean, room: (entry: DirectoryEntry) => boolean): Promise<void> {
-    const row = await this.#nodes.row(ino);
-    if (!isDirectory(row.mode)) refuse('ENOTDIR', `inode ${ino} is not a directory`);
+    const row = await this.check(ino);
     const dots: [number, string, Ino][] = [
       [COOKIE_SELF, '.', ino],
       [COOKIE_PARENT, '..', row.parent],

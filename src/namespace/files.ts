@@ -29,16 +29,15 @@ export interface FilesOptions {
 export class Files {
   readonly #options: FilesOptions;
   readonly #files = new Map<Handle, OpenFile>();
-  readonly #directories = new Map<Handle, Ino>();
   #lastHandle = 0;
 
   constructor(options: FilesOptions) {
     this.#options = options;
   }
 
-  /** Files and directories that are open. */
+  /** Files that are open. */
   get size(): number {
-    return this.#files.size + this.#directories.size;
+    return this.#files.size;
   }
 
   #file(ino: Ino, handle: Handle): OpenFile {
@@ -186,23 +185,6 @@ export class Files {
     if (node.row.links > 0) return node.settledSequence < node.sequence ? committer.commit(node) : undefined;
     uploads.discard(node);
     return node.commitDone;
-  }
-
-  opendir(ino: Ino): Awaitable<Handle> {
-    return when(this.#options.nodes.row(ino), ({ mode }) => {
-      if (!isDirectory(mode)) refuse('ENOTDIR', `inode ${ino} is not a directory`);
-      this.#directories.set(++this.#lastHandle, ino);
-      return this.#lastHandle;
-    });
-  }
-
-  checkDirectory(ino: Ino, handle: Handle): void {
-    if (this.#directories.get(handle) !== ino) refuse('EBADF', `handle ${handle} is not open on directory ${ino}`);
-  }
-
-  releasedir(ino: Ino, handle: Handle): void {
-    this.checkDirectory(ino, handle);
-    this.#directories.delete(handle);
   }
 
   /** Attributes of a node or, without one, of a row. @throws OperatingError ESTALE; EDQUOT, to who writes on and on */

@@ -135,7 +135,8 @@ export interface Namespace {
   mkdir(parent: Ino, name: string, mode: number, caller: Caller): Awaitable<Attributes>;
   unlink(parent: Ino, name: string, caller: Caller): Awaitable<void>;
   rmdir(parent: Ino, name: string, caller: Caller): Awaitable<void>;
-  rename(parent: Ino, name: string, newParent: Ino, newName: string, flags: RenameFlags, caller: Caller): Awaitable<void>;
+  /** Resolves with the directories, two of them at most, that are in another directory now: their `..` is another one. */
+  rename(parent: Ino, name: string, newParent: Ino, newName: string, flags: RenameFlags, caller: Caller): Awaitable<readonly Ino[]>;
   link(ino: Ino, newParent: Ino, newName: string, caller: Caller): Awaitable<Attributes>;
 
   /** `flags` as open(2). */
@@ -165,11 +166,12 @@ export interface Namespace {
   /** copy_file_range(2) as a matter of metadata. Resolves with the bytes copied, which may be fewer. */
   copyRange(source: OpenPlace, target: OpenPlace, bytes: number, caller: Caller): Awaitable<number>;
 
-  opendir(ino: Ino, caller: Caller): Awaitable<Handle>;
-  /** Entries behind `offset` (0: from the start, with . and ..), as long as `room(entry)` says that there is room. */
-  readdir(ino: Ino, handle: Handle, offset: number, plus: boolean, room: (entry: DirectoryEntry) => boolean): Awaitable<void>;
-  releasedir(ino: Ino, handle: Handle): Awaitable<void>;
-  fsyncdir(ino: Ino, handle: Handle): Awaitable<void>;
+  /**
+   * Entries behind `offset` (0: from the start, with . and ..), as long as `room(entry)` says that there is room. Nothing is opened for it: an offset is
+   * enough to go on from.
+   */
+  readdir(ino: Ino, offset: number, plus: boolean, room: (entry: DirectoryEntry) => boolean): Awaitable<void>;
+  fsyncdir(ino: Ino): Awaitable<void>;
 
   /** `flags`: XATTR_CREATE (1), XATTR_REPLACE (2). */
   setxattr(ino: Ino, name: string, value: Uint8Array, flags: number, caller: Caller): Awaitable<void>;

@@ -299,7 +299,7 @@ export class PoolNamespace implements Namespace {
     return this.#settled(() => this.#directories.rmdir(parent, name));
   }
 
-  rename(parent: Ino, name: string, newParent: Ino, newName: string, flags: RenameFlags): Awaitable<void> {
+  rename(parent: Ino, name: string, newParent: Ino, newName: string, flags: RenameFlags): Awaitable<readonly Ino[]> {
     this.#checkWritable();
     // Who looks behind the new name finds what was written before the rename.
     const committed = when(this.ledger.dirent(parent, name), (source) =>
@@ -412,21 +412,12 @@ export class PoolNamespace implements Namespace {
     return await this.#ranges.copy(place(source), place(target), bytes, caller);
   }
 
-  opendir(ino: Ino): Awaitable<Handle> {
-    return this.#files.opendir(ino);
-  }
-
-  async readdir(ino: Ino, handle: Handle, offset: number, plus: boolean, room: (entry: DirectoryEntry) => boolean): Promise<void> {
-    this.#files.checkDirectory(ino, handle);
+  readdir(ino: Ino, offset: number, plus: boolean, room: (entry: DirectoryEntry) => boolean): Promise<void> {
     return this.#directories.list(ino, offset, plus, room);
   }
 
-  async releasedir(ino: Ino, handle: Handle): Promise<void> {
-    this.#files.releasedir(ino, handle);
-  }
-
-  async fsyncdir(ino: Ino, handle: Handle): Promise<void> {
-    this.#files.checkDirectory(ino, handle);
+  async fsyncdir(ino: Ino): Promise<void> {
+    await this.#directories.check(ino);
     await this.activity.during(() => this.#options.index.durable());
   }
 

@@ -8,7 +8,7 @@ import type { Change } from './change.js';
 import type { Directories } from './directories.js';
 import { checkEmpty, checkName, directory, entry, grown, refuse, target } from './directories.js';
 import type { Ledger } from './ledger.js';
-import { isDirectory } from './modes.js';
+import { isDirectory, S_IFDIR } from './modes.js';
 import type { Ino, RenameFlags } from './namespace.js';
 import type { Nodes } from './nodes.js';
 import { moveToQuota } from './quota-moves.js';
@@ -35,8 +35,8 @@ export class Renames {
     this.#clock = clock;
   }
 
-  /** @throws OperatingError ENOENT, EEXIST, EINVAL, ENOTDIR, EISDIR, ENOTEMPTY, EXDEV, EDQUOT. */
-  rename(from: Side, to: Side, flags: RenameFlags): Awaitable<Committed<void>> {
+  /** The directories that are in another directory now. @throws OperatingError ENOENT, EEXIST, EINVAL, ENOTDIR, EISDIR, ENOTEMPTY, EXDEV, EDQUOT. */
+  rename(from: Side, to: Side, flags: RenameFlags): Awaitable<Committed<readonly Ino[]>> {
     checkName(from.name);
     checkName(to.name);
     if (flags.noReplace && flags.exchange) refuse('EINVAL', 'noreplace and exchange exclude each other');
@@ -49,11 +49,14 @@ export class Renames {
       if (flags.noReplace && replaced !== undefined) refuse('EEXIST', 'the name exists');
       if (flags.exchange && replaced === undefined) refuse('ENOENT', 'nothing to exchange with');
       // Two names of one file: nothing happens, and both stay.
-      if (replaced?.ino === source.ino) return;
-      const moved = await target(change, source);
-      if (isDirectory(moved.mode)) await this.#checkOutside(change, moved.ino, to.parent);
+      if (replaced?.ino === source.ino) return [];
+      const isDir = isDirectory((await target(change, source)).mode);
+      if (isDir) await this.#checkOutside(change, source.ino, to.parent);
       if (flags.exchange && replaced !== undefined) await this.#exchange(change, from, to, source, replaced, now);
       else await this.#move(change, from, to, source, replaced, now);
+      if (from.parent === to.parent) return [];
+      const both = flags.exchange && replaced !== undefined ? [source, replaced] : [source];
+      return both.filter(({ type }) => type === S_IFDIR).map(({ ino }) => ino);
     });
   }
 

@@ -39,6 +39,35 @@ t.test('a folder that changes while it is listed', async (t) => {
   t.same(seen, ['each once True', 'nothing twice True', 'dots True', 'places 10', 'rewound True', 'left []']);
 });
 
+/** Requests that opened, listed or closed a folder so far. */
+async function listingRequests(): Promise<number> {
+  const { front_end: found } = (await pool.json(['status', pool.name])) as { front_end: FrontEndReport };
+  return found.operations.reduce(
+    (sum, { operation, count }) => sum + (/DIR(PLUS)?$/.test(operation) && !/^(MK|RM)/.test(operation) ? count : 0),
+    0,
+  );
+}
+
+t.test('a folder is listed from what the kernel has kept, until it changes', async (t) => {
+  const same = ["open ['away', 'fifo']", "rewound ['away', 'fifo', 'new']"];
+  for (const place of [local, pool.mountpoint]) t.same(await python('relisting.py', place), same, place);
+
+  await run('mkdir', ['-p', ...Array.from({ length: 20 }, (_, at) => pool.at('kept', String(at), 'sub'))]);
+  const find = async (): Promise<string> => (await run('find', [pool.at('kept'), '-printf', '%P %s\\n'])).stdout;
+  const before = await listingRequests();
+  const found = await find();
+  const listed = await listingRequests();
+  // Each of 41 folders: what is in it, and its end.
+  t.equal(listed - before, 82, 'nothing is opened or closed for it');
+  t.equal(found.split('\n').length, 42);
+  t.equal(await find(), found);
+  t.equal(await listingRequests(), listed, 'nothing is asked the second time');
+  await writeFile(pool.at('kept', '7', 'new'), 'xyz');
+  t.equal((await find()).split('\n').length, 43);
+  t.equal(await listingRequests(), listed + 2, 'and then only what has changed');
+  await run('rm', ['-r', pool.at('kept')]);
+});
+
 t.test('file handles outlive caches and mounts', async (t) => {
   const state = join(local, 'handles.json');
   await python('handles.py', 'take', pool.mountpoint, state);

@@ -260,7 +260,7 @@ export class MemoryNamespace implements Namespace {
     this.#drop(directory, name, node);
   }
 
-  async rename(parentIno: Ino, name: string, newParentIno: Ino, newName: string, flags: RenameFlags): Promise<void> {
+  async rename(parentIno: Ino, name: string, newParentIno: Ino, newName: string, flags: RenameFlags): Promise<readonly Ino[]> {
     const parent = this.#directory(parentIno);
     const newParent = this.#directory(newParentIno);
     const node = this.#child(parent, name);
@@ -278,7 +278,7 @@ export class MemoryNamespace implements Namespace {
       newParent.links += moved;
       this.#touch(target, false);
     } else {
-      if (target === node) return;
+      if (target === node) return [];
       if (target !== undefined) {
         if (isDirectory(target) && !isDirectory(node)) fail('EISDIR');
         if (!isDirectory(target) && isDirectory(node)) fail('ENOTDIR');
@@ -294,6 +294,8 @@ export class MemoryNamespace implements Namespace {
       }
     }
     this.#touch(node, false);
+    const moved = flags.exchange && target !== undefined ? [node, target] : [node];
+    return parent === newParent ? [] : moved.filter(isDirectory).map(({ ino }) => ino);
   }
 
   async link(ino: Ino, newParent: Ino, newName: string): Promise<Attributes> {
@@ -416,13 +418,8 @@ export class MemoryNamespace implements Namespace {
     this.#close(ino, handle);
   }
 
-  async opendir(ino: Ino): Promise<Handle> {
-    return this.#handle(this.#directory(ino));
-  }
-
-  async readdir(ino: Ino, handle: Handle, offset: number, plus: boolean, room: (entry: DirectoryEntry) => boolean): Promise<void> {
+  async readdir(ino: Ino, offset: number, plus: boolean, room: (entry: DirectoryEntry) => boolean): Promise<void> {
     const directory = this.#directory(ino);
-    if (this.#open.get(handle) !== ino) fail('EBADF');
     const offer = (name: string, entryIno: Ino, position: number): boolean => {
       if (position <= offset) return true;
       const node = this.#node(entryIno);
@@ -434,10 +431,6 @@ export class MemoryNamespace implements Namespace {
     if (!offer('.', ino, 1) || !offer('..', directory.parent, 2)) return;
     // Map keeps insertion order, and a name that is entered anew goes to the end: positions only grow.
     for (const [name, entry] of directory.entries) if (!offer(name, entry.ino, entry.position)) return;
-  }
-
-  async releasedir(ino: Ino, handle: Handle): Promise<void> {
-    this.#close(ino, handle);
   }
 
   async fsyncdir(): Promise<void> {}

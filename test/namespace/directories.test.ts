@@ -9,10 +9,8 @@ const none = { noReplace: false, exchange: false };
 const someone = { uid: 1000, gid: 100, pid: 7 };
 
 async function list(namespace: Namespace, ino: Ino, plus = false): Promise<string[]> {
-  const handle = await namespace.opendir(ino, root);
   const names: string[] = [];
-  await namespace.readdir(ino, handle, 0, plus, ({ name }) => names.push(name) > 0);
-  await namespace.releasedir(ino, handle);
+  await namespace.readdir(ino, 0, plus, ({ name }) => names.push(name) > 0);
   return names;
 }
 
@@ -68,7 +66,8 @@ t.test('errors by their codes', async (test) => {
     ['EISDIR', () => namespace.open(dir.ino, O_RDWR, root)],
     ['ESTALE', () => namespace.open(12345, O_RDONLY, root)],
     ['ESTALE', () => namespace.getattr(12345)],
-    ['ENOTDIR', () => namespace.opendir(file, root)],
+    ['ENOTDIR', () => list(namespace, file)],
+    ['ENOTDIR', () => namespace.fsyncdir(file)],
     ['EBADF', () => namespace.read(file, 4711, 0, 1)],
     ['EISDIR', () => namespace.setattr(dir.ino, { size: 0 }, root)],
     ['EFBIG', () => namespace.setattr(file, { size: 2 ** 53 - 1 }, root)],
@@ -128,13 +127,12 @@ t.test('ten thousand entries, listed while they are deleted', async (test) => {
   const { namespace, index } = await openPool(test);
   const count = 10_000;
   for (let entry = 0; entry < count; entry++) await namespace.mknod(ROOT, `entry-${entry}`, 0o100644, 0, root);
-  const handle = await namespace.opendir(ROOT, root);
   const seen = new Set<string>();
   let offset = 0;
   let added = 0;
   for (;;) {
     const batch: string[] = [];
-    await namespace.readdir(ROOT, handle, offset, batch.length % 2 === 0, (entry) => {
+    await namespace.readdir(ROOT, offset, batch.length % 2 === 0, (entry) => {
       if (batch.length === 100) return false;
       batch.push(entry.name);
       offset = entry.nextOffset;
@@ -150,9 +148,22 @@ t.test('ten thousand entries, listed while they are deleted', async (test) => {
     if (added < 20) await namespace.mknod(ROOT, `added-${added++}`, 0o100644, 0, root);
   }
   test.equal([...seen].filter((name) => name.startsWith('entry-')).length, count, 'every one was seen');
-  await namespace.releasedir(ROOT, handle);
   test.equal((await list(namespace, ROOT)).length, 2 + added);
   await checkRows(index);
+});
+
+t.test('a rename says which directories have another parent', async (test) => {
+  const { namespace } = await openPool(test);
+  const [a, b] = [await namespace.mkdir(ROOT, 'a', 0o755, root), await namespace.mkdir(ROOT, 'b', 0o755, root)];
+  const [inA, inB] = [await namespace.mkdir(a.ino, 'x', 0o755, root), await namespace.mkdir(b.ino, 'x', 0o755, root)];
+  await writeFile(namespace, a.ino, 'file', Buffer.from('1'));
+  const exchange = { noReplace: false, exchange: true };
+  test.same(await namespace.rename(ROOT, 'b', ROOT, 'c', none, root), [], 'it is where it was');
+  test.same(await namespace.rename(a.ino, 'x', a.ino, 'x', none, root), [], 'nothing happens');
+  test.same(await namespace.rename(a.ino, 'x', b.ino, 'x', exchange, root), [inA.ino, inB.ino]);
+  test.same(await namespace.rename(a.ino, 'file', b.ino, 'x', exchange, root), [inA.ino], 'and a file goes the other way');
+  test.same(await namespace.rename(a.ino, 'x', ROOT, 'y', none, root), [inB.ino]);
+  test.same(await namespace.rename(b.ino, 'x', ROOT, 'z', none, root), [], 'a file knows no parent');
 });
 
 t.test('hard links share one file', async (test) => {
@@ -263,15 +274,13 @@ t.test('fsync of a file or a directory makes everything before it durable', asyn
   const { namespace, log } = await openPool(test);
   const ino = await writeFile(namespace, ROOT, 'f', Buffer.from('x'));
   test.ok(log.durablePosition < log.head.position);
-  const directory = await namespace.opendir(ROOT, root);
-  await namespace.fsyncdir(ROOT, directory);
+  await namespace.fsyncdir(ROOT);
   test.equal(log.durablePosition, log.head.position);
   const handle = await namespace.open(ino, O_RDWR, root);
   await namespace.write(ino, handle, 0, Buffer.from('y'), root);
   await namespace.fsync(ino, handle, true);
   test.equal(log.durablePosition, log.head.position);
   await namespace.release(ino, handle);
-  await namespace.releasedir(ROOT, directory);
 });
 
 t.test('statfs tells of the coded space and of what is on its way', async (test) => {

@@ -321,13 +321,11 @@ export class History {
 
   async #list(): Promise<void> {
     for (const { ino, entries } of this.directories.values()) {
-      const handle = await this.#pool.namespace.opendir(ino, root);
       const listed = new Map<string, Ino>();
-      await this.#pool.namespace.readdir(ino, handle, 0, false, (entry) => {
+      await this.#pool.namespace.readdir(ino, 0, false, (entry) => {
         if (!entry.name.startsWith('.')) listed.set(entry.name, entry.ino);
         return true;
       });
-      await this.#pool.namespace.releasedir(ino, handle);
       assert.deepEqual(new Map([...listed].sort()), new Map([...entries].sort()));
     }
   }

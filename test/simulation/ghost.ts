@@ -27,11 +27,9 @@ export async function writeOn(namespace: PoolNamespace, name: string, files: num
 /** Deletes what all ghosts left. */
 export async function removeGhosts(namespace: PoolNamespace): Promise<void> {
   const names: string[] = [];
-  const handle = await namespace.opendir(ROOT);
-  await namespace.readdir(ROOT, handle, 0, false, ({ name }) => {
+  await namespace.readdir(ROOT, 0, false, ({ name }) => {
     if (name.startsWith(PREFIX)) names.push(name);
     return true;
   });
-  await namespace.releasedir(ROOT, handle);
   for (const name of names) await namespace.unlink(ROOT, name);
 }

@@ -199,11 +199,9 @@ export class NameOperations extends Session {
   }
 
   protected async fsyncdir(): Promise<void> {
-    const handle = await this.must(() => this.namespace.opendir(this.directory));
-    const { error } = await this.call(() => this.namespace.fsyncdir(this.directory, handle));
+    const { error } = await this.call(() => this.namespace.fsyncdir(this.directory));
     if (error !== undefined) this.excuse(error, 'fsyncdir');
     else this.names.durable();
-    await this.must(() => this.namespace.releasedir(this.directory, handle));
   }
 
   /** A directory gets limits that are near what is there, or loses them. */

@@ -124,16 +124,14 @@ export class Session {
     const visit = async (ino: Ino): Promise<void> => {
       const entries = new Map<string, Ino>();
       const below: Ino[] = [];
-      const handle = await this.must(() => this.namespace.opendir(ino));
       await this.must(() =>
-        this.namespace.readdir(ino, handle, 0, false, (entry) => {
+        this.namespace.readdir(ino, 0, false, (entry) => {
           if (entry.name === '.' || entry.name === '..') return true;
           entries.set(entry.name, entry.ino);
           if ((entry.type & 0o170000) === 0o040000) below.push(entry.ino);
           return true;
         }),
       );
-      await this.must(() => this.namespace.releasedir(ino, handle));
       tree.directories.set(ino, entries);
       for (const child of below) await visit(child);
     };

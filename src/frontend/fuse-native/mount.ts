@@ -154,7 +154,7 @@ class NativeMount implements Mount {
   stats(): MountStats {
     const { requests, failures, underWay } = this.#server.counts;
     const openFiles = this.#files.size;
-    return { requests, failures, underWay, interrupts: 0, openFiles, openDirectories: 0, replyErrors: 0, notifyErrors: 0 };
+    return { requests, failures, underWay, interrupts: 0, openFiles, replyErrors: 0, notifyErrors: 0 };
   }
 }
 

@@ -142,30 +142,19 @@ export class NameOperations {
 
   /** In steps, so that a large folder does not keep others waiting. */
   async *#entries(ino: Ino): AsyncGenerator<DirectoryEntry> {
-    const { namespace, caller } = this.context;
-    const handle = await namespace.opendir(ino, caller);
-    try {
-      for (let offset = 0; ;) {
-        const some: DirectoryEntry[] = [];
-        await namespace.readdir(ino, handle, offset, false, (entry) => some.length < FUSE_REQUESTS_MAX && some.push(entry) > 0);
-        yield* some;
-        const last = some.at(-1);
-        if (last === undefined) return;
-        offset = last.nextOffset;
-      }
-    } finally {
-      await namespace.releasedir(ino, handle);
+    const { namespace } = this.context;
+    for (let offset = 0; ;) {
+      const some: DirectoryEntry[] = [];
+      await namespace.readdir(ino, offset, false, (entry) => some.length < FUSE_REQUESTS_MAX && some.push(entry) > 0);
+      yield* some;
+      const last = some.at(-1);
+      if (last === undefined) return;
+      offset = last.nextOffset;
     }
   }
 
   async fsyncdir(path: string): Promise<void> {
-    const { namespace, paths, caller } = this.context;
-    const ino = await paths.ino(path);
-    const handle = await namespace.opendir(ino, caller);
-    try {
-      await namespace.fsyncdir(ino, handle);
-    } finally {
-      await namespace.releasedir(ino, handle);
-    }
+    const { namespace, paths } = this.context;
+    await namespace.fsyncdir(await paths.ino(path));
   }
 }

@@ -17,9 +17,8 @@ export interface Context {
   readonly namespace: Namespace;
   readonly outbox: Outbox;
   readonly validity: Validity;
-  /** Open files and directories, to be released when the mount ends without the kernel's doing it. */
+  /** Open files, to be released when the mount ends without the kernel's doing it. */
   readonly files: Map<Handle, Ino>;
-  readonly directories: Map<Handle, Ino>;
   /** Who looks a name up again. */
   readonly retries: Retries;
   /** Values of attributes that the file system makes. */
@@ -30,6 +29,6 @@ export interface Context {
   writing(bytes: number): void;
   /** Written-back data of this inode was refused: what the kernel has cached of it must go. */
   writebackFailed(ino: Ino): void;
-  /** Has the kernel write back what it holds of this inode. */
-  writeBack(ino: Ino): Promise<void>;
+  /** Has the kernel write back what it holds of this inode's content, or of its listing, and forget it. */
+  dropPages(ino: Ino): Promise<void>;
 }

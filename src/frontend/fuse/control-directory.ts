@@ -41,7 +41,7 @@ export class ControlDirectory {
   readonly #files: readonly ControlFile[];
   readonly #owner: number;
   readonly #since: Time;
-  /** Contents of open files; of the directory: nothing. */
+  /** Contents of open files. */
   readonly #open = new Map<Handle, Buffer>();
   #lastHandle = CONTROL_INO;
 
@@ -92,12 +92,6 @@ export class ControlDirectory {
     return this.#add(Buffer.from(await this.#file(ino).content()));
   }
 
-  opendir(ino: Ino): Handle {
-    if (ino !== CONTROL_INO) refuse('ENOTDIR', `inode ${ino} is not a directory`);
-    this.#checkRoom();
-    return this.#add(Buffer.alloc(0));
-  }
-
   #checkRoom(): void {
     if (this.#open.size >= CONTROL_HANDLES_MAX) refuse('EMFILE', `${CONTROL_HANDLES_MAX} of these are open`);
   }
@@ -123,18 +117,19 @@ export class ControlDirectory {
     return whence === 'data' ? offset : length;
   }
 
-  /** Entries behind `offset`, as long as there is room. */
-  list(offset: number, plus: boolean, room: (entry: DirectoryEntry) => boolean): void {
+  /** Entries behind `offset`, as long as there is room. @throws OperatingError ENOTDIR */
+  list(ino: Ino, offset: number, plus: boolean, room: (entry: DirectoryEntry) => boolean): void {
+    if (ino !== CONTROL_INO) refuse('ENOTDIR', `inode ${ino} is not a directory`);
     const named: readonly (readonly [string, Ino])[] = [
       ['.', CONTROL_INO],
       ['..', ROOT_INO],
       ...this.#files.map(({ name }, at) => [name, CONTROL_INO + 1 + at] as const),
     ];
-    for (const [at, [name, ino]] of named.entries()) {
+    for (const [at, [name, listed]] of named.entries()) {
       if (at < offset) continue;
-      const isFile = ino > CONTROL_INO;
-      const attributes = plus && isFile ? this.attributes(ino) : undefined;
-      if (!room({ ino, name, type: isFile ? S_IFREG : S_IFDIR, nextOffset: at + 1, attributes })) return;
+      const isFile = listed > CONTROL_INO;
+      const attributes = plus && isFile ? this.attributes(listed) : undefined;
+      if (!room({ ino: listed, name, type: isFile ? S_IFREG : S_IFDIR, nextOffset: at + 1, attributes })) return;
     }
   }
 }

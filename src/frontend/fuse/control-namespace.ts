@@ -108,7 +108,7 @@ export class ControlNamespace implements Namespace {
     return this.#guarded(parent, name, caller, () => this.#below.rmdir(parent, name, caller));
   }
 
-  rename(parent: Ino, name: string, newParent: Ino, newName: string, flags: RenameFlags, caller: Caller): Awaitable<void> {
+  rename(parent: Ino, name: string, newParent: Ino, newName: string, flags: RenameFlags, caller: Caller): Awaitable<readonly Ino[]> {
     return this.#guarded(parent, name, caller, () =>
       this.#guarded(newParent, newName, caller, () => this.#below.rename(parent, name, newParent, newName, flags, caller)),
     );
@@ -176,21 +176,12 @@ export class ControlNamespace implements Namespace {
     return this.#below.copyRange(source, target, bytes, caller);
   }
 
-  async opendir(ino: Ino, caller: Caller): Promise<Handle> {
-    return isControlInode(ino) ? this.#control.opendir(ino) : this.#below.opendir(ino, caller);
+  readdir(ino: Ino, offset: number, plus: boolean, room: (entry: DirectoryEntry) => boolean): Awaitable<void> {
+    return isControlInode(ino) ? this.#control.list(ino, offset, plus, room) : this.#below.readdir(ino, offset, plus, room);
   }
 
-  async readdir(ino: Ino, handle: Handle, offset: number, plus: boolean, room: (entry: DirectoryEntry) => boolean): Promise<void> {
-    if (isControlInode(ino)) this.#control.list(offset, plus, room);
-    else await this.#below.readdir(ino, handle, offset, plus, room);
-  }
-
-  releasedir(ino: Ino, handle: Handle): Awaitable<void> {
-    return isControlInode(ino) ? this.#control.close(handle) : this.#below.releasedir(ino, handle);
-  }
-
-  async fsyncdir(ino: Ino, handle: Handle): Promise<void> {
-    if (!isControlInode(ino)) await this.#below.fsyncdir(ino, handle);
+  fsyncdir(ino: Ino): Awaitable<void> {
+    return isControlInode(ino) ? undefined : this.#below.fsyncdir(ino);
   }
 
   async setxattr(ino: Ino, name: string, value: Uint8Array, flags: number, caller: Caller): Promise<void> {

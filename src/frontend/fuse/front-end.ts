@@ -47,8 +47,8 @@ export interface FrontEndOptions {
   readonly invalidate: (ino: Ino) => void;
   /** Whether a thread is about to die; what the kernel says by default. */
   readonly isDying?: (thread: number) => Promise<boolean>;
-  /** What the kernel has cached of this inode is written back. Resolves when it has come; never rejects. Default: nothing is cached. */
-  readonly writeBack?: (ino: Ino) => Promise<void>;
+  /** What the kernel has cached of this inode's content or listing is written back, and goes. Resolves when it has come; never rejects. Default: nothing is cached. */
+  readonly dropPages?: (ino: Ino) => Promise<void>;
   /** Where files are, for attributes `user.ostraka.…`. */
   readonly describe?: Describe | undefined;
 }
@@ -60,7 +60,6 @@ export interface FrontEndStats {
   readonly underWay: number;
   readonly interrupts: number;
   readonly openFiles: number;
-  readonly openDirectories: number;
 }
 
 /** They change nothing, so that one which waits may be answered EINTR when its caller dies. Changes under way must not be reported as not done. */
@@ -97,7 +96,6 @@ export class FuseFrontEnd {
   readonly #interrupted: Interrupts;
   readonly #retries: Retries;
   readonly #files = new Map<number, Ino>();
-  readonly #directories = new Map<number, Ino>();
   #negotiated: Negotiated | undefined;
   #agree: (negotiated: Negotiated) => void = () => undefined;
   #refuse: (error: Error) => void = () => undefined;
@@ -129,7 +127,6 @@ export class FuseFrontEnd {
       outbox: this.#outbox,
       validity: options.validity,
       files: this.#files,
-      directories: this.#directories,
       retries: this.#retries,
       describe: options.describe,
       setxattrExtended: () => this.#negotiated?.setxattrExtended ?? false,
@@ -137,7 +134,7 @@ export class FuseFrontEnd {
         this.#writeBytes += bytes;
       },
       writebackFailed: options.invalidate,
-      writeBack: options.writeBack ?? (async () => undefined),
+      dropPages: options.dropPages ?? (async () => undefined),
     };
     for (const group of [
       nameOperations,
@@ -163,7 +160,6 @@ export class FuseFrontEnd {
       underWay: this.#underWay,
       interrupts: this.#interrupts,
       openFiles: this.#files.size,
-      openDirectories: this.#directories.size,
     };
   }
 
@@ -358,8 +354,6 @@ export class FuseFrontEnd {
       }
     };
     for (const [handle, ino] of this.#files) await release(() => namespace.release(ino, handle));
-    for (const [handle, ino] of this.#directories) await release(() => namespace.releasedir(ino, handle));
     this.#files.clear();
-    this.#directories.clear();
   }
 }

@@ -111,7 +111,7 @@ export class FuseMount implements Mount {
         this.forget(ino);
       },
       // The kernel writes back before it forgets; there is no other way to ask for it.
-      writeBack: (ino) => this.invalidateInode(ino, true).catch(() => undefined),
+      dropPages: (ino) => this.invalidateInode(ino, true).catch(() => undefined),
     });
     this.closed = ended.then(() => this.#end());
   }

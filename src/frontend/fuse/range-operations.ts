@@ -17,7 +17,7 @@ export function rangeOperations(context: Context): Map<number, Operation> {
     const { handle, offset, whence } = decodeLseek(request);
     if (whence !== Whence.DATA && whence !== Whence.HOLE) throw new OperatingError('EINVAL', `lseek with whence ${whence}`);
     // Only the kernel knows how long a file is that is being written: it asks without having told.
-    if (namespace.openForWriting(request.ino)) await context.writeBack(request.ino);
+    if (namespace.openForWriting(request.ino)) await context.dropPages(request.ino);
     const found = await namespace.seek(request.ino, handle, offset, whence === Whence.DATA ? 'data' : 'hole');
     encodeLong(outbox.memory, outbox.reserve(request, LSEEK_OUT_BYTES), found);
   }
