@@ -2,7 +2,7 @@
 import { when, type Awaitable } from '../../base/awaitable.js';
 import { OperatingError } from '../../base/errors.js';
 import { NAME_BYTES_MAX, SYMLINK_BYTES_MAX } from '../../base/limits.js';
-import type { Attributes, Ino } from '../../namespace/namespace.js';
+import type { Attributes, Ino, RenameFlags } from '../../namespace/namespace.js';
 import type { Context, Operation } from './context.js';
 import { decodeLink, decodeMkdir, decodeMknod, decodeName, decodeRename, decodeRename2, decodeSymlink, type RenameIn } from './decode.js';
 import { encodeEntry, encodeNoEntry } from './encode.js';
@@ -13,6 +13,17 @@ import type { Request } from './request.js';
 function checked(name: string): string {
   if (name.length > NAME_BYTES_MAX) throw new OperatingError('ENAMETOOLONG', `name of ${name.length} bytes`);
   return name;
+}
+
+function renameFlags(flags: number): RenameFlags {
+  const known = RenameBit.NOREPLACE | RenameBit.EXCHANGE;
+  if ((flags & ~known) !== 0 || flags === known) throw new OperatingError('EINVAL', `rename with flags ${flags}`);
+  return { noReplace: flags === RenameBit.NOREPLACE, exchange: flags === RenameBit.EXCHANGE };
+}
+
+/** Of directories that have another parent: what the kernel keeps of their listings names the old one. */
+function dropListings(context: Context, moved: readonly Ino[]): Awaitable<void> {
+  return moved.length === 0 ? undefined : Promise.all(moved.map((ino) => context.dropPages(ino))).then(() => undefined);
 }
 
 export function nameOperations(context: Context): Map<number, Operation> {
@@ -79,16 +90,9 @@ export function nameOperations(context: Context): Map<number, Operation> {
   }
 
   function renameAs(request: Request, { newParent, name, newName, flags }: RenameIn): Awaitable<void> {
-    const known = RenameBit.NOREPLACE | RenameBit.EXCHANGE;
-    if ((flags & ~known) !== 0 || flags === known) throw new OperatingError('EINVAL', `rename with flags ${flags}`);
-    const renameFlags = { noReplace: flags === RenameBit.NOREPLACE, exchange: flags === RenameBit.EXCHANGE };
-    const renamed = namespace.rename(request.ino, checked(name), newParent, checked(newName), renameFlags, request);
-    return done(request, when(renamed, dropListings));
-  }
-
-  /** Of directories that have another parent: what the kernel keeps of their listings names the old one. */
-  function dropListings(moved: readonly Ino[]): Awaitable<void> {
-    return moved.length === 0 ? undefined : Promise.all(moved.map((ino) => context.dropPages(ino))).then(() => undefined);
+    const renamed = namespace.rename(request.ino, checked(name), newParent, checked(newName), renameFlags(flags), request);
+    const told = when(renamed, (moved) => dropListings(context, moved));
+    return done(request, told);
   }
 
   function link(request: Request): Awaitable<void> {
