@@ -5,7 +5,7 @@ import { FILE_BYTES_MAX, FILE_CLOCK_AHEAD_SECONDS, TOLD_CTIMES_MAX } from '../ba
 import { decodeBytes, encodeBytes } from '../index/schema/dirent-row.js';
 import { changedInode, INODE_HAS_XATTRS, type InodeRow } from '../index/schema/inode-row.js';
 import { xattrKey } from '../index/schema/tables.js';
-import { later, type FileClock } from './file-clock.js';
+import { later, sameTime, type FileClock } from './file-clock.js';
 import { ACCESS_ACL, aclWithMode, decodeAcl, encodeAcl } from './acl.js';
 import type { Change } from './change.js';
 import { refuse } from './directories.js';
@@ -24,6 +24,12 @@ interface Dated extends Pick<AttributeChange, 'size' | 'mode' | 'uid' | 'gid'> {
   readonly ctime: Time;
   /** Mode, user or group change. */
   readonly owned: boolean;
+}
+
+/** Of all that a change of attributes can change. The ACL goes with the mode. */
+function same(a: InodeRow, b: InodeRow): boolean {
+  const owner = a.mode === b.mode && a.uid === b.uid && a.gid === b.gid;
+  return owner && sameTime(a.ctime, b.ctime) && sameTime(a.mtime, b.mtime) && sameTime(a.atime, b.atime);
 }
 
 export class AttributeChanges {
@@ -87,6 +93,8 @@ export class AttributeChanges {
         this.#nodes.changeGhost(changed);
         return;
       }
+      // The kernel tells the times of what was renamed or linked, mostly those that we dated it with; rsync and tar set the mode and the owner that are there.
+      if (same(changed, committed)) return;
       if (mode !== undefined) await this.#changeAcl(change, row, newMode);
       change.putInode(changed);
     });

@@ -10,6 +10,10 @@ export function later(a: Time, b: Time): Time {
   return b.seconds > a.seconds || (b.seconds === a.seconds && b.nanoseconds > a.nanoseconds) ? b : a;
 }
 
+export function sameTime(a: Time, b: Time): boolean {
+  return a.seconds === b.seconds && a.nanoseconds === b.nanoseconds;
+}
+
 export class FileClock implements Clock {
   readonly #clock: Clock;
   #told: Time = { seconds: 0, nanoseconds: 0 };

@@ -5,7 +5,7 @@
 import type { Time } from '../base/clock.js';
 import type { OperatingError } from '../base/errors.js';
 import { changedInode, type InodeRow } from '../index/schema/inode-row.js';
-import { later } from './file-clock.js';
+import { later, sameTime } from './file-clock.js';
 import type { Layer } from './layer.js';
 import { isRegular } from './modes.js';
 import type { Attributes, Handle } from './namespace.js';
@@ -76,10 +76,6 @@ export class Node {
       this.handles.size + this.holds === 0 && this.current === undefined && this.committing === undefined && this.commitDone === undefined
     );
   }
-}
-
-function sameTime(a: Time, b: Time): boolean {
-  return a.seconds === b.seconds && a.nanoseconds === b.nanoseconds;
 }
 
 /** A row with what a layer over it says about it, and with this size. */

@@ -2,6 +2,7 @@
 import t from 'tap';
 import { must } from '../../src/base/assert.js';
 import type { Time } from '../../src/base/clock.js';
+import type { AttributeChange } from '../../src/namespace/namespace.js';
 import {
   codeOf,
   contentOf,
@@ -245,6 +246,38 @@ t.test('times that the kernel flushes late do not take back those of a change ma
   test.equal(await codeOf(() => namespace.setattr(folder, { size: 3, mtime: at(8), ctime: at(8) }, root)), 'EISDIR');
   await namespace.setattr(folder, { mtime: at(4), ctime: at(4) }, root);
   test.same((await namespace.getattr(folder)).mtime, at(4), 'what failed has overtaken nothing');
+});
+
+t.test('attributes that are there already are not written again', async (test) => {
+  const { namespace, log } = await openPool(test);
+  const ino = await writeFile(namespace, ROOT, 'f', Buffer.from('content'));
+  await namespace.setxattr(ino, 'user.a', Buffer.from('b'), 0);
+  const later = { seconds: 1_900_000_000, nanoseconds: 4 };
+  await namespace.setattr(ino, { mode: 0o4755, uid: 5, gid: 6, mtime: later, ctime: later }, root);
+  const written = async (change: AttributeChange): Promise<number> => {
+    const { position } = log.head;
+    await namespace.setattr(ino, change, root);
+    return log.head.position - position;
+  };
+  const { mtime, ctime, atime } = await namespace.getattr(ino);
+  for (const change of [
+    { mtime, ctime },
+    { mtime, ctime, atime },
+    { mode: 0o4755, ctime },
+  ])
+    test.equal(await written(change), 0, JSON.stringify(change));
+  test.equal(await written({ uid: 5, ctime }), 1, 'set-id bits go with an owner that is set');
+  test.match(await namespace.getattr(ino), { mode: 0o100755, uid: 5, gid: 6, ctime });
+  test.equal(await written({ uid: 5, gid: 6, ctime }), 0);
+  const tick = { seconds: later.seconds, nanoseconds: 5 };
+  for (const change of [{ mode: 0o755 }, { uid: 5 }, { gid: 6 }, { mtime }]) {
+    test.equal(await written({ ...change, ctime: { ...tick, nanoseconds: ++tick.nanoseconds } }), 1, 'its change time is another one');
+    test.equal((await namespace.getattr(ino)).ctime.nanoseconds, tick.nanoseconds);
+  }
+  test.equal(await written({ mode: 0o700, ctime: tick }), 1);
+  test.equal(await written({ gid: 7, ctime: tick }), 1);
+  test.equal(await written({ atime: tick, ctime: tick }), 1);
+  test.match(await namespace.getattr(ino), { mode: 0o100700, uid: 5, gid: 7, atime: tick, mtime, ctime: tick });
 });
 
 t.test('times that are told stay, whatever our own clock has dated what is being committed', async (test) => {
