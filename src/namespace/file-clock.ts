@@ -10,6 +10,7 @@ export function later(a: Time, b: Time): Time {
   return b.seconds > a.seconds || (b.seconds === a.seconds && b.nanoseconds > a.nanoseconds) ? b : a;
 }
 
+/** To the nanosecond. */
 export function sameTime(a: Time, b: Time): boolean {
   return a.seconds === b.seconds && a.nanoseconds === b.nanoseconds;
 }
