@@ -44,7 +44,12 @@ export function directory(change: Change, ino: Ino): Awaitable<InodeRow> {
 
 function asDirectory(ino: Ino, row: InodeRow | undefined): InodeRow {
   if (row === undefined || row.links === 0) refuse('ENOENT', `directory ${ino} is gone`);
-  if (!isDirectory(row.mode)) refuse('ENOTDIR', `inode ${ino} is not a directory`);
+  return checkType(row);
+}
+
+/** @throws OperatingError ENOTDIR */
+function checkType(row: InodeRow): InodeRow {
+  if (!isDirectory(row.mode)) refuse('ENOTDIR', `inode ${row.ino} is not a directory`);
   return row;
 }
 
@@ -242,7 +247,7 @@ export class Directories {
 
   /** The row of an inode that is a directory. @throws OperatingError ESTALE, ENOTDIR */
   check(ino: Ino): Awaitable<InodeRow> {
-    return when(this.#nodes.row(ino), (row) => (isDirectory(row.mode) ? row : refuse('ENOTDIR', `inode ${ino} is not a directory`)));
+    return when(this.#nodes.row(ino), checkType);
   }
 
   /** Entries behind `offset` as long as there is room for them. */

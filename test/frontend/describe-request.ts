@@ -37,7 +37,6 @@ const decoders = new Map<number, Decoder>([
   [Opcode.INIT, decode.decodeInit],
   [Opcode.OPENDIR, decode.decodeOpen],
   [Opcode.READDIR, decode.decodeRead],
-  [Opcode.RELEASEDIR, decode.decodeClose],
   [Opcode.FSYNCDIR, decode.decodeFsync],
   [Opcode.CREATE, decode.decodeCreate],
   [Opcode.INTERRUPT, decode.decodeInterrupt],

@@ -32,6 +32,11 @@ function refuse(code: ErrnoName, message: string): never {
   throw new OperatingError(code, message);
 }
 
+/** @throws OperatingError ENOTDIR */
+function checkDirectory(ino: Ino): void {
+  if (ino !== CONTROL_INO) refuse('ENOTDIR', `inode ${ino} is not a directory`);
+}
+
 /** Every change of it. @throws OperatingError EPERM */
 export function refuseChange(): never {
   refuse('EPERM', 'what the file system shows of itself cannot be changed');
@@ -78,7 +83,7 @@ export class ControlDirectory {
 
   /** Undefined: there is no such name. @throws OperatingError ENOTDIR */
   lookup(parent: Ino, name: string): Attributes | undefined {
-    if (parent !== CONTROL_INO) refuse('ENOTDIR', `inode ${parent} is not a directory`);
+    checkDirectory(parent);
     if (name === '.') return this.attributes(CONTROL_INO);
     const at = this.#files.findIndex((file) => file.name === name);
     return at < 0 ? undefined : this.attributes(CONTROL_INO + 1 + at);
@@ -88,15 +93,8 @@ export class ControlDirectory {
   async open(ino: Ino, flags: number): Promise<Handle> {
     if (ino === CONTROL_INO) refuse('EISDIR', 'is a directory');
     if ((flags & ACCESS_MODE) !== 0 || (flags & O_TRUNC) !== 0) refuse('EACCES', 'it can only be read');
-    this.#checkRoom();
-    return this.#add(Buffer.from(await this.#file(ino).content()));
-  }
-
-  #checkRoom(): void {
     if (this.#open.size >= CONTROL_HANDLES_MAX) refuse('EMFILE', `${CONTROL_HANDLES_MAX} of these are open`);
-  }
-
-  #add(content: Buffer): Handle {
+    const content = Buffer.from(await this.#file(ino).content());
     this.#open.set(++this.#lastHandle, content);
     return this.#lastHandle;
   }
@@ -119,7 +117,7 @@ export class ControlDirectory {
 
   /** Entries behind `offset`, as long as there is room. @throws OperatingError ENOTDIR */
   list(ino: Ino, offset: number, plus: boolean, room: (entry: DirectoryEntry) => boolean): void {
-    if (ino !== CONTROL_INO) refuse('ENOTDIR', `inode ${ino} is not a directory`);
+    checkDirectory(ino);
     const named: readonly (readonly [string, Ino])[] = [
       ['.', CONTROL_INO],
       ['..', ROOT_INO],

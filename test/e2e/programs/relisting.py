@@ -4,6 +4,16 @@ Folders that were listed, change, and are listed again (argv[1]: a folder to wor
 import ctypes, os, subprocess, sys
 
 libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Dirent(ctypes.Structure):
+    _fields_ = [('ino', ctypes.c_ulong), ('off', ctypes.c_long), ('reclen', ctypes.c_ushort), ('type', ctypes.c_ubyte), ('name', ctypes.c_char * 256)]
+
+
+libc.opendir.restype = ctypes.c_void_p
+libc.readdir.restype = ctypes.POINTER(Dirent)
+libc.readdir.argtypes = libc.closedir.argtypes = [ctypes.c_void_p]
+
 work = os.path.join(sys.argv[1], 'relisted')
 a, b = os.path.join(work, 'a'), os.path.join(work, 'b')
 for folder in (work, a, b):
@@ -25,17 +35,12 @@ def unnamed():
 
 
 def numbers(folder):
-    """Name to inode, as getdents64(2) has them."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    buffer = ctypes.create_string_buffer(32768)
+    """Name to inode, as readdir(3) has them; os.scandir shows no `..`."""
+    directory = libc.opendir(folder.encode())
     found = {}
-    while (length := libc.syscall(217, fd, buffer, len(buffer))) > 0:
-        raw, at = buffer.raw[:length], 0
-        while at < length:
-            end = at + int.from_bytes(raw[at + 16 : at + 18], 'little')
-            found[raw[at + 19 : end].split(b'\0')[0].decode()] = int.from_bytes(raw[at : at + 8], 'little')
-            at = end
-    os.close(fd)
+    while entry := libc.readdir(directory):
+        found[entry.contents.name.decode()] = entry.contents.ino
+    libc.closedir(directory)
     return found
 
 
