@@ -2,9 +2,9 @@
  * Checksums of small records (log entries, superblocks, content digests): XXH3-128 by hash-wasm, synchronous after the module has
  * loaded. Frames of data use CRC32C instead, natively, fused with their I/O.
  */
-import { createXXHash128 } from 'hash-wasm';
+import xxHash128 from 'hash-wasm/dist/xxhash128.umd.min.js';
 
-const hasher = await createXXHash128();
+const hasher = await xxHash128.createXXHash128();
 
 /** Length of a checksum, bytes. */
 export const CHECKSUM_BYTES = 16;

@@ -3,7 +3,7 @@
  * its frames' checksums. Both are pure functions of the pool, the blob's location and the shard, so a reader knows them beforehand and compares;
  * a scan without an index decodes them. The rest of a record is made by `StripeIo`. README.md has the layout, byte by byte.
  */
-import { createCRC32 } from 'hash-wasm';
+import crc32 from 'hash-wasm/dist/crc32.umd.min.js';
 import { assert } from '../base/assert.js';
 import { DecodeError } from '../base/bytes.js';
 import { EPOCH_MAX, segmentEpoch, uuidBytes, type BlobId, type DiskNumber, type SegmentId, type Uuid } from '../base/ids.js';
@@ -41,7 +41,7 @@ export interface RecordHeader {
   readonly shardBytes: number;
 }
 
-const crc = await createCRC32(0x82f63b78);
+const crc = await crc32.createCRC32(0x82f63b78);
 
 function invertedCrc(block: Uint8Array): number {
   crc.init();
