@@ -29,12 +29,18 @@ export const OPEN_SEGMENTS_MAX = 64;
 export const LOG_ENTRY_BYTES_MAX = 1 * MiB;
 /** The journal in shared memory. Twice the largest burst that one flush takes; counts as resident memory. */
 export const JOURNAL_BYTES = 4 * MiB;
-/** A voter's log file is closed and the next one opened past this. What is kept of the logs is at most about two, and costs 48 bytes of memory an entry and voter: 20 MiB for small files. */
+/** A voter's log file is closed and the next one opened past this. What is kept of the logs is mostly two or three, and costs 48 bytes of memory an entry and voter. */
 export const LOG_FILE_BYTES_MAX = 16 * MiB;
 /** What an entry that is kept takes in memory beside its bytes, about. */
 export const LOG_ENTRY_MEMORY_BYTES = 600;
-/** The log may be this much ahead of the durable replicas before they must follow: what its entries take in memory. */
+/** Entries in memory, with what they take there, before appends wait: those that are not replicated, and up to half of it for voters that follow a little later. */
 export const LOG_AHEAD_BYTES_MAX = 7 * MiB;
+/** Durable replicas follow in stretches of the log of this size: large, so that rows that come and go cancel out. */
+export const LOG_STRETCH_BYTES = 16 * MiB;
+/** … in which each entry counts for so much more: for its rows, in the memory of the thread that writes them. */
+export const LOG_STRETCH_ENTRY_BYTES = 2_000;
+/** Appends wait while a majority of them lacks more whole stretches. What they lack is in the logs, and a start after a crash catches up with it. */
+export const LOG_STRETCHES_BEHIND_MAX = 2;
 /** Data that may be written but unsynced before a flush is forced, unless someone asks earlier. */
 export const UNSYNCED_BYTES_MAX = 256 * MiB;
 
@@ -194,7 +200,7 @@ export const REPLICA_CHECK_BYTES_MAX = 64 * MiB;
 export const REPLICA_REWRITE_BYTES_MAX = 64 * MiB;
 /** Calls waiting for one replica; the log waits for each, so more is a bug. */
 export const REPLICA_CALLS_MAX = 16;
-/** A call on a replica that takes longer keeps its thread, and the other replicas get a new one: commits wait for them once LOG_AHEAD_BYTES_MAX are reached. */
+/** A call on a replica that takes longer keeps its thread, and the other replicas get a new one: commits wait for them once LOG_STRETCHES_BEHIND_MAX are reached. */
 export const REPLICA_PATIENCE_MS = 2_000;
 /** A replica's thread that showed no progress for so long hangs in its disk. A sync of one large batch on a slow disk stays below it. */
 export const REPLICA_STALL_MS = 120_000;
@@ -402,15 +408,8 @@ export const MARK_INTERVAL_MS = 1_000;
 export const VOTER_FOLLOW_MS = 25;
 /** A flush waits at least so long for the quickest voters alone, and four times as long as it usually takes; then all are asked. */
 export const VOTER_PATIENCE_MS_MIN = 5;
-/** One durable step of a voter's replica: large, so that rows that come and go cancel out. */
-export const REPLICA_APPLY_BYTES_MAX = 4 * MiB;
-/** … and this many entries. */
-export const REPLICA_APPLY_ENTRIES_MAX = 16_384;
-/** Of such a step so many rows are in the memory of the thread that writes them, some 300 bytes each and the longest entry's in addition. */
+/** Of one durable step of a voter's replica so many rows are in the memory of the thread that writes them, some 300 bytes each and the longest entry's in addition. */
 export const REPLICA_NET_ROWS_MAX = 49_152;
-/** Memory of batches that is kept for the next ones: one is being filled or read, one is the next. It goes after so long without a batch. */
-export const REPLICA_BATCHES_SPARE = 2;
-export const REPLICA_BATCH_REST_MS = 10_000;
 /** Durable replicas follow the barrier so late when nothing presses: what comes and goes within it is never written to them. */
 export const REPLICA_INTERVAL_MS = 5_000;
 /** A voter that failed while its disk stayed (a full disk, a damaged file) is tried again so often. */

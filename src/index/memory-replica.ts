@@ -6,7 +6,8 @@
 import { assert, must } from '../base/assert.js';
 import { OperatingError } from '../base/errors.js';
 import type { Disk } from '../disk/disk.js';
-import type { DurableReplica, LogEntry, LogPoint, ReplicaStore } from '../quorum/state-machine.js';
+import { readRun } from '../quorum/log-run.js';
+import type { DurableReplica, LogEntry, LogPoint, LogRun, ReplicaStore } from '../quorum/state-machine.js';
 import { visitWrites } from './entry.js';
 import type { Range, Row } from './index-store.js';
 import { emptyPoint, follows } from './point.js';
@@ -118,8 +119,9 @@ class MemoryDurableReplica implements DurableReplica {
     return this.state.point;
   }
 
-  async apply(entries: readonly LogEntry[]): Promise<void> {
+  async apply(run: LogRun): Promise<void> {
     assert(!this.#closed, 'replica is closed');
+    const entries = await readRun(run);
     for (const entry of entries) this.state.apply(entry);
   }
 

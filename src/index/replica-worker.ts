@@ -17,13 +17,15 @@ import {
   WORKING_SHRINK_BYTES,
 } from '../base/limits.js';
 import { nativeIo } from '../base/native-io.js';
+import { samePoint } from '../quorum/point.js';
 import type { LogPoint } from '../quorum/state-machine.js';
+import { DamagedLogError, LogEntries } from './log-entries.js';
 import { RowWriter } from './row-writer.js';
 import type { SortedRows } from './sorted-rows.js';
 import { DamagedFileError, DamagedSourceError, errnoOf, isDamage } from './sqlite-error.js';
 import { rowChecksum, SqliteFile, type Contents } from './sqlite-file.js';
 import { netEffects, netRows, type NetWrite } from './unwritten-rows.js';
-import type { Job, PackedEntries, Reply, Request } from './worker-jobs.js';
+import { packedEntries, type Job, type Reply, type Request, type RunFiles } from './worker-jobs.js';
 
 // Nobody waits for its batches as for an answer.
 nativeIo().stayBehind();
@@ -86,23 +88,27 @@ function whereRoom(action: () => void): void {
   }
 }
 
-/** The last batch: voters that follow in step are given the same one after the other. Its net effect is kept once it is known to be of one part. */
-let last: { readonly batch: number; net?: SortedRows<NetWrite> } | undefined;
+const entries = new LogEntries();
 
-function* netOf({ batch, memory, bytes }: PackedEntries): Generator<SortedRows<NetWrite>> {
-  if (last !== undefined && last.batch !== batch) letGo();
-  const own = (last ??= { batch });
-  if (own.net !== undefined) {
-    yield own.net;
+/** The last batch: voters that follow in step are given the same one after the other. Its net effect is kept once it is known to be of one part. */
+let last: { readonly to: LogPoint; readonly from: number; net?: SortedRows<NetWrite> } | undefined;
+
+/** The chain says that it is the same history, whoever's log it was read from. */
+function* netOf(run: RunFiles, alive: () => void): Generator<SortedRows<NetWrite>> {
+  const { from, to } = run;
+  if (last !== undefined && last.from === from.position && last.net !== undefined && samePoint(last.to, to)) {
+    yield last.net;
     return;
   }
+  if (last !== undefined) letGo();
+  const own: NonNullable<typeof last> = { to, from: from.position };
   let parts = 0;
   let part: SortedRows<NetWrite> | undefined;
-  for (part of netEffects(Buffer.from(memory, 0, bytes), REPLICA_NET_ROWS_MAX)) {
+  for (part of netEffects(packedEntries(entries.read(run, alive)), REPLICA_NET_ROWS_MAX)) {
     parts++;
     yield part;
   }
-  if (parts === 1 && part !== undefined) own.net = part;
+  last = parts === 1 ? { ...own, net: part } : own;
 }
 
 function writeRows(file: SqliteFile, net: SortedRows<NetWrite>, contents: Contents, alive: () => void): void {
@@ -121,17 +127,16 @@ function writeRows(file: SqliteFile, net: SortedRows<NetWrite>, contents: Conten
   writer.flush();
 }
 
-function apply(path: string, entries: PackedEntries, alive: () => void): void {
+function apply(path: string, run: RunFiles, alive: () => void): void {
   const file = opened(path, 'durable');
   try {
     file.begin();
     const { point, contents } = file.meta();
     if (contents === undefined) throw new DamagedFileError(`${file.path} does not say what it holds`);
     // The file was opened anew perhaps, and may be an older one.
-    if (point.position !== entries.from.position || Buffer.compare(point.chain, entries.from.chain) !== 0)
-      throw new DamagedFileError(`${file.path} is not where it was`);
-    for (const net of netOf(entries)) writeRows(file, net, contents, alive);
-    file.setMeta(entries.to, contents);
+    if (!samePoint(point, run.from)) throw new DamagedFileError(`${file.path} is not where it was`);
+    for (const net of netOf(run, alive)) writeRows(file, net, contents, alive);
+    file.setMeta(run.to, contents);
     alive();
     file.commit();
     // Apart from the batch: on a full disk the batch must not fail for what only tidies up.
@@ -231,7 +236,7 @@ function write({ path, rows, point }: Extract<Job, { kind: 'write' }>, alive: ()
   return walBytes;
 }
 
-// A batch's shared memory stays as long as any thread that saw it has not collected its handle, and nothing tells V8 how large that is.
+// The rows of a batch are many small objects, of which V8 would gather those of several.
 setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc') as (options?: { type: 'minor' | 'major' }) => void;
 
@@ -246,12 +251,13 @@ function run(job: Job, alive: () => void): unknown {
     case 'open':
       return openDurable(job.path, job.create, alive);
     case 'apply':
-      apply(job.path, job.entries, alive);
+      apply(job.path, job.run, alive);
       return undefined;
     case 'close':
       if (job.path === undefined || open?.path === job.path) close();
       return undefined;
     case 'rest':
+      entries.rest();
       if (last !== undefined) letGo();
       return undefined;
     case 'copy':
@@ -280,7 +286,8 @@ async function serve({ id, job }: Request): Promise<void> {
     const message = error instanceof Error ? error.message : String(error);
     // The log verified its entries' checksums: one that cannot be read was made by a program that we are not.
     const bug = error instanceof AssertionError || error instanceof DecodeError;
-    const damaged = error instanceof DamagedSourceError ? 'source' : isDamage(error) ? 'own' : 'none';
+    const damaged =
+      error instanceof DamagedLogError ? 'log' : error instanceof DamagedSourceError ? 'source' : isDamage(error) ? 'own' : 'none';
     reply({ id, type: 'failed', failure: { code: errnoOf(error), message, damaged, bug } });
   }
 }

@@ -14,10 +14,10 @@ import type { Clock } from '../base/clock.js';
 import { OperatingError, type ErrorDetail } from '../base/errors.js';
 import { REPLICA_CALLS_MAX } from '../base/limits.js';
 import type { Disk } from '../disk/disk.js';
-import type { DurableReplica, LogEntry, LogPoint, ReplicaStore } from '../quorum/state-machine.js';
-import { BatchMemory } from './batch-memory.js';
+import type { DurableReplica, LogPoint, LogRun, ReplicaStore } from '../quorum/state-machine.js';
 import { JobError } from './replica-thread.js';
 import { ReplicaThreads, type HangListener, type ReplicaClient } from './replica-threads.js';
+import { clonePoint } from './worker-jobs.js';
 
 const FILE = 'replica.sqlite';
 const JOURNAL = `${FILE}-journal`;
@@ -38,7 +38,6 @@ export class SqliteDurableReplica implements DurableReplica {
   readonly #directory: string;
   readonly #log: ReplicaLogger;
   readonly #worker: ReplicaClient;
-  readonly #batches: BatchMemory;
   /** Absolute path of the directory, for SQLite. */
   #base = '';
   #point: LogPoint | undefined;
@@ -48,12 +47,11 @@ export class SqliteDurableReplica implements DurableReplica {
   #closed = false;
 
   /** Use `SqliteReplicaStore.open`. */
-  constructor(voter: Disk, directory: string, log: ReplicaLogger, threads: ReplicaThreads, batches: BatchMemory, listener: HangListener) {
+  constructor(voter: Disk, directory: string, log: ReplicaLogger, threads: ReplicaThreads, listener: HangListener) {
     this.#voter = voter;
     this.#directory = directory;
     this.#log = log;
     this.#worker = threads.client(detailOf(voter, directory), listener);
-    this.#batches = batches;
   }
 
   get point(): LogPoint | undefined {
@@ -78,19 +76,25 @@ export class SqliteDurableReplica implements DurableReplica {
     });
   }
 
-  apply(entries: readonly LogEntry[]): Promise<void> {
+  apply(run: LogRun): Promise<void> {
     return this.#inTurn(async () => {
-      const from = this.#usable();
-      if (entries.length === 0) return;
-      const batch = this.#batches.of(from, entries);
+      const at = this.#usable();
+      const { disk, from, to } = run;
+      assert(
+        from.position === at.position && to.position > from.position,
+        `entries ${from.position + 1} … ${to.position} applied at ${at.position}`,
+      );
+      assert(to.epoch >= from.epoch, `entry of epoch ${to.epoch} after epoch ${from.epoch}`);
+      const pieces = await Promise.all(run.pieces.map(async (piece) => ({ ...piece, path: await disk.externalPath(piece.path) })));
+      const files = { pieces, from: clonePoint(from), to: clonePoint(to) };
       try {
-        await this.#batches.use(batch, (packed) =>
-          this.#worker.request<'apply'>({ kind: 'apply', path: this.#path(FILE), entries: packed }),
-        );
-        this.#point = batch.packed.to;
+        await this.#worker.request<'apply'>({ kind: 'apply', path: this.#path(FILE), run: files });
+        this.#point = files.to;
       } catch (error) {
-        if (error instanceof OperatingError && error.code !== 'ETIMEDOUT') this.#voter.health.writeErrors++;
-        if (!(error instanceof JobError) || error.damaged !== 'none') this.#point = undefined;
+        const damaged = error instanceof JobError ? error.damaged : 'own';
+        if (damaged === 'log') disk.health.checksumErrors++;
+        else if (error instanceof OperatingError && error.code !== 'ETIMEDOUT') this.#voter.health.writeErrors++;
+        if (damaged === 'own') this.#point = undefined;
         throw error;
       }
     });
@@ -226,14 +230,12 @@ function detailOf(voter: Disk, directory: string): ErrorDetail {
 export class SqliteReplicaStore implements ReplicaStore {
   readonly #log: ReplicaLogger;
   readonly #threads: ReplicaThreads;
-  readonly #batches: BatchMemory;
   /** Disks in which a thread hangs now. */
   readonly #hung = new WeakSet<Disk>();
 
   constructor({ clock, log, threads }: ReplicaStoreOptions) {
     this.#log = log;
     this.#threads = threads ?? new ReplicaThreads(clock);
-    this.#batches = new BatchMemory(clock);
   }
 
   /** @throws OperatingError ETIMEDOUT while an earlier call hangs in this disk. */
@@ -244,7 +246,7 @@ export class SqliteReplicaStore implements ReplicaStore {
         ...detail,
         hint: 'the replica is used again when the call returns, or the disk is mounted anew',
       });
-    const replica = new SqliteDurableReplica(voter, directory, this.#log, this.#threads, this.#batches, {
+    const replica = new SqliteDurableReplica(voter, directory, this.#log, this.#threads, {
       hung: () => {
         voter.health.stalls++;
         this.#hung.add(voter);

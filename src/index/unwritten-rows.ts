@@ -154,13 +154,16 @@ export interface NetWrite {
 }
 
 /**
- * The last write to each key of entries that were packed: rows that come and go within them never reach a disk. In parts, to be written one after the other:
+ * The last write to each key of these entries: rows that come and go within them never reach a disk. In parts, to be written one after the other:
  * entries can be of more rows than there is memory for (a file in very many pieces was removed).
  * @param rowsMax of each part, but for the last entry that is in it
  */
-export function* netEffects(entries: Buffer, rowsMax: number): Generator<SortedRows<NetWrite>> {
+export function* netEffects(
+  entries: Iterable<readonly [position: number, payload: Buffer]>,
+  rowsMax: number,
+): Generator<SortedRows<NetWrite>> {
   let net = new SortedRows<NetWrite>();
-  for (const [position, payload] of packedEntries(entries)) {
+  for (const [position, payload] of entries) {
     if (net.size >= rowsMax) {
       yield net;
       net = new SortedRows();
@@ -172,7 +175,7 @@ export function* netEffects(entries: Buffer, rowsMax: number): Generator<SortedR
 
 /** The rows that were packed. Keys and values are views. */
 export function netRows({ memory, rowBytes, entryBytes }: PackedRows): SortedRows<NetWrite> {
-  const [net = new SortedRows<NetWrite>()] = netEffects(Buffer.from(memory, rowBytes, entryBytes), Infinity);
+  const [net = new SortedRows<NetWrite>()] = netEffects(packedEntries(Buffer.from(memory, rowBytes, entryBytes)), Infinity);
   visitRows(Buffer.from(memory, 0, rowBytes), (key, position, value) => {
     setLater(net, key, { position, value, checksum: undefined });
   });

@@ -1,15 +1,18 @@
 /** What the main thread and a replica's thread say to each other, and how entries travel. */
-import { assert } from '../base/assert.js';
 import type { ErrnoName } from '../base/errors.js';
-import type { LogEntry, LogPoint } from '../quorum/state-machine.js';
+import type { LogPoint } from '../quorum/state-machine.js';
 
-/** Entries as one run of shared memory: no copy at the border, and voters that follow in step share it. */
-export interface PackedEntries {
-  /** Names this batch within the process. */
-  readonly batch: number;
-  /** The data entries (`putEntry`), in the first `bytes` bytes. */
-  readonly memory: SharedArrayBuffer;
+/** A part of a file that the thread reads. */
+export interface FilePiece {
+  /** Absolute. */
+  readonly path: string;
+  readonly offset: number;
   readonly bytes: number;
+}
+
+/** Entries that the thread reads from a voter's log (quorum/log-run.ts). */
+export interface RunFiles {
+  readonly pieces: readonly FilePiece[];
   /** Where a replica stands before and behind these entries. */
   readonly from: LogPoint;
   readonly to: LogPoint;
@@ -27,7 +30,7 @@ export type Job =
   /** Opens the durable replica; `create`: a new one. Answers with its point, or undefined when it is damaged. */
   | { readonly kind: 'open'; readonly path: string; readonly create: boolean }
   /** Applies entries to a durable replica in one transaction. */
-  | { readonly kind: 'apply'; readonly path: string; readonly entries: PackedEntries }
+  | { readonly kind: 'apply'; readonly path: string; readonly run: RunFiles }
   /** Lets go of the file, so that it can be removed or replaced; without a path of any. */
   | { readonly kind: 'close'; readonly path?: string }
   /** Nothing more comes for now: lets go of the last batch. */
@@ -58,11 +61,11 @@ export interface Request {
   readonly job: Job;
 }
 
-/** What went wrong, in a form that crosses the border. `damaged`: the file that must not be trusted any more: the replica's own or the copy's source. */
+/** What went wrong, in a form that crosses the border. `damaged`: what must not be trusted any more: the replica's own file, the copy's source, or the log. */
 export interface JobFailure {
   readonly code: ErrnoName;
   readonly message: string;
-  readonly damaged: 'none' | 'own' | 'source';
+  readonly damaged: 'none' | 'own' | 'source' | 'log';
   /** A bug of ours: ends the process. */
   readonly bug: boolean;
 }
@@ -75,25 +78,6 @@ export type Reply =
 
 /** Before each packed entry: position (f64), payload's length (u32), both little endian. */
 export const ENTRY_HEADER_BYTES = 12;
-
-let batches = 0;
-
-/** Packs entries that follow `from`; `take` finds memory of so many bytes at least. */
-export function packEntries(from: LogPoint, entries: readonly LogEntry[], take: (bytes: number) => SharedArrayBuffer): PackedEntries {
-  let bytes = 0;
-  let to = from;
-  for (const entry of entries) {
-    assert(entry.point.position === to.position + 1, `entry ${entry.point.position} after ${to.position}`);
-    assert(entry.point.epoch >= to.epoch, `entry of epoch ${entry.point.epoch} after epoch ${to.epoch}`);
-    to = entry.point;
-    if (entry.kind === 'data') bytes += ENTRY_HEADER_BYTES + entry.payload.length;
-  }
-  const memory = take(bytes);
-  const packed = Buffer.from(memory, 0, bytes);
-  let at = 0;
-  for (const { kind, point, payload } of entries) if (kind === 'data') at = putEntry(packed, at, point.position, payload);
-  return { batch: ++batches, memory, bytes, from: clonePoint(from), to: clonePoint(to) };
-}
 
 /** Puts an entry at `at`; returns where it ends. */
 export function putEntry(packed: Buffer, at: number, position: number, payload: Uint8Array): number {

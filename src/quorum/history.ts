@@ -2,16 +2,18 @@
  * The recovered history, and what was appended to it since: the newest entries in memory (the window), older ones in the voters' logs. Gives
  * entries to voters and replicas that are behind. Kept by `LeadingLog`; recovery fills it.
  *
- * The window holds what the durable replicas of a majority do not have yet; it is bounded because appends wait when it is full.
+ * The window holds what is not replicated yet, and what voters who follow a little later will ask for; it is bounded because appends wait when it is full.
+ * Durable replicas read what they get from the voters' logs, in stretches: all end in the same places, so that what is made of one is made once for all voters.
  */
 import { assert, must } from '../base/assert.js';
 import { asOperatingError, OperatingError } from '../base/errors.js';
-import { LOG_ENTRY_MEMORY_BYTES, REPLICA_APPLY_ENTRIES_MAX } from '../base/limits.js';
+import { LOG_ENTRY_MEMORY_BYTES, LOG_STRETCH_BYTES, LOG_STRETCH_ENTRY_BYTES } from '../base/limits.js';
 import type { Disk } from '../disk/disk.js';
 import { commonPosition, type EntryTable } from './entry-table.js';
 import { originPoint, samePoint } from './point.js';
 import type { LogRecord } from './record.js';
-import type { LogEntry, LogPoint } from './state-machine.js';
+import type { LogPoint } from './state-machine.js';
+import { BLOCK_BYTES } from './voter-format.js';
 import { readRecords } from './voter-reader.js';
 
 /** A voter's log from which entries can be read. Of its table only what agrees with the history is used. */
@@ -20,25 +22,17 @@ export interface LogSource {
   readonly table: EntryTable;
 }
 
-const entryLists = new WeakMap<readonly LogRecord[], readonly LogEntry[]>();
-
-/** The entries of records that `read` returned, at most REPLICA_APPLY_ENTRIES_MAX; the same array for the same records. */
-export function entriesOf(records: readonly LogRecord[]): readonly LogEntry[] {
-  let entries = entryLists.get(records);
-  if (entries === undefined) {
-    entries = records.slice(0, REPLICA_APPLY_ENTRIES_MAX).map((record) => record.entry);
-    entryLists.set(records, entries);
-  }
-  return entries;
-}
-
 /** Entries `from` … `last`; full: there was no room for the next one. */
 interface LastRead {
+  readonly bytesMax: number;
   readonly from: number;
   readonly last: number;
   readonly full: boolean;
   readonly records: LogRecord[];
 }
+
+/** A replica that is further behind follows in steps of its own. */
+const STRETCHES_MAX = 64;
 
 export class History {
   readonly #sources = new Map<number, LogSource>();
@@ -49,8 +43,10 @@ export class History {
   #head: LogPoint;
   #bytes = 0;
   #pushedBytes = 0;
-  /** The last read of each size: of those who log, and of those who apply. */
-  readonly #lastReads = new Map<number, LastRead>();
+  #lastRead: LastRead | undefined;
+  /** Last entries of stretches, in order: those that a replica may lack. */
+  readonly #stretches: number[] = [];
+  #stretchBytes = 0;
   /** Told of a log that could not be read; it is not asked again. */
   onFailure: (voter: number, error: OperatingError) => void = () => undefined;
 
@@ -86,11 +82,27 @@ export class History {
     this.#bytes += record.bytes.length + LOG_ENTRY_MEMORY_BYTES;
     this.#pushedBytes += record.bytes.length;
     this.#head = record.entry.point;
+    // A barrier is a write to the log, which ends with a whole block.
+    this.#stretchBytes += record.bytes.length + (record.entry.kind === 'data' ? LOG_STRETCH_ENTRY_BYTES : BLOCK_BYTES);
+    if (this.#stretchBytes < LOG_STRETCH_BYTES) return;
+    this.#stretchBytes = 0;
+    this.#stretches.push(this.#head.position);
+    if (this.#stretches.length > STRETCHES_MAX) this.#stretches.shift();
+  }
+
+  /** Where the stretch ends that the entry behind `position` is in; undefined while it grows, and where nobody knows any more. */
+  stretchEnd(position: number): number | undefined {
+    return this.#stretches.find((end) => end > position);
+  }
+
+  /** How many stretches have ended behind `position`. */
+  stretchesBehind(position: number): number {
+    return this.#stretches.filter((end) => end > position).length;
   }
 
   /** Drops the window's entries up to `position`. */
   evict(position: number): void {
-    for (const [bytesMax, { from }] of this.#lastReads) if (from <= position) this.#lastReads.delete(bytesMax);
+    if (this.#lastRead !== undefined && this.#lastRead.from <= position) this.#lastRead = undefined;
     const count = Math.min(this.#records.length - this.#start, position - this.#before.position);
     if (count <= 0) return;
     for (const end = this.#start + count; this.#start < end; this.#start++)
@@ -164,12 +176,11 @@ export class History {
 
   /**
    * Entries from `from` on, up to `to` and about `bytesMax` (at least one).
-   * @param shared what another one was given last will do, though there is more by now
    * @throws OperatingError EIO when no log has the first of them.
    */
-  async read(from: number, to: number, bytesMax: number, shared = false): Promise<LogRecord[]> {
+  async read(from: number, to: number, bytesMax: number): Promise<LogRecord[]> {
     assert(from >= 1 && from <= to && to <= this.#head.position, `no entries ${from} … ${to}`);
-    const there = this.readNow(from, to, bytesMax, shared);
+    const there = this.readNow(from, to, bytesMax);
     if (there !== undefined) return there;
     let failure: OperatingError | undefined;
     for (const [voter, { disk, table }] of [...this.#sources])
@@ -186,14 +197,15 @@ export class History {
   }
 
   /** The same where they are in memory. */
-  readNow(from: number, to: number, bytesMax: number, shared = false): LogRecord[] | undefined {
-    return from > this.#before.position ? this.#fromWindow(from, to, bytesMax, shared) : undefined;
+  readNow(from: number, to: number, bytesMax: number): LogRecord[] | undefined {
+    return from > this.#before.position ? this.#fromWindow(from, to, bytesMax) : undefined;
   }
 
-  /** Voters that follow in step get the same array, so that what is made of it (one write, one batch for replicas) is made once. */
-  #fromWindow(from: number, to: number, bytesMax: number, shared: boolean): LogRecord[] {
-    const cached = this.#lastReads.get(bytesMax);
-    if (cached?.from === from && cached.last <= to && (shared || cached.full || cached.last === to)) return cached.records;
+  /** Voters that follow in step get the same array, so that what is written is made of it once. */
+  #fromWindow(from: number, to: number, bytesMax: number): LogRecord[] {
+    const cached = this.#lastRead;
+    if (cached?.from === from && cached.bytesMax === bytesMax && cached.last <= to && (cached.full || cached.last === to))
+      return cached.records;
     const records: LogRecord[] = [];
     let bytes = 0;
     for (let position = from; position <= to; position++) {
@@ -202,7 +214,7 @@ export class History {
       if (records.length > 0 && bytes > bytesMax) break;
       records.push(record);
     }
-    this.#lastReads.set(bytesMax, { from, last: from + records.length - 1, full: bytes > bytesMax, records });
+    this.#lastRead = { bytesMax, from, last: from + records.length - 1, full: bytes > bytesMax, records };
     return records;
   }
 

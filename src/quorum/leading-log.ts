@@ -292,8 +292,6 @@ export class LeadingLog implements QuorumLog {
     const record = encodeRecord(this.#history.head, this.epoch, kind, covers, payload);
     this.#options.journal.append(record.bytes);
     this.#history.push(record);
-    // While data is being synced for long, what voters have leaves memory; replicas read it from there.
-    if (this.#history.windowBytes > LOG_AHEAD_BYTES_MAX) this.#history.evict(this.#replicated);
     this.#options.working.apply(record.entry);
     return record.entry.point.position;
   }
@@ -308,7 +306,7 @@ export class LeadingLog implements QuorumLog {
     assert(bytes + this.#headroom <= journal.capacityBytes / 2, () => `an entry of ${payloadBytes} bytes is too large for the journal`);
     if (journal.freeBytes() - this.#headroom < bytes) return false;
     // While data is being synced the flush itself may have to append, and must not wait for what only it can bring about.
-    return this.#syncing || this.#history.windowBytes + bytes <= LOG_AHEAD_BYTES_MAX;
+    return this.#syncing || (this.#history.windowBytes + bytes <= LOG_AHEAD_BYTES_MAX && !this.#feeder.behind);
   }
 
   get #journalHalfFull(): boolean {
@@ -320,7 +318,7 @@ export class LeadingLog implements QuorumLog {
     this.#startFlush();
     // While data is being synced, voters take what is there already: the journal may let go of it then.
     if (this.#syncing) this.#replicateAll();
-    else this.#feeder.now(true);
+    this.#feeder.inTime();
   }
 
   #replicateAll(): void {
@@ -440,11 +438,18 @@ export class LeadingLog implements QuorumLog {
     if (link?.online === false) this.#prompt.askAll();
     if (this.#hasMajority) this.#replicatedUpTo(this.#voters.replicated(this.#mutations.acknowledgeEarly === true ? 1 : Infinity));
     this.#setWritable(this.#serving && this.#hasMajority);
+    if (this.#serving) this.#feeder.inTime();
     this.#moved.open();
   }
 
   #replicatedUpTo(position: number): void {
-    if (position <= this.#replicated) return;
+    if (position > this.#replicated) this.#moveTo(position);
+    // What voters will ask for that follow a little later stays, but for so much; the others read each other's logs.
+    const { windowBytes } = this.#history;
+    this.#history.evict(windowBytes > LOG_AHEAD_BYTES_MAX / 2 ? this.#replicated : Math.min(this.#replicated, this.#voters.followedTo));
+  }
+
+  #moveTo(position: number): void {
     this.#replicated = position;
     for (let barrier = this.#barriers[0]; barrier !== undefined && barrier.position <= position; barrier = this.#barriers[0]) {
       this.#durable = barrier.reaches;
@@ -454,7 +459,6 @@ export class LeadingLog implements QuorumLog {
     this.#options.journal.trim(position);
     this.#room.open();
     this.#waiters.reached(this.#durable);
-    this.#feeder.inTime();
   }
 
   #setWritable(writable: boolean): void {
@@ -476,13 +480,11 @@ export class LeadingLog implements QuorumLog {
 
   // ── Durable replicas ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** What the replicas of a majority have leaves memory and logs. */
+  /** What the replicas of a majority have leaves the logs. */
   #replicasMoved(): void {
     const behind = Math.min(this.#durable, this.#voters.replicasAt());
     const kept = Math.min(behind, this.#voters.neededAfter);
     for (const link of this.#voters.all) link.trim(kept);
-    const before = this.#history.windowBase;
-    this.#history.evict(behind);
-    if (this.#history.windowBase > before) this.#room.open();
+    if (!this.#feeder.behind) this.#room.open();
   }
 }

@@ -1,22 +1,26 @@
 /**
- * Decides when durable replicas get what is durable: as late as the log's memory allows, since a batch of few entries costs as much as one of hundreds, and what
- * comes and goes within a batch is never written. Kept by `LeadingLog`.
+ * Decides when durable replicas get what is durable: in whole stretches of the log, since a batch of few entries costs as much as one of thousands, and what comes
+ * and goes within a batch is never written. Kept by `LeadingLog`.
  *
- *   resting ──half of what may be ahead is──▶ feeding those that are nearly as far as each other ──all are done──▶ resting
- *      └──three quarters, interval, somebody waits──▶ feeding each as far as it can
+ *   resting ──a stretch is durable──▶ each that lacks it is fed to the end of a stretch ──all are done──▶ resting
+ *      └──interval, the end──▶ each is fed as far as it can go
  */
 import type { Cancel, Clock } from '../base/clock.js';
-import { LOG_AHEAD_BYTES_MAX, REPLICA_INTERVAL_MS } from '../base/limits.js';
+import { LOG_STRETCHES_BEHIND_MAX, REPLICA_INTERVAL_MS } from '../base/limits.js';
 import type { History } from './history.js';
 import type { VoterLink } from './voter-link.js';
 
 /** What is asked of a voter. */
-export type FedVoter = Pick<VoterLink, 'online' | 'applicable' | 'replicaBehind' | 'feedReplica'>;
+export type FedVoter = Pick<VoterLink, 'online' | 'applicable' | 'replicaPosition' | 'replicaBehind' | 'feedReplica'>;
 
 export interface ReplicaFeederOptions {
   readonly clock: Clock;
-  readonly history: Pick<History, 'windowBase' | 'windowBytes'>;
-  readonly voters: { readonly all: readonly FedVoter[] };
+  readonly history: Pick<History, 'stretchEnd' | 'stretchesBehind'>;
+  readonly voters: {
+    readonly all: readonly FedVoter[];
+    /** The position that the replicas of a majority have. */
+    replicasAt(): number;
+  };
   /** A replica has more, perhaps. */
   readonly moved: () => void;
 }
@@ -31,9 +35,15 @@ export class ReplicaFeeder {
     this.#options = options;
   }
 
-  /** At once when much of what may be ahead of them is; in any case after a while, with what else comes until then. */
+  /** Nothing more should be appended before a majority has followed: what they are behind is in the logs, and is what a start has to catch up with. */
+  get behind(): boolean {
+    const { history, voters } = this.#options;
+    return history.stretchesBehind(voters.replicasAt()) > LOG_STRETCHES_BEHIND_MAX;
+  }
+
+  /** At once where a stretch is durable; in any case after a while, with what else comes until then. */
   inTime(): void {
-    if (this.#options.history.windowBytes > LOG_AHEAD_BYTES_MAX / 2) this.now();
+    for (const link of this.#idle()) this.#feed(link, this.#wholeEnd(link));
     this.later();
   }
 
@@ -41,36 +51,30 @@ export class ReplicaFeeder {
     if (this.#cancel !== undefined || this.#stopped) return;
     this.#cancel = this.#options.clock.after(REPLICA_INTERVAL_MS, () => {
       this.#cancel = undefined;
-      this.now(true);
+      for (const link of this.#idle()) this.#feed(link, Infinity);
     });
   }
 
-  /**
-   * What comes meanwhile is for the next time, and so is who is ready before the others: together they are given the same entries.
-   * @param pressed somebody waits or will soon, or it is time: each goes as far as it can, and waits for no other one
-   */
-  now(pressed = this.#options.history.windowBytes > (LOG_AHEAD_BYTES_MAX / 4) * 3): void {
-    if (this.#feeding.size > 0 && !pressed) return;
-    const { voters, moved } = this.#options;
-    const links = voters.all.filter((link) => link.online && !this.#feeding.has(link) && link.replicaBehind(Infinity));
-    const end = pressed ? Infinity : this.#endFor(links);
-    for (const link of links) {
-      if (!link.replicaBehind(end)) continue;
-      this.#feeding.add(link);
-      void link.feedReplica(end).finally(() => {
-        this.#feeding.delete(link);
-        moved();
-        if (!this.#stopped && link.replicaBehind(Infinity)) this.inTime();
-      });
-    }
+  #idle(): FedVoter[] {
+    return this.#options.voters.all.filter((link) => link.online && !this.#feeding.has(link));
   }
 
-  /** As far as those go that are not far behind: what is made of the entries is made once, and none has to read what memory let go of. */
-  #endFor(links: readonly FedVoter[]): number {
-    const { windowBase } = this.#options.history;
-    const ends = links.map((link) => link.applicable - windowBase);
-    const least = Math.min(...ends);
-    return least >= Math.max(...ends) / 2 ? windowBase + least : Infinity;
+  /** End of the last stretch that it can be given whole; 0 if none. */
+  #wholeEnd({ applicable, replicaPosition }: FedVoter): number {
+    let whole = 0;
+    for (let at: number | undefined = replicaPosition; at !== undefined && at <= applicable; at = this.#options.history.stretchEnd(at))
+      whole = at;
+    return whole;
+  }
+
+  #feed(link: FedVoter, end: number): void {
+    if (!link.replicaBehind(end)) return;
+    this.#feeding.add(link);
+    void link.feedReplica(end).finally(() => {
+      this.#feeding.delete(link);
+      this.#options.moved();
+      if (!this.#stopped && link.replicaBehind(Infinity)) this.inTime();
+    });
   }
 
   stop(): void {

@@ -24,6 +24,23 @@ export interface LogEntry {
   readonly payload: Uint8Array;
 }
 
+/** Records of a log that lie in one file, in order, with nothing but zeros up to the end of a block between them. */
+export interface LogPiece {
+  /** Within the disk. */
+  readonly path: string;
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+/** Entries that follow each other, where a voter's log has them. Who applies them reads them there, and checks that they are those: log-run.ts. */
+export interface LogRun {
+  /** Before the first one, and of the last one. */
+  readonly from: LogPoint;
+  readonly to: LogPoint;
+  readonly disk: Disk;
+  readonly pieces: readonly LogPiece[];
+}
+
 /** The replica that serves reads. Disposable: valid within one boot, made anew from a durable one otherwise. */
 export interface WorkingReplica {
   /** Where it stands; undefined: unusable, must be rebuilt. */
@@ -40,8 +57,11 @@ export interface WorkingReplica {
 export interface DurableReplica {
   /** Where it stands, durably; undefined: none or damaged. An empty new one stands at position 0. */
   readonly point: LogPoint | undefined;
-  /** Applies entries that follow its point in one durable step (in which rows that come and go may cancel out). */
-  apply(entries: readonly LogEntry[]): Promise<void>;
+  /**
+   * Applies entries that follow its point in one durable step (in which rows that come and go may cancel out).
+   * @throws OperatingError EBADMSG where the log has others, or damaged ones: the replica stands where it stood
+   */
+  apply(run: LogRun): Promise<void>;
   /** Replaces this replica by a copy of another one. Atomic: a crash leaves the old one, the new one, or none. */
   rebuildFrom(source: DurableReplica): Promise<void>;
   /** Throws this replica away and starts an empty one. */

@@ -14,10 +14,11 @@
 import { AssertionError, must } from '../base/assert.js';
 import type { Cancel, Clock } from '../base/clock.js';
 import { asOperatingError, OperatingError } from '../base/errors.js';
-import { LOG_BATCH_BYTES_MAX, LOG_KEPT_BYTES_MAX, REPLICA_APPLY_BYTES_MAX, VOTER_RETRY_MS } from '../base/limits.js';
+import { LOG_BATCH_BYTES_MAX, LOG_KEPT_BYTES_MAX, VOTER_RETRY_MS } from '../base/limits.js';
 import type { Disk } from '../disk/disk.js';
 import { EntryTable } from './entry-table.js';
-import { entriesOf, type History } from './history.js';
+import type { History } from './history.js';
+import { lastOfFile, runOf } from './log-run.js';
 import type { Mutations } from './mutations.js';
 import { pointText } from './point.js';
 import type { VoterState, VoterStatus } from './quorum-log.js';
@@ -211,12 +212,13 @@ export class VoterLink {
     return point === undefined || point.position < Math.min(end, this.applicable);
   }
 
-  /** Brings the durable replica up to `end`, as far as that is durable and synced here when it begins. */
+  /** Brings the durable replica up to `end`, as far as that is durable and synced here when it begins: from this voter's log, which reaches back to it. */
   async feedReplica(end = Infinity): Promise<void> {
     const tenure = this.#tenure;
     const holder = this.#holder;
     const disk = this.#disk;
-    if (this.#state !== 'online' || holder === undefined || disk === undefined) return;
+    const writer = this.#writer;
+    if (this.#state !== 'online' || holder === undefined || disk === undefined || writer === undefined) return;
     try {
       await holder.run(async () => {
         for (const last = Math.min(end, this.applicable); ;) {
@@ -226,9 +228,9 @@ export class VoterLink {
           if (point.position >= last) return;
           // The file is the voter's, not this epoch's: a new leader shall find it as it reads it (I9).
           await this.#checkFence(disk);
-          // What the first one was given, though there may be more by now: then it is packed, and its net effect found, once for all that follow in step.
-          const records = await this.#context.history.read(point.position + 1, last, REPLICA_APPLY_BYTES_MAX, true);
-          await holder.replica.apply(entriesOf(records));
+          // In the steps in which the others go: the net effect of each is found once for all.
+          const stepEnd = this.#context.history.stretchEnd(point.position) ?? lastOfFile(writer.table, point.position + 1, last);
+          await holder.replica.apply(runOf(disk, writer.table, point, Math.min(stepEnd, last)));
         }
       });
     } catch (thrown) {

@@ -86,6 +86,11 @@ export class VoterSet {
     return must(synced[needed - 1], 'as many are online');
   }
 
+  /** The position that all have synced that are online, learners too. */
+  get followedTo(): number {
+    return Math.min(...this.all.filter((link) => link.online).map((link) => link.syncedPosition));
+  }
+
   /** The position that the replicas of a majority have. */
   replicasAt(): number {
     const positions = this.#voters.map((link) => (link.online ? link.replicaPosition : 0)).sort((a, b) => b - a);

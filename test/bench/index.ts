@@ -3,19 +3,20 @@
  * without the journal's copy), and how fast a durable replica follows. Prints figures; run it by hand: node dist/test/bench/index.js [creates]
  */
 import { mkdtemp, rm } from 'node:fs/promises';
-import { mkdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { must } from '../../src/base/assert.js';
 import { systemClock } from '../../src/base/clock.js';
-import { MiB, REPLICA_APPLY_BYTES_MAX } from '../../src/base/limits.js';
+import { MiB } from '../../src/base/limits.js';
 import { keyOf } from '../../src/index/keys.js';
 import { createIndexStore } from '../../src/index/log-index.js';
 import { SqliteReplicaStore } from '../../src/index/sqlite-durable.js';
 import { openWorkingReplica } from '../../src/index/sqlite-working.js';
-import type { LogEntry } from '../../src/quorum/state-machine.js';
+import { emptyPoint } from '../../src/index/point.js';
+import type { LogEntry, LogRun } from '../../src/quorum/state-machine.js';
 import { FakeLog } from '../index/fake-log.js';
 import { FolderDisk } from '../index/folder-disk.js';
+import { writtenRun } from '../index/runs.js';
 
 const creates = Number(process.argv[2] ?? '20000');
 const folder = await mkdtemp(join(tmpdir(), 'ostraka-bench-index-'));
@@ -43,20 +44,21 @@ async function five(entries: readonly LogEntry[], bytesMax: number): Promise<voi
   }
   const store = new SqliteReplicaStore({ clock: systemClock, log: silent });
   const replicas = await Promise.all(
-    [1, 2, 3, 4, 5].map((number) => {
-      const directory = join(folder, `${entries[0]?.payload.length ?? 0}-${bytesMax}-${number}`);
-      mkdirSync(directory);
-      return store.open(new FolderDisk(directory), 'voter');
+    [1, 2, 3, 4, 5].map(async (number) => {
+      const disk = new FolderDisk(join(folder, `${entries[0]?.payload.length ?? 0}-${bytesMax}-${number}`));
+      const runs: LogRun[] = [];
+      for (const batch of batches) runs.push(writtenRun(disk, runs.at(-1)?.to ?? emptyPoint, batch));
+      return { replica: await store.open(disk, 'voter'), runs };
     }),
   );
   const start = performance.now();
   await Promise.all(
-    replicas.map(async (replica) => {
-      for (const batch of batches) await replica.apply(batch);
+    replicas.map(async ({ replica, runs }) => {
+      for (const run of runs) await replica.apply(run);
     }),
   );
   report(`five replicas, ${bytesMax / MiB} MiB at a time, each entry`, start, entries.length);
-  await Promise.all(replicas.map((replica) => replica.close()));
+  await Promise.all(replicas.map(({ replica }) => replica.close()));
 }
 
 try {
@@ -106,7 +108,7 @@ try {
     report('scan of 100 rows', start, 1000);
     // They follow nothing that a new replica has: they are numbered anew.
     const entries: LogEntry[] = log.entries.map((entry, i) => ({ ...entry, point: { ...entry.point, position: i + 1 } }));
-    for (const bytesMax of [1 * MiB, REPLICA_APPLY_BYTES_MAX]) await five(entries, bytesMax);
+    for (const bytesMax of [1 * MiB, 4 * MiB, 10 * MiB]) await five(entries, bytesMax);
   }
   await working.close();
 } finally {

@@ -9,6 +9,7 @@ import { emptyPoint } from '../../src/index/point.js';
 import type { LogEntry } from '../../src/quorum/state-machine.js';
 import { engines } from './engines.js';
 import { FakeLog, nextEntry } from './fake-log.js';
+import { applyFrom } from './runs.js';
 import { everything, Model, randomKey, randomRange, randomValue, shown } from './model.js';
 
 class Abort extends Error {}
@@ -139,7 +140,7 @@ for (const { name, make } of engines) {
     const model = new Model();
     for (let at = 0; at < entries.length;) {
       const batch = entries.slice(at, at + 1 + random.below(40));
-      await replica.apply(batch);
+      await applyFrom(first, replica, batch);
       for (const entry of batch) model.apply(entry);
       at += batch.length;
       t.same(replica.point, must(batch.at(-1), 'a batch').point);
@@ -149,7 +150,7 @@ for (const { name, make } of engines) {
       t.same(replica.point, must(batch.at(-1), 'a batch').point, 'comes back where it was');
     }
     const copy = await engine.replicas.open(second, 'voter');
-    await copy.apply(entries.slice(0, 10));
+    await applyFrom(second, copy, entries.slice(0, 10));
     await copy.rebuildFrom(replica);
     t.same(copy.point, replica.point);
     const working = await engine.working();
@@ -162,7 +163,7 @@ for (const { name, make } of engines) {
       9,
     );
     working.apply(next);
-    await copy.apply([next]);
+    await applyFrom(second, copy, [next]);
     model.apply(next);
     t.same(shown(working.scan(everything)), shown(model.scan(everything)), 'and follows');
     await copy.reset();
@@ -186,8 +187,9 @@ for (const { name, make } of engines) {
     }));
     for (const { key, value } of rows) await store.transact(async (tx) => tx.put(key, value));
     for (const { key, value } of rows) t.ok((await store.get(key))?.equals(value));
-    const replica = await engine.replicas.open(engine.disk(), 'voter');
-    await replica.apply(log.entries);
+    const disk = engine.disk();
+    const replica = await engine.replicas.open(disk, 'voter');
+    await applyFrom(disk, replica, log.entries);
     await working.rebuildFrom(replica);
     for (const { key, value } of rows) t.ok((await store.get(key))?.equals(value), 'after the way through a durable replica');
     t.equal(decodeWrites(must(log.entries[5], 'six entries').payload)[0]?.value?.length, 500_000);
@@ -203,10 +205,11 @@ for (const { name, make } of engines) {
     t.throws(() => working.apply(must(first, 'entry')), { name: 'AssertionError' }, 'not before it was rebuilt');
     await working.rebuildFrom(undefined);
     t.throws(() => working.apply(must(second, 'entry')), { name: 'AssertionError' });
-    const replica = await engine.replicas.open(engine.disk(), 'voter');
-    await t.rejects(replica.apply([must(second, 'entry')]), { name: 'AssertionError' });
-    await replica.apply([must(first, 'entry')]);
-    await t.rejects(replica.apply([must(first, 'entry')]), { name: 'AssertionError' });
+    const disk = engine.disk();
+    const replica = await engine.replicas.open(disk, 'voter');
+    await t.rejects(applyFrom(disk, replica, [must(second, 'entry')]), { name: 'AssertionError' });
+    await applyFrom(disk, replica, [must(first, 'entry')]);
+    await t.rejects(applyFrom(disk, replica, [must(first, 'entry')]), { name: 'AssertionError' });
     await working.close();
     await replica.close();
   });

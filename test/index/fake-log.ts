@@ -3,19 +3,18 @@
  * majority (`writable`), a full journal (`room`), durability that is held back until `flush`.
  */
 import { assert, must } from '../../src/base/assert.js';
-import { checksum } from '../../src/base/checksums.js';
 import { OperatingError } from '../../src/base/errors.js';
 import type { IndexStore } from '../../src/index/index-store.js';
 import { createIndexStore } from '../../src/index/log-index.js';
 import { MemoryWorkingReplica } from '../../src/index/memory-replica.js';
 import { emptyPoint } from '../../src/index/point.js';
 import type { QuorumLog, VoterStatus } from '../../src/quorum/quorum-log.js';
+import { encodeRecord } from '../../src/quorum/record.js';
 import type { EntryKind, LogEntry, LogPoint, WorkingReplica } from '../../src/quorum/state-machine.js';
 
 /** The entry that follows `before`. Copies the payload. */
 export function nextEntry(before: LogPoint, payload: Uint8Array, epoch = Math.max(1, before.epoch), kind: EntryKind = 'data'): LogEntry {
-  const position = before.position + 1;
-  return { point: { position, epoch, chain: checksum(before.chain, payload) }, kind, payload: Buffer.from(payload) };
+  return encodeRecord(before, epoch, kind, kind === 'data' ? 0 : before.position, payload).entry;
 }
 
 export class FakeLog implements QuorumLog {

@@ -39,7 +39,11 @@ export class FolderDisk implements Disk {
         poisoned: false,
         write: unused,
         writeSynced: unused,
-        read: unused,
+        read: async (offset, bytes) => {
+          const buffer = Buffer.alloc(bytes);
+          const { bytesRead } = await handle.read(buffer, 0, bytes, offset);
+          return buffer.subarray(0, bytesRead);
+        },
         sync: () => this.#call(`sync ${path}`, () => handle.datasync()),
         size: unused,
         nextData: unused,

@@ -4,14 +4,13 @@ import { systemClock } from '../../src/base/clock.js';
 import { SqliteReplicaStore } from '../../src/index/sqlite-durable.js';
 import { silent } from './engines.js';
 import { FolderDisk } from './folder-disk.js';
+import { applyFrom } from './runs.js';
 import { seededEntries } from './seeded-entries.js';
 
-const replica = await new SqliteReplicaStore({ clock: systemClock, log: silent }).open(
-  new FolderDisk(must(process.argv[2], 'folder')),
-  'voter',
-);
+const disk = new FolderDisk(must(process.argv[2], 'folder'));
+const replica = await new SqliteReplicaStore({ clock: systemClock, log: silent }).open(disk, 'voter');
 for (;;) {
   const point = must(replica.point, 'a kill does not damage it');
   process.stdout.write(`durable ${point.position}\n`);
-  await replica.apply(seededEntries(point, 100));
+  await applyFrom(disk, replica, seededEntries(point, 100));
 }

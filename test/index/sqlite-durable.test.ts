@@ -19,6 +19,7 @@ import type { LogEntry, LogPoint } from '../../src/quorum/state-machine.js';
 import { silent, temporaryFolder } from './engines.js';
 import { nextEntry } from './fake-log.js';
 import { FolderDisk } from './folder-disk.js';
+import { applyFrom } from './runs.js';
 import { everything, Model, shown } from './model.js';
 import { seededEntries } from './seeded-entries.js';
 
@@ -98,10 +99,10 @@ t.test('rows that are new and rows that replace others alternate, and all are co
   const rows = (from: number, step: number, value: string): Write[] =>
     Array.from({ length: 20 }, (_, i) => ({ key: key(from + i * step), value: Buffer.from(value) }));
   const first = data(emptyPoint, ...rows(0, 2, 'first'));
-  await replica.apply([first]);
+  await applyFrom(disk, replica, [first]);
   // Every other row is there already: the first one that is written is new, the last one too.
   const second = data(first.point, ...rows(1, 1, 'second'), ...rows(100, 1, 'second'));
-  await replica.apply([second]);
+  await applyFrom(disk, replica, [second]);
   const expected = new Map<number, string>();
   for (const { key, value } of [...rows(0, 2, 'first'), ...rows(1, 1, 'second'), ...rows(100, 1, 'second')])
     expected.set(Buffer.from(key).readUInt32BE(1), String(value));
@@ -131,7 +132,7 @@ t.test('a batch of more rows than the thread has memory for at once', async (t) 
     entries.push(entry);
     point = entry.point;
   }
-  await Promise.all([first.apply(entries), second.apply(entries)]);
+  await Promise.all([applyFrom(disk, first, entries), applyFrom(disk, second, entries)]);
   const rows = [
     { key: key(1), position: 1, value: Buffer.from('first') },
     { key: key(2), position: entries.length, value: Buffer.from('last') },
@@ -155,7 +156,7 @@ t.test('a batch has its net effect alone; each row carries the position that wro
   );
   const third = data(second.point, { key: key(3), value: undefined }, { key: key(4), value: Buffer.from('d') });
   const barrier = nextEntry(third.point, Buffer.alloc(0), 2, 'barrier');
-  await replica.apply([first, second, third, barrier]);
+  await applyFrom(disk, replica, [first, second, third, barrier]);
   t.same(replica.point, barrier.point);
   t.same(stored(file), [
     { key: key(1), position: 2, value: Buffer.from('b') },
@@ -163,7 +164,7 @@ t.test('a batch has its net effect alone; each row carries the position that wro
   ]);
   t.ok(statSync(file).size < 300_000, 'a row that came and went never reached the file');
   const fourth = data(barrier.point, { key: key(1), value: undefined }, { key: key(5), value: undefined });
-  await replica.apply([fourth]);
+  await applyFrom(disk, replica, [fourth]);
   t.same(
     stored(file).map(({ position }) => position),
     [3],
@@ -183,7 +184,7 @@ t.test('a damaged file opens without a point, whatever the damage', async (t) =>
   const { store, disk, file } = await place(t);
   const entries = filling(4000);
   let replica = await store.open(disk, DIRECTORY);
-  await replica.apply(entries);
+  await applyFrom(disk, replica, entries);
   const { point } = replica;
   await replica.close();
   const good = readFileSync(file);
@@ -218,9 +219,9 @@ t.test('a damaged file opens without a point, whatever the damage', async (t) =>
   t.same(await reopened(store, disk), point, 'the undamaged one is taken again');
   writeFileSync(file, 'garbage');
   replica = await store.open(disk, DIRECTORY);
-  await t.rejects(replica.apply(entries), { code: 'EIO' });
+  await t.rejects(applyFrom(disk, replica, entries), { code: 'EIO' });
   await replica.reset();
-  await replica.apply(entries);
+  await applyFrom(disk, replica, entries);
   t.same(replica.point, point, 'reset makes it usable');
   await replica.close();
 });
@@ -230,9 +231,9 @@ t.test('a page that came from an older time is noticed', async (t) => {
   const entries = filling(2000);
   const last = must(entries.at(-1), 'entries');
   const replica = await store.open(disk, DIRECTORY);
-  await replica.apply(entries);
+  await applyFrom(disk, replica, entries);
   const before = readFileSync(file);
-  await replica.apply([data(last.point, { key: key(77), value: Buffer.alloc(40, 0xee) })]);
+  await applyFrom(disk, replica, [data(last.point, { key: key(77), value: Buffer.alloc(40, 0xee) })]);
   await replica.close();
   const after = readFileSync(file);
   t.equal(after.length, before.length);
@@ -252,14 +253,14 @@ t.test('a page that came from an older time is noticed', async (t) => {
 });
 
 t.test('a copy replaces the replica in an order that a crash cannot tear', async (t) => {
-  const { store, folder } = await place(t);
+  const { store, disk, folder } = await place(t);
   const one = new FolderDisk(join(folder, 'one'));
   const two = new FolderDisk(join(folder, 'two'));
   const entries = filling(200);
   const source = await store.open(one, DIRECTORY);
   const target = await store.open(two, DIRECTORY);
-  await source.apply(entries);
-  await target.apply(entries.slice(0, 3));
+  await applyFrom(disk, source, entries);
+  await applyFrom(disk, target, entries.slice(0, 3));
   two.calls.length = 0;
   await target.rebuildFrom(source);
   t.same(
@@ -299,9 +300,9 @@ t.test('a copy replaces the replica in an order that a crash cannot tear', async
 });
 
 t.test('a source that turns out damaged loses its point, and the copy fails', async (t) => {
-  const { store, folder } = await place(t);
+  const { store, disk, folder } = await place(t);
   const source = await store.open(new FolderDisk(join(folder, 'one')), DIRECTORY);
-  await source.apply(filling(2000));
+  await applyFrom(disk, source, filling(2000));
   const file = join(folder, 'one', DIRECTORY, 'replica.sqlite');
   const bad = flipBit(readFileSync(file), valueOf(100), 3);
   const handle = openSync(file, 'r+');
@@ -352,8 +353,8 @@ t.test('a call that is slow keeps its thread; the other replicas get a new one',
   const other = await store.open(new FolderDisk(join(folder, 'other')), DIRECTORY);
   const blocker = block(folder);
   const entries = filling(60);
-  const slow = replica.apply(entries);
-  const quick = other.apply(entries);
+  const slow = applyFrom(disk, replica, entries);
+  const quick = applyFrom(disk, other, entries);
   let done = false;
   void quick.then(() => (done = true));
   await turn();
@@ -361,14 +362,14 @@ t.test('a call that is slow keeps its thread; the other replicas get a new one',
   fire(REPLICA_PATIENCE_MS);
   await quick;
   t.equal(other.point?.position, 3, 'the other one goes on');
-  await other.apply([data(must(entries.at(-1), 'entries').point, { key: key(1000), value: valueOf(1000) })]);
+  await applyFrom(disk, other, [data(must(entries.at(-1), 'entries').point, { key: key(1000), value: valueOf(1000) })]);
   blocker.exec('COMMIT');
   blocker.close();
   await slow;
   t.same(replica.point, must(entries.at(-1), 'entries').point, 'and the slow one has not failed');
   t.equal(threads.stuck, 0);
   t.equal(disk.health.stalls, 0);
-  await replica.apply([data(must(replica.point, 'it stands'), { key: key(1000), value: valueOf(1000) })]);
+  await applyFrom(disk, replica, [data(must(replica.point, 'it stands'), { key: key(1000), value: valueOf(1000) })]);
   t.same(stored(join(folder, DIRECTORY, 'replica.sqlite')), stored(join(folder, 'other', DIRECTORY, 'replica.sqlite')));
   await replica.close();
   await other.close();
@@ -380,15 +381,15 @@ t.test('a call that hangs is left behind: ETIMEDOUT, counted, refused until the 
   const replica = await store.open(disk, DIRECTORY);
   const other = await store.open(new FolderDisk(join(folder, 'other')), DIRECTORY);
   const blocker = block(folder);
-  const failed = t.rejects(replica.apply(filling(20)), { code: 'ETIMEDOUT' });
+  const failed = t.rejects(applyFrom(disk, replica, filling(20)), { code: 'ETIMEDOUT' });
   await turn();
   fire(REPLICA_STALL_MS);
   await failed;
   t.equal(replica.point, undefined);
   t.equal(threads.stuck, 1);
   t.equal(disk.health.stalls, 1);
-  await t.rejects(replica.apply(filling(20)), { code: 'EIO' });
-  await other.apply(filling(20));
+  await t.rejects(applyFrom(disk, replica, filling(20)), { code: 'EIO' });
+  await applyFrom(disk, other, filling(20));
   t.equal(other.point?.position, 1, 'others go on');
   await replica.close();
   await t.rejects(store.open(disk, DIRECTORY), { code: 'ETIMEDOUT' }, 'no other thread goes into that disk');
@@ -446,35 +447,35 @@ t.test(
   'no space: ENOSPC, and the replica stands where it stood',
   { skip: root ? false : 'mounting a small file system needs root' },
   async (t) => {
-    const { store, folder } = await place(t);
+    const { store, disk, folder } = await place(t);
     const small = join(folder, 'small');
     mkdirSync(small);
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', small]);
     t.teardown(() => execFileSync('umount', ['-l', small]));
     const replica = await store.open(new FolderDisk(small), DIRECTORY);
     const entries = filling(20);
-    await replica.apply(entries);
+    await applyFrom(disk, replica, entries);
     const { point } = replica;
     const large = data(must(point, 'it applied'), { key: key(1), value: Buffer.alloc(900_000, 1) });
     const more = data(large.point, { key: key(2), value: Buffer.alloc(900_000, 1) });
-    await t.rejects(replica.apply([large, more]), { code: 'ENOSPC' });
+    await t.rejects(applyFrom(disk, replica, [large, more]), { code: 'ENOSPC' });
     t.same(replica.point, point);
     const next = data(must(point, 'it applied'), { key: key(1), value: Buffer.from('small') });
-    await replica.apply([next]);
+    await applyFrom(disk, replica, [next]);
     t.same(replica.point, next.point, 'and goes on once it fits');
     t.equal(stored(join(small, DIRECTORY, 'replica.sqlite')).length, 20);
 
     // A batch that is worked on in parts ends in the first one here; who is given the same batch next gets all of it.
     const other = await store.open(new FolderDisk(folder), 'other');
-    await other.apply(entries);
-    await other.apply([next]);
+    await applyFrom(disk, other, entries);
+    await applyFrom(disk, other, [next]);
     const batch: LogEntry[] = [];
     for (let point = next.point; batch.length < 10; point = must(batch.at(-1), 'just put there').point) {
       const from = 100 + batch.length * 7000;
       batch.push(data(point, ...Array.from({ length: 7000 }, (_, i) => ({ key: key(from + i), value: Buffer.alloc(100, 2) }))));
     }
     t.same(
-      (await Promise.allSettled([replica.apply(batch), other.apply(batch)])).map(({ status }) => status),
+      (await Promise.allSettled([applyFrom(disk, replica, batch), applyFrom(disk, other, batch)])).map(({ status }) => status),
       ['rejected', 'fulfilled'],
     );
     t.same(replica.point, next.point);

@@ -15,6 +15,7 @@ import type { LogEntry, LogPoint } from '../../src/quorum/state-machine.js';
 import { silent, temporaryFolder } from './engines.js';
 import { nextEntry } from './fake-log.js';
 import { FolderDisk } from './folder-disk.js';
+import { applyFrom } from './runs.js';
 import { everything, Model, shown } from './model.js';
 
 const ROWS = 5000;
@@ -69,26 +70,28 @@ function rowsOf(file: string): { key: Buffer; value: Buffer }[] {
 
 async function replicaPlace(t: { teardown: (action: () => Promise<void>) => void }): Promise<{
   readonly file: string;
+  readonly disk: FolderDisk;
   readonly open: () => ReturnType<SqliteReplicaStore['open']>;
 }> {
   const folder = await temporaryFolder();
   t.teardown(() => rm(folder, { recursive: true }));
   const store = new SqliteReplicaStore({ clock: systemClock, log: silent });
-  return { file: join(folder, 'voter', 'replica.sqlite'), open: () => store.open(new FolderDisk(folder), 'voter') };
+  const disk = new FolderDisk(folder);
+  return { file: join(folder, 'voter', 'replica.sqlite'), disk, open: () => store.open(disk, 'voter') };
 }
 
 t.test('a durable replica shrinks behind the batches that delete', async (t) => {
-  const { file, open } = await replicaPlace(t);
+  const { file, disk, open } = await replicaPlace(t);
   const replica = await open();
   const filling = entries(emptyPoint, written);
-  await replica.apply(filling);
+  await applyFrom(disk, replica, filling);
   const full = statSync(file).size;
   t.ok(full > ROWS * VALUE_BYTES, `${full} bytes when it is full`);
   const deleting = entries(filling.at(-1)?.point ?? emptyPoint, gone);
-  await replica.apply(deleting.slice(0, 25));
+  await applyFrom(disk, replica, deleting.slice(0, 25));
   const half = statSync(file).size;
   t.ok(half < full, `${half} bytes after half of them went`);
-  await replica.apply(deleting.slice(25));
+  await applyFrom(disk, replica, deleting.slice(25));
   t.ok(statSync(file).size < SMALL_BYTES, `${statSync(file).size} bytes in the end`);
   t.same(shown(rowsOf(file)), shown(modelOf([...filling, ...deleting]).scan(everything)), 'the others are all there');
   await replica.close();
@@ -98,10 +101,10 @@ t.test('a durable replica shrinks behind the batches that delete', async (t) => 
 });
 
 t.test('one that an earlier version made is written anew when it is opened', async (t) => {
-  const { file, open } = await replicaPlace(t);
+  const { file, disk, open } = await replicaPlace(t);
   const replica = await open();
   const filling = entries(emptyPoint, written);
-  await replica.apply(filling);
+  await applyFrom(disk, replica, filling);
   await replica.close();
   const db = new Database(file);
   db.pragma('auto_vacuum = NONE');
@@ -116,7 +119,7 @@ t.test('one that an earlier version made is written anew when it is opened', asy
   const last = filling.at(-1)?.point ?? emptyPoint;
   t.same(again.point, last);
   const deleting = entries(last, gone);
-  await again.apply(deleting);
+  await applyFrom(disk, again, deleting);
   t.ok(statSync(file).size < SMALL_BYTES + 2 * MiB, `${statSync(file).size} bytes in the end`);
   t.same(shown(rowsOf(file)), shown(modelOf([...filling, ...deleting]).scan(everything)));
   await again.close();
@@ -180,12 +183,12 @@ function bytesInUse(file: string): number {
 }
 
 t.test('what was long and is short now leaves nothing behind', async (t) => {
-  const { file, open } = await replicaPlace(t);
+  const { file, disk, open } = await replicaPlace(t);
   const longOnes = entries(emptyPoint, long);
   const shortOnes = entries(longOnes.at(-1)?.point ?? emptyPoint, short);
   const wanted = shown(modelOf([...longOnes, ...shortOnes]).scan(everything));
   const durable = await open();
-  for (const each of [longOnes, shortOnes]) await durable.apply(each);
+  for (const each of [longOnes, shortOnes]) await applyFrom(disk, durable, each);
   t.ok(bytesInUse(file) < SHORT_BYTES, `${bytesInUse(file)} bytes of a durable replica are in use`);
   t.same(shown(rowsOf(file)), wanted);
   await durable.close();

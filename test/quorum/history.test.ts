@@ -1,8 +1,9 @@
-/** What is read of the window: the same array for those that follow in step, since what is made of it is made once. */
+/** What is read of the window: the same array for those that follow in step, since what is made of it is made once. And where stretches end. */
 import t from 'tap';
+import { LOG_STRETCH_BYTES, LOG_STRETCH_ENTRY_BYTES, MiB } from '../../src/base/limits.js';
 import { History } from '../../src/quorum/history.js';
 import { originPoint } from '../../src/quorum/point.js';
-import { encodeRecord, type LogRecord } from '../../src/quorum/record.js';
+import { encodeRecord, RECORD_HEADER_BYTES, type LogRecord } from '../../src/quorum/record.js';
 
 function filled(count: number): History {
   const history = new History(originPoint);
@@ -16,33 +17,49 @@ function grow(history: History, count: number): void {
 
 const positions = (records: readonly LogRecord[] | undefined): number[] | undefined => records?.map(({ entry }) => entry.point.position);
 
-t.test("who applies and who logs do not take each other's place", async (test) => {
+t.test('who follows in step is given the same array', (test) => {
   const history = filled(10);
-  const applied = await history.read(1, 8, 4000, true);
-  test.same(positions(applied), [1, 2, 3, 4, 5, 6, 7, 8]);
-  const logged = history.readNow(9, 10, 1000);
-  test.equal(await history.read(1, 8, 4000, true), applied, 'after another one has read for its log');
-  test.equal(history.readNow(9, 10, 1000), logged);
-});
-
-t.test('a shared read is what the first one was given, as far as that may be read', async (test) => {
-  const history = filled(10);
-  const first = await history.read(1, 6, 4000, true);
-  grow(history, 5);
-  test.equal(await history.read(1, 15, 4000, true), first, 'though there is more by now');
-  test.same(positions(await history.read(1, 4, 4000, true)), [1, 2, 3, 4], 'not beyond what its reader may have');
-  test.same(positions(await history.read(7, 15, 4000, true)), [7, 8, 9, 10, 11, 12, 13, 14, 15]);
+  const first = history.readNow(1, 8, 4000);
+  test.same(positions(first), [1, 2, 3, 4, 5, 6, 7, 8]);
+  test.equal(history.readNow(1, 8, 4000), first);
+  grow(history, 1);
   test.same(
-    positions(await history.read(1, 15, 4000)),
-    Array.from({ length: 15 }, (_, at) => at + 1),
-    'who does not share gets all',
+    positions(history.readNow(1, 11, 4000)),
+    Array.from({ length: 11 }, (_, at) => at + 1),
+    'who may have more is given more',
   );
+  test.same(positions(history.readNow(1, 4, 4000)), [1, 2, 3, 4], 'not beyond what its reader may have');
+  const full = history.readNow(1, 11, 400);
+  test.same(positions(full), [1, 2], 'as much as fits');
+  grow(history, 1);
+  test.equal(history.readNow(1, 12, 400), full, 'of which nothing more comes');
+  test.end();
 });
 
-t.test('what is evicted is not read again', async (test) => {
+t.test('what is evicted is not read again', (test) => {
   const history = filled(4);
-  await history.read(1, 4, 4000, true);
+  history.readNow(1, 4, 4000);
   history.evict(2);
   test.equal(history.readNow(1, 4, 4000), undefined);
   test.same(positions(history.readNow(3, 4, 4000)), [3, 4]);
+  test.end();
+});
+
+t.test('stretches end where enough was appended, for all in the same places', (test) => {
+  const history = new History(originPoint);
+  const payload = Buffer.alloc(MiB / 2);
+  const perEntry = payload.length + RECORD_HEADER_BYTES + LOG_STRETCH_ENTRY_BYTES;
+  const each = Math.ceil(LOG_STRETCH_BYTES / perEntry);
+  for (let i = 0; i < 2 * each + 1; i++) history.push(encodeRecord(history.head, 1, 'data', 0, payload));
+  test.equal(history.stretchEnd(0), each);
+  test.equal(history.stretchEnd(each - 1), each);
+  test.equal(history.stretchEnd(each), 2 * each);
+  test.equal(history.stretchEnd(2 * each), undefined, 'this one grows');
+  test.same(
+    [0, each - 1, each, 2 * each].map((position) => history.stretchesBehind(position)),
+    [2, 2, 1, 0],
+  );
+  history.evict(history.head.position);
+  test.equal(history.stretchEnd(0), each, 'whatever is in memory');
+  test.end();
 });

@@ -5,7 +5,8 @@
 import { assert, must } from '../../src/base/assert.js';
 import { OperatingError } from '../../src/base/errors.js';
 import type { Disk } from '../../src/disk/disk.js';
-import type { DurableReplica, LogEntry, LogPoint, ReplicaStore, WorkingReplica } from '../../src/quorum/state-machine.js';
+import { readRun } from '../../src/quorum/log-run.js';
+import type { DurableReplica, LogEntry, LogPoint, LogRun, ReplicaStore, WorkingReplica } from '../../src/quorum/state-machine.js';
 import { originPoint } from '../../src/quorum/point.js';
 
 /** What a replica holds: the payloads of all data entries so far, as text, and where it stands. */
@@ -54,18 +55,18 @@ export class MemoryDurable implements DurableReplica {
 
   constructor(
     readonly state: MemoryState,
-    /** The next `apply` fails. */
-    readonly failing: Set<MemoryState>,
+    readonly store: MemoryReplicas,
   ) {}
 
   get point(): LogPoint | undefined {
     return this.state.point;
   }
 
-  async apply(entries: readonly LogEntry[]): Promise<void> {
+  async apply(run: LogRun): Promise<void> {
     assert(!this.closed, 'closed');
-    await Promise.resolve();
-    if (this.state.point === undefined || this.failing.delete(this.state))
+    const entries = await readRun(run);
+    await this.store.held;
+    if (this.state.point === undefined || this.store.failing.delete(this.state))
       throw new OperatingError('EIO', 'injected: the replica cannot be written');
     for (const entry of entries) applyEntry(this.state, entry);
   }
@@ -93,11 +94,14 @@ export class MemoryDurable implements DurableReplica {
 
 export class MemoryReplicas implements ReplicaStore {
   readonly states = new Map<string, MemoryState>();
+  /** The next `apply` of these fails. */
   readonly failing = new Set<MemoryState>();
+  /** No `apply` ends before this. */
+  held: Promise<void> | undefined;
 
   open(voter: Disk, directory: string): Promise<DurableReplica> {
     assert(directory === 'quorum/replica', 'where replicas are');
-    return Promise.resolve(new MemoryDurable(this.of(voter.id), this.failing));
+    return Promise.resolve(new MemoryDurable(this.of(voter.id), this));
   }
 
   of(id: string): MemoryState {

@@ -1,12 +1,12 @@
-/** When replicas are fed: late, together, and not again and again with the little that came meanwhile. */
+/** When replicas are fed: late, by whole stretches, and not again and again with the little that came meanwhile. */
 import t from 'tap';
-import { LOG_AHEAD_BYTES_MAX, REPLICA_INTERVAL_MS } from '../../src/base/limits.js';
+import { LOG_STRETCHES_BEHIND_MAX, REPLICA_INTERVAL_MS } from '../../src/base/limits.js';
 import { ReplicaFeeder, type FedVoter } from '../../src/quorum/replica-feeder.js';
 import { ManualClock } from '../disk/manual-clock.js';
 
 class FakeVoter implements FedVoter {
   online = true;
-  position = 0;
+  replicaPosition = 0;
   applicable = 0;
   /** Where each feed was to end. */
   readonly feeds: number[] = [];
@@ -14,7 +14,7 @@ class FakeVoter implements FedVoter {
   #done: (() => void) | undefined;
 
   replicaBehind(end: number): boolean {
-    return this.position < Math.min(end, this.applicable);
+    return this.replicaPosition < Math.min(end, this.applicable);
   }
 
   feedReplica(end = Infinity): Promise<void> {
@@ -27,53 +27,58 @@ class FakeVoter implements FedVoter {
 
   /** The feed that is under way ends. */
   async applied(): Promise<void> {
-    this.position = this.#end;
+    this.replicaPosition = this.#end;
     this.#done?.();
     this.#done = undefined;
     await new Promise(setImmediate);
   }
 }
 
+/** Each hundred entries are a stretch. */
 function world(count: number): {
   readonly voters: FakeVoter[];
-  readonly history: { windowBase: number; windowBytes: number };
   readonly clock: ManualClock;
   readonly feeder: ReplicaFeeder;
-  /** So many entries are durable; this much is in memory. */
-  readonly durable: (position: number, share: number) => void;
+  readonly moves: () => number;
+  /** So many entries are durable; the last voter's log has `late` of them. */
+  readonly durable: (position: number, late?: number) => void;
 } {
   const voters = Array.from({ length: count }, () => new FakeVoter());
-  const history = { windowBase: 0, windowBytes: 0 };
   const clock = new ManualClock();
+  let head = 0;
+  let moves = 0;
   const feeder = new ReplicaFeeder({
     clock,
-    history,
-    voters: { all: voters },
-    // As the log does: what a majority has leaves memory.
-    moved: () => {
-      const positions = voters.map(({ position }) => position).sort((a, b) => b - a);
-      const most = positions[Math.floor(count / 2)] ?? 0;
-      if (most > history.windowBase) history.windowBytes = 0;
-      history.windowBase = most;
+    history: {
+      stretchEnd: (position) => {
+        const end = (Math.floor(position / 100) + 1) * 100;
+        return end <= head ? end : undefined;
+      },
+      stretchesBehind: (position) => Math.floor(head / 100) - Math.floor(position / 100),
     },
+    voters: {
+      all: voters,
+      replicasAt: () => voters.map(({ replicaPosition }) => replicaPosition).sort((a, b) => b - a)[Math.floor(count / 2)] ?? 0,
+    },
+    moved: () => moves++,
   });
-  const durable = (position: number, share: number): void => {
-    for (const voter of voters) voter.applicable = position;
-    history.windowBytes = LOG_AHEAD_BYTES_MAX * share;
+  const durable = (position: number, late = position): void => {
+    head = position;
+    for (const [at, voter] of voters.entries()) voter.applicable = at === count - 1 ? late : position;
     feeder.inTime();
   };
   t.teardown(() => {
     feeder.stop();
   });
-  return { voters, history, clock, feeder, durable };
+  return { voters, clock, feeder, moves: () => moves, durable };
 }
 
 const feedsOf = (voters: readonly FakeVoter[]): number[][] => voters.map(({ feeds }) => feeds);
 
-t.test('little waits for more, and for the interval at most', async (test) => {
+t.test('less than a stretch waits for more, and for the interval at most', async (test) => {
   const { voters, clock, durable } = world(3);
-  durable(10, 0.2);
-  durable(20, 0.4);
+  durable(10);
+  durable(20);
   test.same(feedsOf(voters), [[], [], []]);
   await clock.advance(REPLICA_INTERVAL_MS - 1);
   test.same(feedsOf(voters), [[], [], []]);
@@ -81,106 +86,78 @@ t.test('little waits for more, and for the interval at most', async (test) => {
   test.same(feedsOf(voters), [[20], [20], [20]]);
 });
 
-t.test('what comes during a feed waits for the next one', async (test) => {
-  const { voters, clock, durable } = world(3);
-  durable(100, 0.6);
-  for (let position = 101; position <= 105; position++) durable(position, 0.6);
+t.test('a stretch is fed when it is whole, and nothing of the next one', async (test) => {
+  const { voters, clock, moves, durable } = world(3);
+  durable(99);
+  test.same(feedsOf(voters), [[], [], []]);
+  durable(105);
+  for (let position = 106; position <= 110; position++) durable(position);
   test.same(feedsOf(voters), [[100], [100], [100]]);
   for (const voter of voters) await voter.applied();
-  test.same(feedsOf(voters), [[100], [100], [100]], 'all is applied but for five entries: no batch is made for them');
+  test.equal(moves(), 3);
+  test.same(feedsOf(voters), [[100], [100], [100]], 'all is applied but for ten entries: no batch is made for them');
   await clock.advance(REPLICA_INTERVAL_MS);
   test.same(feedsOf(voters), [
-    [100, 105],
-    [100, 105],
-    [100, 105],
+    [100, 110],
+    [100, 110],
+    [100, 110],
   ]);
+  for (const voter of voters) await voter.applied();
+  durable(205);
+  test.same(feedsOf(voters)[0], [100, 110, 200], 'and then stretches end where they did for all');
 });
 
-t.test('much that came during a feed is fed at its end', async (test) => {
-  const { voters, history, durable } = world(1);
-  durable(100, 0.6);
-  durable(300, 0.7);
-  history.windowBase = 100;
+t.test('whole stretches that came during a feed are fed at its end', async (test) => {
+  const { voters, durable } = world(1);
+  durable(100);
+  durable(350);
+  test.same(feedsOf(voters), [[100]]);
   await voters[0]?.applied();
   test.same(feedsOf(voters), [[100, 300]]);
 });
 
-t.test('those that are nearly as far as the others are given the same entries', async (test) => {
-  const { voters, feeder } = world(3);
-  for (const [at, voter] of voters.entries()) voter.applicable = [100, 97, 100][at] ?? 0;
-  feeder.now();
-  test.same(feedsOf(voters), [[97], [97], [97]]);
-});
-
-t.test('one that is far behind holds up nobody', async (test) => {
-  const { voters, feeder } = world(3);
-  for (const [at, voter] of voters.entries()) voter.applicable = [100, 20, 100][at] ?? 0;
-  feeder.now();
-  test.same(feedsOf(voters), [[100], [20], [100]]);
-});
-
-t.test('when memory is short each goes as far as it can', async (test) => {
-  const { voters, history, feeder } = world(3);
-  for (const [at, voter] of voters.entries()) voter.applicable = [100, 97, 100][at] ?? 0;
-  history.windowBytes = LOG_AHEAD_BYTES_MAX * 0.8;
-  feeder.now();
-  test.same(feedsOf(voters), [[100], [97], [100]]);
-});
-
-t.test('one that hangs holds up the others only until memory is short', async (test) => {
-  const { voters, feeder, durable } = world(3);
-  const [first, second] = voters;
-  durable(100, 0.6);
-  await first?.applied();
-  await second?.applied();
-  durable(200, 0.6);
-  test.same(feedsOf(voters), [[100], [100], [100]]);
-  durable(210, 0.8);
-  test.same(feedsOf(voters), [[100, 210], [100, 210], [100]]);
-  await first?.applied();
-  await second?.applied();
-  durable(300, 0.6);
-  test.same(feedsOf(voters), [[100, 210], [100, 210], [100]]);
-  feeder.now(true);
-  test.same(feedsOf(voters), [[100, 210, 300], [100, 210, 300], [100]], 'somebody waits for room');
-});
-
-t.test('one that hangs holds up the others no longer than the interval', async (test) => {
-  const { voters, clock, durable } = world(3);
+t.test('one whose log is late holds up nobody, nor does one that hangs', async (test) => {
+  const { voters, durable } = world(3);
   const [first, second, third] = voters;
-  durable(100, 0.6);
+  durable(100, 70);
+  test.same(feedsOf(voters), [[100], [100], []], 'its log has no whole stretch');
   await first?.applied();
   await second?.applied();
-  durable(200, 0.2);
-  if (third) third.applicable = 150;
+  durable(150);
   test.same(feedsOf(voters), [[100], [100], [100]]);
-  await clock.advance(REPLICA_INTERVAL_MS);
-  test.same(feedsOf(voters), [[100, 200], [100, 200], [100]]);
+  durable(200);
+  test.same(feedsOf(voters), [[100, 200], [100, 200], [100]], 'now it hangs');
+  await first?.applied();
+  await second?.applied();
+  await third?.applied();
+  test.same(feedsOf(voters), [
+    [100, 200],
+    [100, 200],
+    [100, 200],
+  ]);
 });
 
-t.test('one that has all that the others let it have is not asked for ever', async (test) => {
-  const { voters, history, feeder } = world(2);
-  const [first, second] = voters;
-  for (const [at, voter] of voters.entries()) voter.applicable = [100, 97][at] ?? 0;
-  history.windowBytes = LOG_AHEAD_BYTES_MAX * 0.6;
-  feeder.now();
-  await first?.applied();
-  test.same(feedsOf(voters), [[97], [97]]);
-  await second?.applied();
-  history.windowBytes = LOG_AHEAD_BYTES_MAX * 0.6;
-  feeder.inTime();
-  test.same(feedsOf(voters), [[97, 100], [97]], 'alone it goes on');
+t.test('they are too far behind when a majority lacks several stretches', async (test) => {
+  const { voters, feeder, durable } = world(3);
+  durable(100 * LOG_STRETCHES_BEHIND_MAX + 99);
+  test.notOk(feeder.behind);
+  durable(100 * LOG_STRETCHES_BEHIND_MAX + 100);
+  test.ok(feeder.behind);
+  await voters[0]?.applied();
+  test.ok(feeder.behind, 'one of three is no majority');
+  await voters[2]?.applied();
+  test.notOk(feeder.behind);
 });
 
 t.test('who is not there is not fed, and nobody after the end', async (test) => {
   const { voters, clock, feeder, durable } = world(3);
   const [first] = voters;
   if (first) first.online = false;
-  durable(100, 0.2);
+  durable(20);
   await clock.advance(REPLICA_INTERVAL_MS);
-  test.same(feedsOf(voters), [[], [100], [100]]);
-  durable(200, 0.2);
+  test.same(feedsOf(voters), [[], [20], [20]]);
+  durable(30);
   feeder.stop();
   await clock.advance(2 * REPLICA_INTERVAL_MS);
-  test.same(feedsOf(voters), [[], [100], [100]]);
+  test.same(feedsOf(voters), [[], [20], [20]]);
 });

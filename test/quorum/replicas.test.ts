@@ -1,7 +1,14 @@
 /** What the quorum log does with durable replicas: when they follow, and how far. (Which of them is fed when: replica-feeder.test.ts.) */
 import t from 'tap';
-import { LOG_FILE_BYTES_MAX, REPLICA_INTERVAL_MS } from '../../src/base/limits.js';
+import {
+  LOG_FILE_BYTES_MAX,
+  LOG_STRETCH_BYTES,
+  LOG_STRETCH_ENTRY_BYTES,
+  LOG_STRETCHES_BEHIND_MAX,
+  REPLICA_INTERVAL_MS,
+} from '../../src/base/limits.js';
 import { journalMemory, memoryJournal } from '../../src/quorum/journal.js';
+import { RECORD_HEADER_BYTES } from '../../src/quorum/record.js';
 import { poolId, put, quiet, World } from './world.js';
 
 const lose = () => () => false;
@@ -44,7 +51,9 @@ void t.test('a durable replica goes no further than the log beside it', async (t
   await quiet();
   const replicas = (): (number | undefined)[] => world.voters.map((voter) => world.replicas.of(world.medium(voter).id).point?.position);
   t.equal(log.voters()[2]?.state, 'online');
-  t.same(replicas(), [log.durablePosition, log.durablePosition, before]);
+  const [first, second, third] = replicas();
+  t.same([first, second], [log.durablePosition, log.durablePosition]);
+  t.ok(third !== undefined && third <= before, `${third}: the third log has ${before}, if it can be read`);
   world.machine.release(world.medium(3));
   await log.durable(put(log, 'b'));
   await quiet();
@@ -52,4 +61,38 @@ void t.test('a durable replica goes no further than the log beside it', async (t
   await quiet();
   t.same(replicas(), world.voters.fill(log.durablePosition), 'then it follows');
   await log.close();
+});
+
+void t.test('appends wait while a majority of the replicas lacks several stretches', async (t) => {
+  const world = await World.fresh(3);
+  const journal = memoryJournal(journalMemory(2 ** 23), { poolId, bootId: 'b' });
+  const { log } = await world.open({ options: { journal } });
+  let release = (): void => undefined;
+  world.replicas.held = new Promise((resolve) => (release = resolve));
+  const payload = Buffer.alloc(2 ** 20 - 100, 1);
+  const each = Math.ceil(LOG_STRETCH_BYTES / (payload.length + RECORD_HEADER_BYTES + LOG_STRETCH_ENTRY_BYTES));
+  let appended = 0;
+  const append = async (): Promise<boolean> => {
+    for (let turns = 0; log.reserve(payload.length) !== undefined; turns++) {
+      if (turns === 20) return false;
+      await quiet();
+    }
+    log.append(payload);
+    appended++;
+    return true;
+  };
+  while (await append()) t.ok(appended < 10 * each, `${appended} entries`);
+  t.ok(
+    appended >= (LOG_STRETCHES_BEHIND_MAX + 1) * each - 1 && appended <= (LOG_STRETCHES_BEHIND_MAX + 1) * each,
+    `${appended} entries, ${each} to a stretch`,
+  );
+  t.ok(log.writable);
+  await log.durable(log.head.position);
+  const waiting = log.reserve(payload.length);
+  release();
+  world.replicas.held = undefined;
+  await waiting;
+  t.ok(await append(), 'there is room as soon as they follow');
+  await log.close();
+  t.equal(world.replicas.of(world.medium(1).id).data.length, appended);
 });

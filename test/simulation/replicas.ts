@@ -11,7 +11,8 @@ import type { Range, Row } from '../../src/index/index-store.js';
 import { emptyPoint, follows } from '../../src/index/point.js';
 import { checkRange, type ReadableReplica, type ReplicaView } from '../../src/index/readable-replica.js';
 import { SortedRows } from '../../src/index/sorted-rows.js';
-import type { DurableReplica, LogEntry, LogPoint, ReplicaStore } from '../../src/quorum/state-machine.js';
+import { readRun } from '../../src/quorum/log-run.js';
+import type { DurableReplica, LogEntry, LogPoint, LogRun, ReplicaStore } from '../../src/quorum/state-machine.js';
 
 /** Rows by key in hexadecimal. */
 export type Rows = ReadonlyMap<string, Buffer>;
@@ -100,14 +101,9 @@ class SimulatedReplica implements DurableReplica {
     }
   }
 
-  apply(given: readonly LogEntry[]): Promise<void> {
-    // The log's memory is not ours after this call.
-    const entries = given.map((entry) => ({
-      ...entry,
-      payload: Buffer.from(entry.payload),
-      point: { ...entry.point, chain: Buffer.from(entry.point.chain) },
-    }));
-    return this.#change(() => {
+  async apply(run: LogRun): Promise<void> {
+    const entries = await readRun(run);
+    await this.#change(() => {
       let { point } = this.state;
       const rows = new Map(this.state.rows);
       for (const entry of entries) {
