@@ -2,7 +2,7 @@
  * Entries of a voter's log on the thread of the replicas: read in stretches, checked, and kept as bytes of their payloads alone. The memory is used again for the
  * next ones.
  */
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, constants, openSync, readSync } from 'node:fs';
 import { LOG_ENTRY_BYTES_MAX } from '../base/limits.js';
 import { OperatingError } from '../base/errors.js';
 import { RunReader } from '../quorum/log-run.js';
@@ -40,13 +40,16 @@ export class LogEntries {
       }
       reader.end();
     } catch (error) {
+      // What is neither damage nor a failed call is a bug.
+      if (!(error instanceof OperatingError) && (error as { syscall?: unknown }).syscall === undefined) throw error;
       throw new DamagedLogError(errnoOf(error), `${path}: ${error instanceof Error ? error.message : String(error)}`);
     }
     return this.#packed.subarray(0, this.#used);
   }
 
   #readPiece({ path, offset, bytes }: FilePiece, reader: RunReader, alive: () => void): void {
-    const file = openSync(path, 'r');
+    // It lies on a disk that anybody may have had: no link is followed, and a pipe is not waited for.
+    const file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     try {
       const end = offset + bytes;
       for (let at = offset; at < end;) {

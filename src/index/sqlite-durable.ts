@@ -92,7 +92,8 @@ export class SqliteDurableReplica implements DurableReplica {
         this.#point = files.to;
       } catch (error) {
         const damaged = error instanceof JobError ? error.damaged : 'own';
-        if (damaged === 'log') disk.health.checksumErrors++;
+        if (damaged === 'log' && (error as OperatingError).code === 'EBADMSG') disk.health.checksumErrors++;
+        else if (damaged === 'log') disk.health.readErrors++;
         else if (error instanceof OperatingError && error.code !== 'ETIMEDOUT') this.#voter.health.writeErrors++;
         if (damaged === 'own') this.#point = undefined;
         throw error;
