@@ -9,7 +9,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describeFully } from '../support/metadata.js';
 import { Place, lacking, shell } from '../support/place.js';
-import { sleep } from '../support/pool.js';
+import { until } from '../support/pool.js';
 import { run, type RunResult } from '../support/run.js';
 import { differences, randomFile, smallTree } from '../support/tree.js';
 
@@ -111,10 +111,11 @@ function suite(program: Program): void {
 
     await t.test('the daemon is killed in the middle of a backup', { skip: place.cannotCrash }, async (t) => {
       await randomFile(join(source, 'more'), 64 * MiB);
+      const before = await bytesOf(repository);
       const child = spawn(program.command, program.backup(repository, 'third'), { cwd: source, env, stdio: 'ignore' });
       t.teardown(() => void child.kill('SIGKILL'));
       const ended = once(child, 'exit');
-      await sleep(2500);
+      await until('a quarter of it is there', async () => (await bytesOf(repository)) > before + 16 * MiB);
       await place.crash(async () => {
         child.kill('SIGKILL');
         await ended;
@@ -141,6 +142,11 @@ function suite(program: Program): void {
     );
     await rm(repository, { recursive: true });
   });
+}
+
+/** What is in a folder; files that go meanwhile do not matter. */
+async function bytesOf(folder: string): Promise<number> {
+  return Number((await run('sh', ['-c', 'du -sb "$1" 2>/dev/null | cut -f1', 'sh', folder])).stdout);
 }
 
 /** Of the folder that is backed up itself, programs keep this or that. */
