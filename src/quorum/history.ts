@@ -92,12 +92,15 @@ export class History {
 
   /** Where the stretch ends that the entry behind `position` is in; undefined while it grows, and where nobody knows any more. */
   stretchEnd(position: number): number | undefined {
-    return this.#stretches.find((end) => end > position);
+    return this.#stretches[this.#stretches.length - this.stretchesBehind(position)];
   }
 
   /** How many stretches have ended behind `position`. */
   stretchesBehind(position: number): number {
-    return this.#stretches.filter((end) => end > position).length;
+    const stretches = this.#stretches;
+    let first = stretches.length;
+    while (first > 0 && must(stretches[first - 1], 'in range') > position) first--;
+    return stretches.length - first;
   }
 
   /** Drops the window's entries up to `position`. */

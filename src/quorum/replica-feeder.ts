@@ -28,6 +28,8 @@ export interface ReplicaFeederOptions {
 export class ReplicaFeeder {
   readonly #options: ReplicaFeederOptions;
   readonly #feeding = new Set<FedVoter>();
+  /** What the replicas of a majority have; asked for with each append, and kept as it was at the last move. */
+  #followed = 0;
   #cancel: Cancel | undefined;
   #stopped = false;
 
@@ -37,12 +39,12 @@ export class ReplicaFeeder {
 
   /** Nothing more should be appended before a majority has followed: what they are behind is in the logs, and is what a start has to catch up with. */
   get behind(): boolean {
-    const { history, voters } = this.#options;
-    return history.stretchesBehind(voters.replicasAt()) > LOG_STRETCHES_BEHIND_MAX;
+    return this.#options.history.stretchesBehind(this.#followed) > LOG_STRETCHES_BEHIND_MAX;
   }
 
-  /** At once where a stretch is durable; in any case after a while, with what else comes until then. */
+  /** A voter has more, came or went. Feeds at once where a stretch is durable; in any case after a while, with what else comes until then. */
   inTime(): void {
+    this.#followed = this.#options.voters.replicasAt();
     for (const link of this.#idle()) this.#feed(link, this.#wholeEnd(link));
     this.later();
   }
@@ -72,6 +74,7 @@ export class ReplicaFeeder {
     this.#feeding.add(link);
     void link.feedReplica(end).finally(() => {
       this.#feeding.delete(link);
+      this.#followed = this.#options.voters.replicasAt();
       this.#options.moved();
       if (!this.#stopped && link.replicaBehind(Infinity)) this.inTime();
     });
