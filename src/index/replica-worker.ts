@@ -91,24 +91,24 @@ function whereRoom(action: () => void): void {
 const entries = new LogEntries();
 
 /** The last batch: voters that follow in step are given the same one after the other. Its net effect is kept once it is known to be of one part. */
-let last: { readonly to: LogPoint; readonly from: number; net?: SortedRows<NetWrite> } | undefined;
+let last: { readonly from: LogPoint; readonly to: LogPoint; net?: SortedRows<NetWrite> } | undefined;
 
 /** The chain says that it is the same history, whoever's log it was read from. */
 function* netOf(run: RunFiles, alive: () => void): Generator<SortedRows<NetWrite>> {
   const { from, to } = run;
-  if (last !== undefined && last.from === from.position && last.net !== undefined && samePoint(last.to, to)) {
+  if (last?.net !== undefined && samePoint(last.from, from) && samePoint(last.to, to)) {
     yield last.net;
     return;
   }
   if (last !== undefined) letGo();
-  const own: NonNullable<typeof last> = { to, from: from.position };
+  const own: NonNullable<typeof last> = (last = { from, to });
   let parts = 0;
   let part: SortedRows<NetWrite> | undefined;
   for (part of netEffects(packedEntries(entries.read(run, alive)), REPLICA_NET_ROWS_MAX)) {
     parts++;
     yield part;
   }
-  last = parts === 1 ? { ...own, net: part } : own;
+  if (parts === 1 && part !== undefined) own.net = part;
 }
 
 function writeRows(file: SqliteFile, net: SortedRows<NetWrite>, contents: Contents, alive: () => void): void {

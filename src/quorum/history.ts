@@ -46,6 +46,8 @@ export class History {
   #lastRead: LastRead | undefined;
   /** Last entries of stretches, in order: those that a replica may lack. */
   readonly #stretches: number[] = [];
+  /** Behind this entry the first of them begins. */
+  #stretchesStart: number;
   #stretchBytes = 0;
   /** Told of a log that could not be read; it is not asked again. */
   onFailure: (voter: number, error: OperatingError) => void = () => undefined;
@@ -54,6 +56,7 @@ export class History {
   constructor(end: LogPoint) {
     this.#before = end;
     this.#head = end;
+    this.#stretchesStart = end.position;
   }
 
   /** The last entry. */
@@ -87,12 +90,17 @@ export class History {
     if (this.#stretchBytes < LOG_STRETCH_BYTES) return;
     this.#stretchBytes = 0;
     this.#stretches.push(this.#head.position);
-    if (this.#stretches.length > STRETCHES_MAX) this.#stretches.shift();
+    if (this.#stretches.length > STRETCHES_MAX) this.#stretchesStart = must(this.#stretches.shift(), 'there are some');
   }
 
   /** Where the stretch ends that the entry behind `position` is in; undefined while it grows, and where nobody knows any more. */
   stretchEnd(position: number): number | undefined {
-    return this.#stretches[this.#stretches.length - this.stretchesBehind(position)];
+    return position < this.#stretchesStart ? undefined : this.#stretches[this.#stretches.length - this.stretchesBehind(position)];
+  }
+
+  /** Where the last stretch ends that is whole up to `position`; 0 if none is. */
+  lastStretchEnd(position: number): number {
+    return this.#stretches[this.#stretches.length - this.stretchesBehind(position) - 1] ?? 0;
   }
 
   /** How many stretches have ended behind `position`. */

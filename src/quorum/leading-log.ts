@@ -149,7 +149,6 @@ export class LeadingLog implements QuorumLog {
     this.#prepared.clear();
     this.#serving = true;
     this.#changed();
-    this.#feeder.later();
     return true;
   }
 
@@ -318,7 +317,6 @@ export class LeadingLog implements QuorumLog {
     this.#startFlush();
     // While data is being synced, voters take what is there already: the journal may let go of it then.
     if (this.#syncing) this.#replicateAll();
-    this.#feeder.inTime();
   }
 
   #replicateAll(): void {

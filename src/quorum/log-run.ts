@@ -10,6 +10,7 @@ import { samePoint } from './point.js';
 import { decodeRecord, followsPoint, recordLength, RECORD_HEADER_BYTES } from './record.js';
 import type { LogEntry, LogPiece, LogPoint, LogRun } from './state-machine.js';
 import { BLOCK_BYTES, compareFiles, logName, voterPath } from './voter-format.js';
+import { closeQuietly } from './voter-reader.js';
 
 /** The entries behind `from` up to position `to`, where the log of this table has them. */
 export function runOf(disk: Disk, table: EntryTable, from: LogPoint, to: number): LogRun {
@@ -102,7 +103,7 @@ export async function readRun(run: LogRun): Promise<LogEntry[]> {
     } catch (thrown) {
       throw asOperatingError(thrown, { disk: run.disk.directory, path });
     } finally {
-      await file.close();
+      await closeQuietly(file);
     }
   }
   reader.end();

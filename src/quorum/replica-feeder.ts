@@ -11,11 +11,11 @@ import type { History } from './history.js';
 import type { VoterLink } from './voter-link.js';
 
 /** What is asked of a voter. */
-export type FedVoter = Pick<VoterLink, 'online' | 'applicable' | 'replicaPosition' | 'replicaBehind' | 'feedReplica'>;
+export type FedVoter = Pick<VoterLink, 'online' | 'applicable' | 'replicaBehind' | 'feedReplica'>;
 
 export interface ReplicaFeederOptions {
   readonly clock: Clock;
-  readonly history: Pick<History, 'stretchEnd' | 'stretchesBehind'>;
+  readonly history: Pick<History, 'lastStretchEnd' | 'stretchesBehind'>;
   readonly voters: {
     readonly all: readonly FedVoter[];
     /** The position that the replicas of a majority have. */
@@ -45,11 +45,11 @@ export class ReplicaFeeder {
   /** A voter has more, came or went. Feeds at once where a stretch is durable; in any case after a while, with what else comes until then. */
   inTime(): void {
     this.#followed = this.#options.voters.replicasAt();
-    for (const link of this.#idle()) this.#feed(link, this.#wholeEnd(link));
-    this.later();
+    for (const link of this.#idle()) this.#feed(link, this.#options.history.lastStretchEnd(link.applicable));
+    this.#later();
   }
 
-  later(): void {
+  #later(): void {
     if (this.#cancel !== undefined || this.#stopped) return;
     this.#cancel = this.#options.clock.after(REPLICA_INTERVAL_MS, () => {
       this.#cancel = undefined;
@@ -59,14 +59,6 @@ export class ReplicaFeeder {
 
   #idle(): FedVoter[] {
     return this.#options.voters.all.filter((link) => link.online && !this.#feeding.has(link));
-  }
-
-  /** End of the last stretch that it can be given whole; 0 if none. */
-  #wholeEnd({ applicable, replicaPosition }: FedVoter): number {
-    let whole = 0;
-    for (let at: number | undefined = replicaPosition; at !== undefined && at <= applicable; at = this.#options.history.stretchEnd(at))
-      whole = at;
-    return whole;
   }
 
   #feed(link: FedVoter, end: number): void {

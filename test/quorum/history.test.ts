@@ -59,7 +59,15 @@ t.test('stretches end where enough was appended, for all in the same places', (t
     [0, each - 1, each, 2 * each].map((position) => history.stretchesBehind(position)),
     [2, 2, 1, 0],
   );
+  test.same(
+    [each - 1, each, 2 * each - 1, 2 * each + 1].map((position) => history.lastStretchEnd(position)),
+    [0, each, each, 2 * each],
+  );
   history.evict(history.head.position);
   test.equal(history.stretchEnd(0), each, 'whatever is in memory');
+  const recovered = new History(history.head);
+  for (let i = 0; i < each; i++) recovered.push(encodeRecord(recovered.head, 1, 'data', 0, payload));
+  test.equal(recovered.stretchEnd(history.head.position), recovered.head.position);
+  test.equal(recovered.stretchEnd(history.head.position - 1), undefined, 'what was there before has ends that nobody knows');
   test.end();
 });

@@ -50,10 +50,7 @@ function world(count: number): {
   const feeder = new ReplicaFeeder({
     clock,
     history: {
-      stretchEnd: (position) => {
-        const end = (Math.floor(position / 100) + 1) * 100;
-        return end <= head ? end : undefined;
-      },
+      lastStretchEnd: (position) => Math.floor(Math.min(position, head) / 100) * 100,
       stretchesBehind: (position) => Math.floor(head / 100) - Math.floor(position / 100),
     },
     voters: {
