@@ -4,6 +4,7 @@ import { seededRandom } from '../../src/base/clock.js';
 import type { IndexStore } from '../../src/index/index-store.js';
 import { over } from '../simulation/over.js';
 import { openPool, O_RDWR, pattern, readAll, root, ROOT, type Pool, type Test } from './fixture.js';
+import { MemoryStorage } from './memory-storage.js';
 
 const BLOCK = 4096;
 /** Many times what is fetched at once. */
@@ -97,4 +98,42 @@ t.test('reads of any length anywhere, while the file changes', async (test) => {
     if (random.below(2) === 0) await namespace.fsync(ino, handle, false);
   }
   test.ok((await readAll(namespace, ino, handle, 0, shadow.length)).equals(shadow), 'the whole of it');
+});
+
+t.test('one that jumps about in a file of large extents soon asks no more', async (test) => {
+  const scans = { count: 0, rows: 0 };
+  const storage = new MemoryStorage(4 * 1024 * 1024);
+  const { namespace } = await openPool(test, { storage, wrap: (index) => counting(index, scans) });
+  const { attributes, handle } = await namespace.create(ROOT, 'f', 0o644, O_RDWR, root);
+  const { ino } = attributes;
+  const large = pattern(2 * 1024 * 1024, 7);
+  await namespace.write(ino, handle, 0, large, root);
+  await namespace.fsync(ino, handle, false);
+  // The same blob again and again, and a hole as long before each.
+  const extents = 300;
+  for (let n = 1; n < extents; n++)
+    await namespace.copyRange({ ino, handle, offset: 0 }, { ino, handle, offset: 2 * n * large.length }, large.length, root);
+  await namespace.fsync(ino, handle, false);
+  const random = seededRandom(5);
+  const jump = async (reads: number): Promise<void> => {
+    for (let n = 0; n < reads; n++) {
+      const at = random.below(2 * extents * large.length - BLOCK);
+      const got = await readAll(namespace, ino, handle, at, BLOCK);
+      const expected = Buffer.alloc(BLOCK, 0);
+      for (let i = 0; i < BLOCK; i++) if (Math.floor((at + i) / large.length) % 2 === 0) expected[i] = large[(at + i) % large.length] ?? 0;
+      if (!got.equals(expected)) test.fail(`at ${at}`);
+    }
+  };
+  await jump(200);
+  Object.assign(scans, { count: 0, rows: 0 });
+  await jump(300);
+  test.equal(scans.count, 0, 'all of it is known');
+  // A write changes the file: of the few reads before the next one none asks for many extents.
+  for (let n = 0; n < 20; n++) {
+    await namespace.write(ino, handle, 3 * large.length + n * BLOCK, Buffer.alloc(BLOCK), root);
+    await namespace.fsync(ino, handle, false);
+    Object.assign(scans, { count: 0, rows: 0 });
+    await jump(3);
+    test.ok(scans.rows <= 3 * 8, `${scans.rows} rows for 3 reads`);
+  }
 });
