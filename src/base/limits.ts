@@ -493,7 +493,7 @@ export const SNAPSHOT_LOOK_MS = 600_000;
 export const LOST_BLOBS_MAX = 1024 * KiB;
 
 /**
- * How far the thread that answers goes before those that copy and encode (nice(2)): while a big write keeps all processors busy, a small request waits for none of
- * them. Three times their share; programs of users are as before.
+ * How far the thread that answers goes before those that copy and encode (nice(2)): while a big write keeps all processors busy, a small request waits for none
+ * of them. Nine times their share, for the moments in which it has something to answer.
  */
-export const DAEMON_NICE_STEPS = 5;
+export const DAEMON_NICE_STEPS = 10;
