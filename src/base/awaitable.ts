@@ -10,6 +10,33 @@ export function when<T, U>(value: Awaitable<T>, use: (value: T) => Awaitable<U>)
   return value instanceof Promise ? value.then(use) : use(value);
 }
 
+/** Does `act` for one item after the other. */
+export function each<T>(items: Iterable<T>, act: (item: T) => Awaitable<void>): Awaitable<void> {
+  const iterator = items[Symbol.iterator]();
+  const goOn = (): Awaitable<void> => {
+    for (let next = iterator.next(); next.done !== true; next = iterator.next()) {
+      const acting = act(next.value);
+      if (acting instanceof Promise) return acting.then(goOn);
+    }
+  };
+  return goOn();
+}
+
+/** As try and catch: does `action`, and where that fails, `undo`; the error goes on. */
+export function undoing<T>(action: () => Awaitable<T>, undo: () => void): Awaitable<T> {
+  const failed = (error: unknown): never => {
+    undo();
+    throw error;
+  };
+  let result: Awaitable<T>;
+  try {
+    result = action();
+  } catch (error) {
+    return failed(error);
+  }
+  return result instanceof Promise ? result.catch(failed) : result;
+}
+
 /** As try and finally: does `action`, and behind it `end`, whatever becomes of it. */
 export function lastly<T>(action: () => Promise<T>, end: () => void): Promise<T>;
 export function lastly<T>(action: () => Awaitable<T>, end: () => void): Awaitable<T>;

@@ -1,5 +1,6 @@
 /** setattr: length to the upload, times to the upload while there is one, everything else to the row. */
 import { LRUCache } from 'lru-cache';
+import { undoing, when, type Awaitable } from '../base/awaitable.js';
 import type { Time } from '../base/clock.js';
 import { FILE_BYTES_MAX, FILE_CLOCK_AHEAD_SECONDS, TOLD_CTIMES_MAX } from '../base/limits.js';
 import { decodeBytes, encodeBytes } from '../index/schema/dirent-row.js';
@@ -48,7 +49,7 @@ export class AttributeChanges {
     this.#clock = clock;
   }
 
-  async set(ino: Ino, wanted: AttributeChange, caller: Caller): Promise<Attributes> {
+  set(ino: Ino, wanted: AttributeChange, caller: Caller): Awaitable<Attributes> {
     const { size, mode, uid, gid } = wanted;
     if (size !== undefined) {
       if (!Number.isSafeInteger(size) || size < 0) refuse('EINVAL', `length ${size}`);
@@ -68,36 +69,45 @@ export class AttributeChanges {
     // The kernel sends the times of each file that is unlinked, once more; a refusal would be an error of the next syncfs(2).
     if (!owned && size === undefined && this.#nodes.ghost(ino) !== undefined) return this.#files.attributes(ino);
     if (ctime !== undefined) this.#told.set(ino, ctime);
-    try {
-      await this.#change(ino, { size, mode, uid, gid, times, ctime: ctime ?? now, owned }, caller);
-    } catch (error) {
-      // The kernel goes on with the times from before.
-      this.#told.delete(ino);
-      throw error;
-    }
-    return this.#files.attributes(ino);
+    const dated: Dated = { size, mode, uid, gid, times, ctime: ctime ?? now, owned };
+    const changed = undoing(
+      () => this.#change(ino, dated, caller),
+      () => {
+        // The kernel goes on with the times from before.
+        this.#told.delete(ino);
+      },
+    );
+    return when(changed, () => this.#files.attributes(ino));
   }
 
-  async #change(ino: Ino, { size, mode, uid, gid, times, ctime, owned }: Dated, caller: Caller): Promise<void> {
-    if (size !== undefined) await this.#files.truncate(ino, size, caller, times);
-    const folded = times === undefined || size !== undefined || this.#fold(ino, times);
-    if (!owned && folded) return;
-    const rowTimes = folded ? {} : { atime: times.atime, mtime: times.mtime };
-    await this.#ledger.change(async (change) => {
-      const committed = await change.inode(ino);
-      const row = committed ?? this.#nodes.ghost(ino) ?? refuse('ESTALE', `inode ${ino} is gone`);
-      let newMode = mode === undefined ? row.mode : (row.mode & ~PERMISSION_BITS) | (mode & PERMISSION_BITS);
-      if (mode === undefined && (uid !== undefined || gid !== undefined)) newMode &= ~privilegesLost(row, caller);
-      const changed = changedInode(row, { ...rowTimes, mode: newMode, uid, gid, ctime });
-      if (committed === undefined) {
-        this.#nodes.changeGhost(changed);
-        return;
-      }
-      // The kernel tells the times of what was renamed or linked, mostly those that we dated it with; rsync and tar set the mode and the owner that are there.
-      if (same(changed, committed)) return;
-      if (mode !== undefined) await this.#changeAcl(change, row, newMode);
-      change.putInode(changed);
+  #change(ino: Ino, dated: Dated, caller: Caller): Awaitable<void> {
+    const { size, times } = dated;
+    const truncated = size === undefined ? undefined : this.#files.truncate(ino, size, caller, times);
+    return when(truncated, () => {
+      const folded = times === undefined || size !== undefined || this.#fold(ino, times);
+      return dated.owned || !folded ? this.#changeRow(ino, dated, folded ? undefined : times, caller) : undefined;
     });
+  }
+
+  #changeRow(ino: Ino, { mode, uid, gid, ctime }: Dated, times: GivenTimes | undefined, caller: Caller): Awaitable<void> {
+    const changed = this.#ledger.change((change) =>
+      when(change.inode(ino), (committed) => {
+        const row = committed ?? this.#nodes.ghost(ino) ?? refuse('ESTALE', `inode ${ino} is gone`);
+        let newMode = mode === undefined ? row.mode : (row.mode & ~PERMISSION_BITS) | (mode & PERMISSION_BITS);
+        if (mode === undefined && (uid !== undefined || gid !== undefined)) newMode &= ~privilegesLost(row, caller);
+        const now = changedInode(row, { atime: times?.atime, mtime: times?.mtime, mode: newMode, uid, gid, ctime });
+        if (committed === undefined) {
+          this.#nodes.changeGhost(now);
+          return;
+        }
+        // The kernel tells the times of what was renamed or linked, mostly those that we dated it with; rsync and tar set the mode and the owner that are there.
+        if (same(now, committed)) return;
+        return when(mode === undefined ? undefined : this.#changeAcl(change, row, newMode), () => {
+          change.putInode(now);
+        });
+      }),
+    );
+    return when(changed, () => undefined);
   }
 
   /**
@@ -110,12 +120,12 @@ export class AttributeChanges {
   }
 
   /** chmod changes the ACL along with the mode. */
-  async #changeAcl(change: Change, row: InodeRow, mode: number): Promise<void> {
+  #changeAcl(change: Change, row: InodeRow, mode: number): Awaitable<void> {
     if ((row.flags & INODE_HAS_XATTRS) === 0) return;
     const key = xattrKey(row.ino, ACCESS_ACL);
-    const value = await change.tx.get(key);
-    if (value === undefined) return;
-    change.tx.put(key, encodeBytes(encodeAcl(aclWithMode(decodeAcl(decodeBytes(value, 'xattr')), mode))));
+    return when(change.tx.get(key), (value) => {
+      if (value !== undefined) change.tx.put(key, encodeBytes(encodeAcl(aclWithMode(decodeAcl(decodeBytes(value, 'xattr')), mode))));
+    });
   }
 
   /** Lets the upload carry the times, where there is one: the kernel sends them between the last write and the flush. */

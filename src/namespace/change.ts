@@ -6,7 +6,7 @@
  * one row: a count of none moves the location to the queue of the collector (I5), never frees by itself.
  */
 import { assert, must } from '../base/assert.js';
-import { when, type Awaitable } from '../base/awaitable.js';
+import { each, when, type Awaitable } from '../base/awaitable.js';
 import { OperatingError } from '../base/errors.js';
 import type { BlobId } from '../base/ids.js';
 import type { Transaction } from '../index/index-store.js';
@@ -150,17 +150,13 @@ export class Change {
   }
 
   /** Writes what was collected. @throws OperatingError EDQUOT */
-  finish(): Promise<void> | undefined {
+  finish(): Awaitable<void> {
     const isCharged = this.#ledger.quotas.size > 0 || this.quotas.rows.size > 0;
-    if (isCharged || this.#references !== undefined) return this.#finishAll(isCharged);
-    this.#putRows();
-    return undefined;
-  }
-
-  async #finishAll(isCharged: boolean): Promise<void> {
-    if (isCharged) await this.#chargeQuotas();
-    if (this.#references !== undefined) for (const [blob, count] of this.#references) await this.#settle(blob, count);
-    this.#putRows();
+    return when(isCharged ? this.#chargeQuotas() : undefined, () =>
+      when(this.#references && each(this.#references, ([blob, count]) => this.#settle(blob, count)), () => {
+        this.#putRows();
+      }),
+    );
   }
 
   #putRows(): void {
@@ -188,25 +184,34 @@ export class Change {
     }
   }
 
-  async #settle(blob: BlobId, delta: number): Promise<void> {
-    const { tx } = this;
+  #settle(blob: BlobId, delta: number): Awaitable<void> {
     const born = this.#born?.get(blob);
     if (born !== undefined) {
-      const location = encodeLocationRow(encodeLocation(born.location));
-      assert(delta >= 0, `blob ${blob} is born with ${delta} references`);
-      if (delta === 0) tx.put(freeKey(blob, 0), location);
-      else {
-        tx.put(blobKey(blob), location);
-        if (delta > 1) tx.put(referencesKey(blob), encodeReferences(delta));
-        if (born.missing.length > 0) tx.put(endangeredKey(blob), encodeEndangered(born.missing));
-      }
-      this.afterwards(() => {
-        this.#afterBirth(born);
-      });
+      this.#settleBorn(born, delta);
       return;
     }
     if (delta === 0) return;
-    const before = referencesOf(await tx.get(referencesKey(blob)));
+    return when(this.tx.get(referencesKey(blob)), (value) => this.#settleKnown(blob, referencesOf(value), delta));
+  }
+
+  #settleBorn(born: StoredBlob, delta: number): void {
+    const { tx } = this;
+    const { blob } = born.location;
+    const location = encodeLocationRow(encodeLocation(born.location));
+    assert(delta >= 0, () => `blob ${blob} is born with ${delta} references`);
+    if (delta === 0) tx.put(freeKey(blob, 0), location);
+    else {
+      tx.put(blobKey(blob), location);
+      if (delta > 1) tx.put(referencesKey(blob), encodeReferences(delta));
+      if (born.missing.length > 0) tx.put(endangeredKey(blob), encodeEndangered(born.missing));
+    }
+    this.afterwards(() => {
+      this.#afterBirth(born);
+    });
+  }
+
+  #settleKnown(blob: BlobId, before: number, delta: number): Awaitable<void> {
+    const { tx } = this;
     const after = before + delta;
     assert(after >= 0, `blob ${blob} has ${after} references`);
     if (after > 1) tx.put(referencesKey(blob), encodeReferences(after));
@@ -217,15 +222,16 @@ export class Change {
       });
       return;
     }
-    const value = await tx.get(blobKey(blob));
-    if (value === undefined)
-      throw new OperatingError('EIO', `the index has no location of blob ${blob}`, { hint: 'run a check of the pool' });
-    if (after > 0) return;
-    tx.delete(blobKey(blob));
-    tx.delete(endangeredKey(blob));
-    tx.put(freeKey(blob, 0), value);
-    this.afterwards(() => {
-      this.#ledger.locations.forget(blob);
+    return when(tx.get(blobKey(blob)), (value) => {
+      if (value === undefined)
+        throw new OperatingError('EIO', `the index has no location of blob ${blob}`, { hint: 'run a check of the pool' });
+      if (after > 0) return;
+      tx.delete(blobKey(blob));
+      tx.delete(endangeredKey(blob));
+      tx.put(freeKey(blob, 0), value);
+      this.afterwards(() => {
+        this.#ledger.locations.forget(blob);
+      });
     });
   }
 

@@ -155,19 +155,19 @@ export class Directories {
 
   /** Makes a file without a name: an orphan from the start, as long as it is open. `made` runs among the effects. @throws OperatingError ENOENT, ENOTDIR */
   makeUnnamed(parent: Ino, mode: number, caller: Caller, session: number, made: (row: InodeRow) => void): Awaitable<Committed<InodeRow>> {
-    const now = this.#clock.now();
-    return this.#ledger.change(async (change) => {
-      const above = await directory(change, parent);
-      const row = changedInode(fresh(change, above, await defaultAclOf(change, above, mode), mode, caller, now), { links: 0 });
-      change.putInode(row);
-      change.count(1, 0);
-      change.tx.put(orphanKey(row.ino), encodeNumber(session));
-      change.afterwards(() => {
-        this.#nodes.remember(row.ino);
-        made(row);
-      });
-      return row;
-    });
+    return this.#changeIn(parent, (change, above, now) =>
+      when(defaultAclOf(change, above, mode), (defaultAcl) => {
+        const row = changedInode(fresh(change, above, defaultAcl, mode, caller, now), { links: 0 });
+        change.putInode(row);
+        change.count(1, 0);
+        change.tx.put(orphanKey(row.ino), encodeNumber(session));
+        change.afterwards(() => {
+          this.#nodes.remember(row.ino);
+          made(row);
+        });
+        return row;
+      }),
+    );
   }
 
   symlink(parent: Ino, name: string, target: Uint8Array, caller: Caller): Awaitable<Committed<InodeRow>> {
@@ -181,39 +181,45 @@ export class Directories {
     });
   }
 
-  async readlink(ino: Ino): Promise<Buffer> {
-    const value = await this.#ledger.index.get(symlinkKey(ino));
-    // Replaced, perhaps, since it was looked up: then the kernel looks again.
-    if (this.#nodes.ghost(ino) !== undefined) refuse('ESTALE', `inode ${ino} is gone`);
-    if (value === undefined) refuse('EINVAL', `inode ${ino} is not a symbolic link`);
-    return Buffer.from(decodeBytes(value, 'symlink'));
+  readlink(ino: Ino): Awaitable<Buffer> {
+    return when(this.#ledger.index.get(symlinkKey(ino)), (value) => {
+      // Replaced, perhaps, since it was looked up: then the kernel looks again.
+      if (this.#nodes.ghost(ino) !== undefined) refuse('ESTALE', `inode ${ino} is gone`);
+      if (value === undefined) refuse('EINVAL', `inode ${ino} is not a symbolic link`);
+      return Buffer.from(decodeBytes(value, 'symlink'));
+    });
   }
 
   link(ino: Ino, parent: Ino, name: string): Awaitable<Committed<InodeRow>> {
     checkName(name);
-    return this.#changeIn(parent, async (change, above, now) => {
-      const row = await change.inode(ino);
-      // One that lost its last name gets no other (linkat(2)).
-      if (row === undefined || (row.links === 0 && this.#nodes.get(ino)?.linkable !== true)) refuse('ENOENT', `inode ${ino} is gone`);
-      if (isDirectory(row.mode)) refuse('EPERM', 'directories have one name only');
-      if (row.links >= LINKS_MAX) refuse('EMLINK', `${row.links} links`);
-      await checkFree(change, parent, name);
-      const quota = change.quotas.effective(above.quota);
-      // In which of both would it count? Programs such as mv copy then. One that has no name yet goes where its first one is.
-      if (row.links > 0 && change.quotas.effective(row.quota) !== quota) refuse('EXDEV', 'a file has all its names in one quota');
-      const flags = row.links > 0 ? row.flags | INODE_HAD_NAMES : row.flags;
-      const linked = changedInode(row, { links: row.links + 1, ctime: now, quota, flags });
-      change.putInode(linked);
-      if (row.links === 0) change.tx.delete(orphanKey(ino));
-      change.putDirent(parent, name, { ino, type: fileType(row.mode), cookie: above.nextCookie });
-      change.putInode(grown(above, 1, 0, now, above.nextCookie + 1));
-      change.afterwards(() => {
-        const node = this.#nodes.get(ino);
-        if (node !== undefined) node.linkable = false;
-        this.#nodes.remember(ino);
-      });
-      return linked;
+    return this.#changeIn(parent, (change, above, now) =>
+      when(change.inode(ino), (row) => {
+        // One that lost its last name gets no other (linkat(2)).
+        if (row === undefined || (row.links === 0 && this.#nodes.get(ino)?.linkable !== true)) refuse('ENOENT', `inode ${ino} is gone`);
+        if (isDirectory(row.mode)) refuse('EPERM', 'directories have one name only');
+        if (row.links >= LINKS_MAX) refuse('EMLINK', `${row.links} links`);
+        return when(checkFree(change, parent, name), () => this.#linked(change, row, above, name, now));
+      }),
+    );
+  }
+
+  #linked(change: Change, row: InodeRow, above: InodeRow, name: string, now: Time): InodeRow {
+    const { ino } = row;
+    const quota = change.quotas.effective(above.quota);
+    // In which of both would it count? Programs such as mv copy then. One that has no name yet goes where its first one is.
+    if (row.links > 0 && change.quotas.effective(row.quota) !== quota) refuse('EXDEV', 'a file has all its names in one quota');
+    const flags = row.links > 0 ? row.flags | INODE_HAD_NAMES : row.flags;
+    const linked = changedInode(row, { links: row.links + 1, ctime: now, quota, flags });
+    change.putInode(linked);
+    if (row.links === 0) change.tx.delete(orphanKey(ino));
+    change.putDirent(above.ino, name, { ino, type: fileType(row.mode), cookie: above.nextCookie });
+    change.putInode(grown(above, 1, 0, now, above.nextCookie + 1));
+    change.afterwards(() => {
+      const node = this.#nodes.get(ino);
+      if (node !== undefined) node.linkable = false;
+      this.#nodes.remember(ino);
     });
+    return linked;
   }
 
   unlink(parent: Ino, name: string): Awaitable<Committed<void>> {
@@ -228,14 +234,16 @@ export class Directories {
   }
 
   rmdir(parent: Ino, name: string): Awaitable<Committed<void>> {
-    return this.#changeIn(parent, async (change, above, now) => {
-      const dirent = await entry(change, parent, name);
-      if (dirent.type !== S_IFDIR) refuse('ENOTDIR', 'not a directory');
-      await checkEmpty(change, dirent.ino);
-      change.deleteDirent(parent, name, dirent);
-      change.putInode(grown(above, -1, -1, now));
-      await this.#nodes.remove(change, changedInode(await target(change, dirent), { ctime: now }));
-    });
+    return this.#changeIn(parent, (change, above, now) =>
+      when(entry(change, parent, name), (dirent) => {
+        if (dirent.type !== S_IFDIR) refuse('ENOTDIR', 'not a directory');
+        return when(checkEmpty(change, dirent.ino), () => {
+          change.deleteDirent(parent, name, dirent);
+          change.putInode(grown(above, -1, -1, now));
+          return when(target(change, dirent), (row) => this.#nodes.remove(change, changedInode(row, { ctime: now })));
+        });
+      }),
+    );
   }
 
   /** One name of a file that is no directory goes. */
@@ -318,9 +326,10 @@ function defaultAclOf(change: Change, above: InodeRow, mode: number): Awaitable<
   return (above.flags & INODE_HAS_XATTRS) === 0 || fileType(mode) === S_IFLNK ? undefined : readDefaultAcl(change, above.ino);
 }
 
-async function readDefaultAcl(change: Change, ino: Ino): Promise<Acl | undefined> {
-  const value = await change.tx.get(xattrKey(ino, DEFAULT_ACL));
-  return value === undefined ? undefined : decodeAcl(decodeBytes(value, 'xattr'));
+function readDefaultAcl(change: Change, ino: Ino): Awaitable<Acl | undefined> {
+  return when(change.tx.get(xattrKey(ino, DEFAULT_ACL)), (value) =>
+    value === undefined ? undefined : decodeAcl(decodeBytes(value, 'xattr')),
+  );
 }
 
 /** Without a default ACL above, the umask decides. */

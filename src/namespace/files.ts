@@ -117,15 +117,15 @@ export class Files {
    * @param times what it is dated with, in the same commit; undefined: now, if the length changes
    * @throws OperatingError ESTALE, EISDIR, EINVAL; what kept it from being committed.
    */
-  async truncate(ino: Ino, size: number, caller: Caller, times: GivenTimes | undefined): Promise<void> {
-    const node = await this.#options.nodes.attach(ino, (found) => {
+  truncate(ino: Ino, size: number, caller: Caller, times: GivenTimes | undefined): Awaitable<void> {
+    const attached = this.#options.nodes.attach(ino, (found) => {
       if (isDirectory(found.row.mode)) refuse('EISDIR', `inode ${ino} is a directory`);
       if (!isRegular(found.row.mode)) refuse('EINVAL', `inode ${ino} is not a regular file`);
       // To the length that it has, the kernel moves no times.
       this.#truncate(found, size, caller, times ?? (size === found.size ? undefined : 'now'));
       return found;
     });
-    if (!node.openForWriting) await this.#commit(node);
+    return when(attached, (node) => (node.openForWriting ? undefined : this.#commit(node)));
   }
 
   /** Reports what poisoned an upload, once. */

@@ -260,9 +260,9 @@ export class PoolNamespace implements Namespace {
     return this.#files.attributes(ino, handle);
   }
 
-  async setattr(ino: Ino, change: AttributeChange, caller: Caller): Promise<Attributes> {
+  setattr(ino: Ino, change: AttributeChange, caller: Caller): Awaitable<Attributes> {
     this.#checkWritable();
-    return await this.#attributes.set(ino, change, caller);
+    return this.#attributes.set(ino, change, caller);
   }
 
   forget(ino: Ino, count: number): void {
@@ -273,7 +273,7 @@ export class PoolNamespace implements Namespace {
     return this.#nodes.hold(ino);
   }
 
-  readlink(ino: Ino): Promise<Buffer> {
+  readlink(ino: Ino): Awaitable<Buffer> {
     return this.#directories.readlink(ino);
   }
 
@@ -430,7 +430,7 @@ export class PoolNamespace implements Namespace {
     return this.#xattrs.get(ino, name);
   }
 
-  async listxattr(ino: Ino): Promise<string[]> {
+  listxattr(ino: Ino): Awaitable<string[]> {
     return this.#xattrs.list(ino);
   }
 

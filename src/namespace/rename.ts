@@ -1,5 +1,5 @@
 /** renameat2(2): one transaction in which two entries, their directories, and what was replaced change together (I3). */
-import type { Awaitable } from '../base/awaitable.js';
+import { when, type Awaitable } from '../base/awaitable.js';
 import type { Clock, Time } from '../base/clock.js';
 import type { Committed } from '../index/index-store.js';
 import type { DirentRow } from '../index/schema/dirent-row.js';
@@ -17,6 +17,15 @@ import { moveToQuota } from './quota-moves.js';
 interface Side {
   readonly parent: Ino;
   readonly name: string;
+}
+
+/** What a rename is about. */
+interface Entries {
+  readonly source: DirentRow;
+  /** What has the new name already. */
+  readonly replaced: DirentRow | undefined;
+  /** The inode of `source`. */
+  readonly moved: InodeRow;
 }
 
 /** Directories deeper than this cannot have been made by path (PATH_MAX); the walk up is bounded all the same. */
@@ -41,23 +50,36 @@ export class Renames {
     checkName(to.name);
     if (flags.noReplace && flags.exchange) refuse('EINVAL', 'noreplace and exchange exclude each other');
     const now = this.#clock.now();
-    return this.#ledger.change(async (change) => {
-      await directory(change, from.parent);
-      await directory(change, to.parent);
-      const source = await entry(change, from.parent, from.name);
-      const replaced = await change.dirent(to.parent, to.name);
-      if (flags.noReplace && replaced !== undefined) refuse('EEXIST', 'the name exists');
-      if (flags.exchange && replaced === undefined) refuse('ENOENT', 'nothing to exchange with');
-      // Two names of one file: nothing happens, and both stay.
-      if (replaced?.ino === source.ino) return [];
-      const isDir = isDirectory((await target(change, source)).mode);
-      if (isDir) await this.#checkOutside(change, source.ino, to.parent);
-      if (flags.exchange && replaced !== undefined) await this.#exchange(change, from, to, source, replaced, now);
-      else await this.#move(change, from, to, source, replaced, now);
-      if (from.parent === to.parent) return [];
-      const both = flags.exchange && replaced !== undefined ? [source, replaced] : [source];
-      return both.filter(({ type }) => type === S_IFDIR).map(({ ino }) => ino);
-    });
+    return this.#ledger.change((change) =>
+      when(this.#entries(change, from, to, flags), (entries) => {
+        const { source, replaced, moved } = entries;
+        // Two names of one file: nothing happens, and both stay.
+        if (replaced?.ino === source.ino) return [];
+        const outside = isDirectory(moved.mode) ? this.#checkOutside(change, source.ino, to.parent) : undefined;
+        const other = flags.exchange ? replaced : undefined;
+        const done = when(outside, () =>
+          other === undefined ? this.#move(change, from, to, entries, now) : this.#exchange(change, from, to, entries, other, now),
+        );
+        return when(done, () => {
+          if (from.parent === to.parent) return [];
+          const both = other === undefined ? [source] : [source, other];
+          return both.filter(({ type }) => type === S_IFDIR).map(({ ino }) => ino);
+        });
+      }),
+    );
+  }
+
+  #entries(change: Change, from: Side, to: Side, flags: RenameFlags): Awaitable<Entries> {
+    const parents = when(directory(change, from.parent), () => directory(change, to.parent));
+    return when(parents, () =>
+      when(entry(change, from.parent, from.name), (source) =>
+        when(change.dirent(to.parent, to.name), (replaced) => {
+          if (flags.noReplace && replaced !== undefined) refuse('EEXIST', 'the name exists');
+          if (flags.exchange && replaced === undefined) refuse('ENOENT', 'nothing to exchange with');
+          return when(target(change, source), (moved) => ({ source, replaced, moved }));
+        }),
+      ),
+    );
   }
 
   /** A directory must not go below itself. @throws OperatingError EINVAL */
@@ -72,37 +94,41 @@ export class Renames {
     refuse('EINVAL', 'directories too deep');
   }
 
-  async #move(change: Change, from: Side, to: Side, source: DirentRow, replaced: DirentRow | undefined, now: Time): Promise<void> {
-    const moved = await target(change, source);
+  #move(change: Change, from: Side, to: Side, { source, replaced, moved }: Entries, now: Time): Awaitable<void> {
     const isDir = isDirectory(moved.mode);
-    let replacedDirectories = 0;
-    if (replaced !== undefined) {
-      const old = await target(change, replaced);
-      if (isDirectory(old.mode)) {
-        if (!isDir) refuse('EISDIR', 'a directory is replaced by directories only');
-        await checkEmpty(change, old.ino);
-        await this.#nodes.remove(change, changedInode(old, { ctime: now }));
-        replacedDirectories = 1;
-      } else {
-        if (isDir) refuse('ENOTDIR', 'a directory does not replace a file');
-        await this.#directories.dropLink(change, old, now);
-      }
-    }
-    change.deleteDirent(from.parent, from.name, source);
     const directories = isDir ? 1 : 0;
-    change.putInode(grown(await directory(change, from.parent), -1, -directories, now));
-    // Read again: both sides may be the same directory.
-    const above = await directory(change, to.parent);
-    const entries = replaced === undefined ? 1 : 0;
-    // The entry keeps the place of the one that it replaces.
-    const cookie = replaced?.cookie ?? above.nextCookie;
-    change.putInode(grown(above, entries, directories - replacedDirectories, now, above.nextCookie + entries));
-    change.putDirent(to.parent, to.name, { ...source, cookie });
-    await this.#arrived(change, moved.ino, to.parent, now);
+    return when(replaced === undefined ? 0 : this.#replace(change, replaced, isDir, now), (replacedDirectories) => {
+      change.deleteDirent(from.parent, from.name, source);
+      const left = when(directory(change, from.parent), (below) => {
+        change.putInode(grown(below, -1, -directories, now));
+        // Read again: both sides may be the same directory.
+        return directory(change, to.parent);
+      });
+      return when(left, (above) => {
+        const entries = replaced === undefined ? 1 : 0;
+        // The entry keeps the place of the one that it replaces.
+        const cookie = replaced?.cookie ?? above.nextCookie;
+        change.putInode(grown(above, entries, directories - replacedDirectories, now, above.nextCookie + entries));
+        change.putDirent(to.parent, to.name, { ...source, cookie });
+        return this.#arrived(change, moved.ino, to.parent, now);
+      });
+    });
   }
 
-  async #exchange(change: Change, from: Side, to: Side, source: DirentRow, other: DirentRow, now: Time): Promise<void> {
-    const moved = await target(change, source);
+  /** What had the name goes. Returns how many directories that were. @throws OperatingError EISDIR, ENOTDIR, ENOTEMPTY */
+  #replace(change: Change, replaced: DirentRow, byDirectory: boolean, now: Time): Awaitable<number> {
+    return when(target(change, replaced), (old) => {
+      if (!isDirectory(old.mode)) {
+        if (byDirectory) refuse('ENOTDIR', 'a directory does not replace a file');
+        return when(this.#directories.dropLink(change, old, now), () => 0);
+      }
+      if (!byDirectory) refuse('EISDIR', 'a directory is replaced by directories only');
+      const empty = when(checkEmpty(change, old.ino), () => this.#nodes.remove(change, changedInode(old, { ctime: now })));
+      return when(empty, () => 1);
+    });
+  }
+
+  async #exchange(change: Change, from: Side, to: Side, { source, moved }: Entries, other: DirentRow, now: Time): Promise<void> {
     const back = await target(change, other);
     if (isDirectory(back.mode)) await this.#checkOutside(change, back.ino, from.parent);
     change.putDirent(to.parent, to.name, { ...source, cookie: other.cookie });
@@ -115,10 +141,12 @@ export class Renames {
   }
 
   /** An inode is in another directory now. Its row may be one of those directories itself. @throws OperatingError EXDEV */
-  async #arrived(change: Change, ino: Ino, parent: Ino, now: Time): Promise<void> {
-    const row: InodeRow | undefined = await change.inode(ino);
-    if (row === undefined) return;
-    change.putInode(changedInode(row, { parent: isDirectory(row.mode) ? parent : 0, ctime: now }));
-    if (change.quotas.any) await moveToQuota(change, ino, change.quotas.effective((await change.inode(parent))?.quota ?? 0));
+  #arrived(change: Change, ino: Ino, parent: Ino, now: Time): Awaitable<void> {
+    return when(change.inode(ino), (row) => {
+      if (row === undefined) return;
+      change.putInode(changedInode(row, { parent: isDirectory(row.mode) ? parent : 0, ctime: now }));
+      if (!change.quotas.any) return;
+      return when(change.inode(parent), (above) => moveToQuota(change, ino, change.quotas.effective(above?.quota ?? 0)));
+    });
   }
 }

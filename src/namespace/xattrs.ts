@@ -72,16 +72,19 @@ export class Xattrs {
     return when(this.#nodes.row(ino), ({ flags }) => ((flags & INODE_HAS_XATTRS) === 0 ? undefined : this.#read(ino, name)));
   }
 
-  async #read(ino: Ino, name: string): Promise<Buffer | undefined> {
-    const value = await this.#ledger.index.get(xattrKey(ino, name));
-    this.#checkThere(ino);
-    return value === undefined ? undefined : Buffer.from(decodeBytes(value, 'xattr'));
+  #read(ino: Ino, name: string): Awaitable<Buffer | undefined> {
+    return when(this.#ledger.index.get(xattrKey(ino, name)), (value) => {
+      this.#checkThere(ino);
+      return value === undefined ? undefined : Buffer.from(decodeBytes(value, 'xattr'));
+    });
   }
 
   /** @throws OperatingError ESTALE */
-  async list(ino: Ino): Promise<string[]> {
-    const row = await this.#nodes.row(ino);
-    if ((row.flags & INODE_HAS_XATTRS) === 0) return [];
+  list(ino: Ino): Awaitable<string[]> {
+    return when(this.#nodes.row(ino), ({ flags }) => ((flags & INODE_HAS_XATTRS) === 0 ? [] : this.#names(ino)));
+  }
+
+  async #names(ino: Ino): Promise<string[]> {
     const found: string[] = [];
     for await (const rows of pages(this.#ledger.index, xattrRange(ino))) for (const { key } of rows) found.push(parseXattrKey(key).name);
     this.#checkThere(ino);

@@ -15,10 +15,11 @@ import { isVirtual, refuseVirtual, virtualValue } from './virtual-attributes.js'
  * The mode of an inode without the bits that a write, truncation or change of owner by this caller takes away (HANDLE_KILLPRIV_V2 makes it our duty);
  * undefined when nothing changes.
  */
-export async function modeWithoutPrivileges(namespace: Namespace, ino: Ino, caller: Caller): Promise<number | undefined> {
-  const attributes = await namespace.getattr(ino);
-  const lost = privilegesLost(attributes, caller);
-  return lost === 0 ? undefined : attributes.mode & ~lost;
+export function modeWithoutPrivileges(namespace: Namespace, ino: Ino, caller: Caller): Awaitable<number | undefined> {
+  return when(namespace.getattr(ino), (attributes) => {
+    const lost = privilegesLost(attributes, caller);
+    return lost === 0 ? undefined : attributes.mode & ~lost;
+  });
 }
 
 export function attributeOperations(context: Context): Map<number, Operation> {
@@ -38,20 +39,22 @@ export function attributeOperations(context: Context): Map<number, Operation> {
     });
   }
 
-  async function setattr(request: Request): Promise<void> {
+  function setattr(request: Request): Awaitable<void> {
     const { change: asked, handle, killPrivileges } = decodeSetattr(request);
-    let change = asked;
-    if ((killPrivileges || asked.uid !== undefined || asked.gid !== undefined) && asked.mode === undefined) {
-      const mode = await modeWithoutPrivileges(namespace, request.ino, request);
-      if (mode !== undefined) change = { ...asked, mode };
-    }
-    const attributes = await namespace.setattr(request.ino, change, request, handle);
-    encodeAttrOut(outbox.memory, outbox.reserve(request, ATTR_OUT_BYTES), attributes, validity);
+    const kills = (killPrivileges || asked.uid !== undefined || asked.gid !== undefined) && asked.mode === undefined;
+    return when(kills ? modeWithoutPrivileges(namespace, request.ino, request) : undefined, (mode) => {
+      const change = mode === undefined ? asked : { ...asked, mode };
+      return when(namespace.setattr(request.ino, change, request, handle), (attributes) => {
+        encodeAttrOut(outbox.memory, outbox.reserve(request, ATTR_OUT_BYTES), attributes, validity);
+      });
+    });
   }
 
-  async function readlink(request: Request): Promise<void> {
+  function readlink(request: Request): Awaitable<void> {
     request.exactly(0);
-    outbox.pieces(request, [await namespace.readlink(request.ino)]);
+    return when(namespace.readlink(request.ino), (target) => {
+      outbox.pieces(request, [target]);
+    });
   }
 
   async function statfs(request: Request): Promise<void> {
@@ -109,13 +112,14 @@ export function xattrOperations(context: Context): Map<number, Operation> {
     });
   }
 
-  async function listxattr(request: Request): Promise<void> {
+  function listxattr(request: Request): Awaitable<void> {
     const bytes = decodeListxattr(request);
-    const names = await namespace.listxattr(request.ino);
     // trusted.* is for the superuser's eyes, as in other file systems.
     const hidden = (name: string): boolean => isVirtual(name) || (request.uid !== 0 && name.startsWith('trusted.'));
-    const shown = names.filter((name) => !hidden(name));
-    sized(request, Buffer.from(shown.map((name) => `${name}\0`).join(''), 'latin1'), bytes);
+    return when(namespace.listxattr(request.ino), (names) => {
+      const shown = names.filter((name) => !hidden(name));
+      sized(request, Buffer.from(shown.map((name) => `${name}\0`).join(''), 'latin1'), bytes);
+    });
   }
 
   async function removexattr(request: Request): Promise<void> {

@@ -82,7 +82,7 @@ export class ControlNamespace implements Namespace {
     if (!isControlInode(ino)) this.#below.forget(ino, count);
   }
 
-  async readlink(ino: Ino): Promise<Buffer> {
+  readlink(ino: Ino): Awaitable<Buffer> {
     if (isControlInode(ino)) throw new OperatingError('EINVAL', 'not a symbolic link');
     return this.#below.readlink(ino);
   }
@@ -193,7 +193,7 @@ export class ControlNamespace implements Namespace {
     return isControlInode(ino) ? undefined : this.#below.getxattr(ino, name);
   }
 
-  async listxattr(ino: Ino): Promise<string[]> {
+  listxattr(ino: Ino): Awaitable<string[]> {
     return isControlInode(ino) ? [] : this.#below.listxattr(ino);
   }
 
