@@ -10,16 +10,22 @@ export function when<T, U>(value: Awaitable<T>, use: (value: T) => Awaitable<U>)
   return value instanceof Promise ? value.then(use) : use(value);
 }
 
+/** Does `step` again and again, as long as it says true. */
+export function repeat(step: () => Awaitable<boolean>): Awaitable<void> {
+  for (;;) {
+    const more = step();
+    if (more instanceof Promise) return more.then((goesOn) => (goesOn ? repeat(step) : undefined));
+    if (!more) return;
+  }
+}
+
 /** Does `act` for one item after the other. */
 export function each<T>(items: Iterable<T>, act: (item: T) => Awaitable<void>): Awaitable<void> {
   const iterator = items[Symbol.iterator]();
-  const goOn = (): Awaitable<void> => {
-    for (let next = iterator.next(); next.done !== true; next = iterator.next()) {
-      const acting = act(next.value);
-      if (acting instanceof Promise) return acting.then(goOn);
-    }
-  };
-  return goOn();
+  return repeat(() => {
+    const next = iterator.next();
+    return next.done !== true && when(act(next.value), () => true);
+  });
 }
 
 /** As try and catch: does `action`, and where that fails, `undo`; the error goes on. */

@@ -2,11 +2,11 @@
  * Names: making, finding, removing and listing them. Each is one transaction (I3) in which the entry, the inode and its directory change together.
  * Permissions are the kernel's business (default_permissions); what the file system itself must refuse is refused here.
  */
-import { when, type Awaitable } from '../base/awaitable.js';
+import { repeat, when, type Awaitable } from '../base/awaitable.js';
 import type { Clock, Time } from '../base/clock.js';
 import { OperatingError, type ErrnoName } from '../base/errors.js';
 import { LINKS_MAX, NAME_BYTES_MAX, SYMLINK_BYTES_MAX } from '../base/limits.js';
-import type { Committed } from '../index/index-store.js';
+import type { Committed, Row } from '../index/index-store.js';
 import type { DirentRow } from '../index/schema/dirent-row.js';
 import { decodeBytes, decodeOrder, encodeBytes } from '../index/schema/dirent-row.js';
 import { changedInode, INODE_HAD_NAMES, INODE_HAS_XATTRS, type InodeRow } from '../index/schema/inode-row.js';
@@ -259,31 +259,48 @@ export class Directories {
   }
 
   /** Entries behind `offset` as long as there is room for them. */
-  async list(ino: Ino, offset: number, plus: boolean, room: (entry: DirectoryEntry) => boolean): Promise<void> {
-    const row = await this.check(ino);
-    const dots: [number, string, Ino][] = [
-      [COOKIE_SELF, '.', ino],
-      [COOKIE_PARENT, '..', row.parent],
-    ];
-    for (const [cookie, name, dotIno] of dots) {
-      if (offset >= cookie) continue;
-      if (!room({ ino: dotIno, name, type: S_IFDIR, nextOffset: cookie, attributes: undefined })) return;
-    }
-    for (let after = Math.max(offset, COOKIE_PARENT); ;) {
-      const rows = await this.#ledger.index.scan(orderRange(ino, after, LIST_ROWS));
-      for (const { key, value } of rows) {
-        const { cookie } = parseOrderKey(key);
-        after = cookie;
-        const listed = decodeOrder(value);
-        const inode = plus ? (this.#ledger.cachedInode(listed.ino) ?? (await this.#ledger.inode(listed.ino))) : undefined;
-        // Removed since the scan.
-        if (plus && inode === undefined) continue;
-        const attributes = inode === undefined ? undefined : this.#attributes(inode);
-        if (!room({ ...listed, nextOffset: cookie, attributes })) return;
-        if (plus) this.#nodes.remember(listed.ino);
+  list(ino: Ino, offset: number, plus: boolean, room: (entry: DirectoryEntry) => boolean): Awaitable<void> {
+    return when(this.check(ino), ({ parent }) => {
+      const dots: [number, string, Ino][] = [
+        [COOKIE_SELF, '.', ino],
+        [COOKIE_PARENT, '..', parent],
+      ];
+      for (const [cookie, name, dotIno] of dots) {
+        if (offset >= cookie) continue;
+        if (!room({ ino: dotIno, name, type: S_IFDIR, nextOffset: cookie, attributes: undefined })) return;
       }
-      if (rows.length < LIST_ROWS) return;
-    }
+      return this.#listBehind(ino, Math.max(offset, COOKIE_PARENT), plus, room);
+    });
+  }
+
+  #listBehind(ino: Ino, offset: number, plus: boolean, room: (entry: DirectoryEntry) => boolean): Awaitable<void> {
+    let after = offset;
+    let rows: readonly Row[] = [];
+    let at = 0;
+    let more = true;
+    return repeat(() => {
+      const row = rows[at++];
+      if (row === undefined)
+        return (
+          more &&
+          when(this.#ledger.index.scan(orderRange(ino, after, LIST_ROWS)), (found) => {
+            rows = found;
+            at = 0;
+            more = found.length === LIST_ROWS;
+            return true;
+          })
+        );
+      after = parseOrderKey(row.key).cookie;
+      const listed = decodeOrder(row.value);
+      if (!plus) return room({ ...listed, nextOffset: after, attributes: undefined });
+      return when(this.#ledger.inode(listed.ino), (inode) => {
+        // Removed since the scan.
+        if (inode === undefined) return true;
+        const taken = room({ ...listed, nextOffset: after, attributes: this.#attributes(inode) });
+        if (taken) this.#nodes.remember(listed.ino);
+        return taken;
+      });
+    });
   }
 }
 

@@ -412,7 +412,7 @@ export class PoolNamespace implements Namespace {
     return await this.#ranges.copy(place(source), place(target), bytes, caller);
   }
 
-  readdir(ino: Ino, offset: number, plus: boolean, room: (entry: DirectoryEntry) => boolean): Promise<void> {
+  readdir(ino: Ino, offset: number, plus: boolean, room: (entry: DirectoryEntry) => boolean): Awaitable<void> {
     return this.#directories.list(ino, offset, plus, room);
   }
 
@@ -421,7 +421,7 @@ export class PoolNamespace implements Namespace {
     await this.activity.during(() => this.#options.index.durable());
   }
 
-  async setxattr(ino: Ino, name: string, value: Uint8Array, flags: number): Promise<void> {
+  setxattr(ino: Ino, name: string, value: Uint8Array, flags: number): Awaitable<void> {
     this.#checkWritable();
     return this.#xattrs.set(ino, name, value, flags);
   }
@@ -434,7 +434,7 @@ export class PoolNamespace implements Namespace {
     return this.#xattrs.list(ino);
   }
 
-  async removexattr(ino: Ino, name: string): Promise<void> {
+  removexattr(ino: Ino, name: string): Awaitable<void> {
     this.#checkWritable();
     return this.#xattrs.remove(ino, name);
   }

@@ -97,28 +97,27 @@ export class Xattrs {
   }
 
   /** @throws OperatingError EEXIST, ENODATA, E2BIG, ENOSPC, ENOTSUP */
-  async set(ino: Ino, name: string, value: Uint8Array, flags: number): Promise<void> {
+  set(ino: Ino, name: string, value: Uint8Array, flags: number): Awaitable<void> {
     checkXattr(name);
     if (value.length > XATTR_VALUE_BYTES_MAX) refuse('E2BIG', `attribute of ${value.length} bytes`);
-    if (isAcl(name)) {
-      await this.#setAcl(ino, name, value);
-      return;
-    }
+    if (isAcl(name)) return this.#setAcl(ino, name, value);
     const encoded = encodeBytes(value);
-    await this.#change(ino, async (change, row) => {
-      const old = await change.tx.get(xattrKey(ino, name));
-      if (old !== undefined && (flags & XATTR_CREATE) !== 0) refuse('EEXIST', 'the attribute exists');
-      if (old === undefined && (flags & XATTR_REPLACE) !== 0) refuse('ENODATA', 'no such attribute');
-      const before = await this.#total(change, row);
-      const after = grown(before, name, encoded.length, old?.length);
-      if (after.listBytes > Math.max(before.listBytes, XATTR_LIST_BYTES_MAX) || after.bytes > Math.max(before.bytes, XATTRS_BYTES_MAX))
-        refuse('ENOSPC', 'too many attributes');
-      change.afterwards(() => {
-        this.#totals.set(ino, after);
-      });
-      change.tx.put(xattrKey(ino, name), encoded);
-      return { flags: row.flags | INODE_HAS_XATTRS };
-    });
+    return this.#change(ino, (change, row) =>
+      when(change.tx.get(xattrKey(ino, name)), (old) => {
+        if (old !== undefined && (flags & XATTR_CREATE) !== 0) refuse('EEXIST', 'the attribute exists');
+        if (old === undefined && (flags & XATTR_REPLACE) !== 0) refuse('ENODATA', 'no such attribute');
+        return when(this.#total(change, row), (before) => {
+          const after = grown(before, name, encoded.length, old?.length);
+          if (after.listBytes > Math.max(before.listBytes, XATTR_LIST_BYTES_MAX) || after.bytes > Math.max(before.bytes, XATTRS_BYTES_MAX))
+            refuse('ENOSPC', 'too many attributes');
+          change.afterwards(() => {
+            this.#totals.set(ino, after);
+          });
+          change.tx.put(xattrKey(ino, name), encoded);
+          return { flags: row.flags | INODE_HAS_XATTRS };
+        });
+      }),
+    );
   }
 
   /** What the attributes of an inode take, before a change. */
@@ -128,42 +127,48 @@ export class Xattrs {
   }
 
   /** An access ACL that says what a mode can say becomes the mode alone. @throws OperatingError EINVAL, EACCES, ENOTSUP */
-  async #setAcl(ino: Ino, name: string, value: Uint8Array): Promise<void> {
+  #setAcl(ino: Ino, name: string, value: Uint8Array): Awaitable<void> {
     const acl = decodeAcl(value);
-    await this.#change(ino, async (change, row) => {
+    return this.#change(ino, (change, row) => {
       if (fileType(row.mode) === S_IFLNK) refuse('ENOTSUP', 'a symbolic link has no ACL');
       if (name === DEFAULT_ACL && !isDirectory(row.mode)) refuse('EACCES', 'only a directory has a default ACL');
       if (name === DEFAULT_ACL || !isPlain(acl)) change.tx.put(xattrKey(ino, name), encodeBytes(encodeAcl(acl)));
       else change.tx.delete(xattrKey(ino, name));
-      return { ...(await this.#left(change, row)), ...(name === ACCESS_ACL && { mode: modeWithAcl(row.mode, acl) }) };
+      const mode = name === ACCESS_ACL ? modeWithAcl(row.mode, acl) : row.mode;
+      return when(this.#left(change, row), (flags) => ({ flags, mode }));
     });
   }
 
   /** @throws OperatingError ENODATA, ENOTSUP */
-  async remove(ino: Ino, name: string): Promise<void> {
+  remove(ino: Ino, name: string): Awaitable<void> {
     checkXattr(name);
-    await this.#change(ino, async (change, row) => {
-      if ((await change.tx.get(xattrKey(ino, name))) === undefined) refuse('ENODATA', 'no such attribute');
-      change.tx.delete(xattrKey(ino, name));
-      return await this.#left(change, row);
-    });
+    return this.#change(ino, (change, row) =>
+      when(change.tx.get(xattrKey(ino, name)), (old) => {
+        if (old === undefined) refuse('ENODATA', 'no such attribute');
+        change.tx.delete(xattrKey(ino, name));
+        return when(this.#left(change, row), (flags) => ({ flags }));
+      }),
+    );
   }
 
-  /** After one went, or an ACL changed: are any left? They are counted anew when the next one comes. */
-  async #left(change: Change, { ino, flags }: InodeRow): Promise<Partial<InodeRow>> {
+  /** After one went, or an ACL changed: the flags, which say whether any are left. They are counted anew when the next one comes. */
+  #left(change: Change, { ino, flags }: InodeRow): Awaitable<number> {
     change.afterwards(() => {
       this.#totals.delete(ino);
     });
-    const left = await change.tx.scan(xattrRange(ino, 1));
-    return { flags: left.length > 0 ? flags | INODE_HAS_XATTRS : flags & ~INODE_HAS_XATTRS };
+    return when(change.tx.scan(xattrRange(ino, 1)), (left) => (left.length > 0 ? flags | INODE_HAS_XATTRS : flags & ~INODE_HAS_XATTRS));
   }
 
   /** One change of an inode's attributes; `make` returns what changes in its row besides. */
-  async #change(ino: Ino, make: (change: Change, row: InodeRow) => Promise<Partial<InodeRow>>): Promise<void> {
+  #change(ino: Ino, make: (change: Change, row: InodeRow) => Awaitable<Partial<InodeRow>>): Awaitable<void> {
     const ctime = this.#clock.now();
-    await this.#ledger.change(async (change) => {
-      const row = (await change.inode(ino)) ?? refuse('ESTALE', `inode ${ino} is gone`);
-      change.putInode(changedInode(row, { ...(await make(change, row)), ctime }));
-    });
+    const changed = this.#ledger.change((change) =>
+      when(change.inode(ino), (row = refuse('ESTALE', `inode ${ino} is gone`)) =>
+        when(make(change, row), (more) => {
+          change.putInode(changedInode(row, { ...more, ctime }));
+        }),
+      ),
+    );
+    return when(changed, () => undefined);
   }
 }

@@ -3,7 +3,7 @@ import { when, type Awaitable } from '../../base/awaitable.js';
 import { errnoNumber, OperatingError } from '../../base/errors.js';
 import { ACCESS_ACL } from '../../namespace/acl.js';
 import { privilegesLost, S_ISGID } from '../../namespace/modes.js';
-import type { Caller, Ino, Namespace } from '../../namespace/namespace.js';
+import type { Attributes, Caller, Ino, Namespace } from '../../namespace/namespace.js';
 import type { Context, Operation } from './context.js';
 import { decodeGetattr, decodeGetxattr, decodeListxattr, decodeSetattr, decodeSetxattr, decodeStatx, decodeXattrName } from './decode.js';
 import { encodeAttrOut, encodeSize, encodeStatfs, encodeStatx } from './encode.js';
@@ -85,15 +85,21 @@ const ENODATA = errnoNumber('ENODATA');
 export function xattrOperations(context: Context): Map<number, Operation> {
   const { namespace, outbox } = context;
 
-  async function setxattr(request: Request): Promise<void> {
+  function setxattr(request: Request): Awaitable<void> {
     const { name, value, flags, killSetGroup } = decodeSetxattr(request, context.setxattrExtended());
     refuseVirtual(name);
     const copy = Buffer.from(value);
     // The kernel says it of default ACLs, too; they take nothing away.
-    if (killSetGroup && name === ACCESS_ACL)
-      await namespace.setattr(request.ino, { mode: (await namespace.getattr(request.ino)).mode & ~S_ISGID }, request);
-    await namespace.setxattr(request.ino, name, copy, flags, request);
-    outbox.done(request);
+    const cleared = killSetGroup && name === ACCESS_ACL ? clearSetGroup(request) : undefined;
+    return when(cleared, () =>
+      when(namespace.setxattr(request.ino, name, copy, flags, request), () => {
+        outbox.done(request);
+      }),
+    );
+  }
+
+  function clearSetGroup(request: Request): Awaitable<Attributes> {
+    return when(namespace.getattr(request.ino), ({ mode }) => namespace.setattr(request.ino, { mode: mode & ~S_ISGID }, request));
   }
 
   /** A value for a caller with room for `room` bytes; 0: it asks for the length. */
@@ -122,11 +128,12 @@ export function xattrOperations(context: Context): Map<number, Operation> {
     });
   }
 
-  async function removexattr(request: Request): Promise<void> {
+  function removexattr(request: Request): Awaitable<void> {
     const name = decodeXattrName(request);
     refuseVirtual(name);
-    await namespace.removexattr(request.ino, name, request);
-    outbox.done(request);
+    return when(namespace.removexattr(request.ino, name, request), () => {
+      outbox.done(request);
+    });
   }
 
   return new Map<number, Operation>([

@@ -184,7 +184,7 @@ export class ControlNamespace implements Namespace {
     return isControlInode(ino) ? undefined : this.#below.fsyncdir(ino);
   }
 
-  async setxattr(ino: Ino, name: string, value: Uint8Array, flags: number, caller: Caller): Promise<void> {
+  setxattr(ino: Ino, name: string, value: Uint8Array, flags: number, caller: Caller): Awaitable<void> {
     if (isControlInode(ino)) refuseChange();
     return this.#below.setxattr(ino, name, value, flags, caller);
   }
@@ -197,7 +197,7 @@ export class ControlNamespace implements Namespace {
     return isControlInode(ino) ? [] : this.#below.listxattr(ino);
   }
 
-  async removexattr(ino: Ino, name: string, caller: Caller): Promise<void> {
+  removexattr(ino: Ino, name: string, caller: Caller): Awaitable<void> {
     if (isControlInode(ino)) refuseChange();
     return this.#below.removexattr(ino, name, caller);
   }
