@@ -167,21 +167,29 @@ export class Change {
     if (this.counters !== this.#ledger.counters) this.tx.put(countersKey(), encodeCounters(this.counters));
   }
 
+  #chargeQuotas(): Awaitable<void> {
+    const charged = each(this.inodes, ([ino, row]) =>
+      when(ino < this.#ledger.counters.nextIno ? this.#committed(ino) : undefined, (before) => {
+        this.#charge(ino, before, row);
+      }),
+    );
+    return when(charged, () => {
+      const { quotas, tx } = this;
+      quotas.finish();
+      for (const [quota, row] of quotas.rows) {
+        if (row === undefined) tx.delete(quotaKey(quota));
+        else tx.put(quotaKey(quota), encodeQuota(row));
+      }
+    });
+  }
+
   /** Every change of an inode's row counts, whoever made it. */
-  async #chargeQuotas(): Promise<void> {
-    const { quotas, tx } = this;
-    for (const [ino, row] of this.inodes) {
-      const before = ino < this.#ledger.counters.nextIno ? await this.#committed(ino) : undefined;
-      if (before?.quota === row?.quota && before?.allocatedBytes === row?.allocatedBytes) continue;
-      if (before !== undefined) quotas.charge(before.quota, -1, -before.allocatedBytes);
-      if (row !== undefined) quotas.charge(row.quota, 1, row.allocatedBytes);
-      else if (before?.quota === ino) quotas.clear(ino);
-    }
-    quotas.finish();
-    for (const [quota, row] of quotas.rows) {
-      if (row === undefined) tx.delete(quotaKey(quota));
-      else tx.put(quotaKey(quota), encodeQuota(row));
-    }
+  #charge(ino: number, before: InodeRow | undefined, row: InodeRow | undefined): void {
+    const { quotas } = this;
+    if (before?.quota === row?.quota && before?.allocatedBytes === row?.allocatedBytes) return;
+    if (before !== undefined) quotas.charge(before.quota, -1, -before.allocatedBytes);
+    if (row !== undefined) quotas.charge(row.quota, 1, row.allocatedBytes);
+    else if (before?.quota === ino) quotas.clear(ino);
   }
 
   #settle(blob: BlobId, delta: number): Awaitable<void> {

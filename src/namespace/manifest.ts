@@ -20,9 +20,10 @@ interface Found {
   readonly extents: readonly Extent[];
 }
 
-/** What V8 keeps, by a look at its heap: of a file with its inode, of an extent and where it is, and beside the bytes of an inline one. */
+/** What V8 keeps, by a look at its heap: of a file with its inode, of a range, of an extent, and beside the bytes of an inline one. */
 const FILE_OBJECT_BYTES = 800;
-const EXTENT_OBJECT_BYTES = 192;
+const RANGE_OBJECT_BYTES = 64;
+const EXTENT_OBJECT_BYTES = 128;
 const INLINE_OBJECT_BYTES = 200;
 /** Of one file, before what is known of it is forgotten. */
 const FILE_BYTES_MAX = EXTENT_CACHE_BYTES_MAX / 2;
@@ -59,6 +60,15 @@ class Known {
     return at;
   }
 
+  /** Extents from `at` on, in order, as far as they are known. */
+  *from(at: number): Generator<Extent> {
+    for (const { start, end, value } of this.#ranges.within(at, Infinity)) {
+      if (start > at) return;
+      if (value !== undefined) yield value;
+      at = end;
+    }
+  }
+
   /** Is everything known that lies just before `at`? */
   reaches(at: number): boolean {
     return at > 0 && this.gather(at - 1, at, []) === at;
@@ -68,15 +78,20 @@ class Known {
     let at = start;
     let extentBytes = 0;
     for (const extent of extents) {
-      if (extent.offset > at) this.#ranges.set(at, extent.offset, undefined);
+      if (extent.offset > at) this.#put(at, extent.offset, undefined);
       at = extent.offset + extent.bytes;
-      this.#ranges.set(extent.offset, at, extent);
+      this.#put(extent.offset, at, extent);
       this.bytes += EXTENT_OBJECT_BYTES + (extent.kind === 'inline' ? INLINE_OBJECT_BYTES + extent.bytes : 0);
       extentBytes += extent.bytes;
     }
-    if (at < end) this.#ranges.set(at, end, undefined);
+    if (at < end) this.#put(at, end, undefined);
     this.extentBytes = extents.length === 0 ? Infinity : extentBytes / extents.length;
     this.scans++;
+  }
+
+  #put(start: number, end: number, value: Extent | undefined): void {
+    this.#ranges.set(start, end, value);
+    this.bytes += RANGE_OBJECT_BYTES;
   }
 }
 
@@ -109,12 +124,10 @@ export class Manifests {
     });
   }
 
-  /** What is known without asking: extents that reach beyond `start`. */
-  known(node: Node, start: number): readonly Extent[] {
+  /** What is known without asking: extents that reach beyond `start`, in order. */
+  known(node: Node, start: number): Iterable<Extent> {
     const known = this.#known.get(node.ino);
-    const extents: Extent[] = [];
-    if (known?.node === node && known.current) known.gather(start, Infinity, extents);
-    return extents;
+    return known?.node === node && known.current ? known.from(start) : [];
   }
 
   #of(node: Node): Known {
@@ -138,7 +151,7 @@ export class Manifests {
       if (extents === undefined) return undefined;
       const latest = extents.at(-1);
       return {
-        start: Math.min(at, extents[0]?.offset ?? at),
+        start: extents.length < limit ? 0 : Math.min(at, extents[0]?.offset ?? at),
         end: Math.max(end, latest === undefined ? 0 : latest.offset + latest.bytes),
         extents,
       };

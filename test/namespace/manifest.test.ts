@@ -137,3 +137,20 @@ t.test('one that jumps about in a file of large extents soon asks no more', asyn
     test.ok(scans.rows <= 3 * 8, `${scans.rows} rows for 3 reads`);
   }
 });
+
+t.test('the hole in front of many extents is asked for once', async (test) => {
+  const scans = { count: 0, rows: 0 };
+  const { namespace } = await openPool(test, { wrap: (index) => counting(index, scans) });
+  const { attributes, handle } = await namespace.create(ROOT, 'f', 0o644, O_RDWR, root);
+  const { ino } = attributes;
+  for (let block = 1000; block < 1400; block += 2) await namespace.write(ino, handle, block * BLOCK, pattern(BLOCK, block), root);
+  await namespace.fsync(ino, handle, false);
+  // It jumps about, so that it is not taken to want what follows.
+  for (const block of [1200, 500]) await readAll(namespace, ino, handle, block * BLOCK, BLOCK);
+  Object.assign(scans, { count: 0, rows: 0 });
+  const random = seededRandom(6);
+  for (let n = 0; n < 50; n++)
+    if (!(await readAll(namespace, ino, handle, random.below(500) * BLOCK, BLOCK)).equals(Buffer.alloc(BLOCK))) test.fail('not a hole');
+  test.equal(scans.count, 0);
+  test.ok((await readAll(namespace, ino, handle, 1200 * BLOCK, BLOCK)).equals(pattern(BLOCK, 1200)));
+});
