@@ -123,6 +123,30 @@ t.test('an inode that is held is as if it were open', async (test) => {
   await checkRows(index);
 });
 
+t.test('as many entries in one listing as there is room for, with their attributes or without', async (test) => {
+  const { namespace } = await openPool(test);
+  const names = [...Array(700).keys()].map((n) => `entry-${n}`);
+  const inos: Ino[] = [];
+  for (const name of names) {
+    const { ino } = await namespace.mknod(ROOT, name, 0o100644, 0, root);
+    inos.push(ino);
+    namespace.forget(ino, 1);
+  }
+  for (const plus of [false, true]) {
+    const some: string[] = [];
+    await namespace.readdir(ROOT, 0, plus, ({ name }) => some.length < 600 && some.push(name) > 0);
+    test.same(some, ['.', '..', ...names].slice(0, 600), 'as far as it went');
+  }
+  // The kernel was told of what there was room for, and asks for nothing else that is gone.
+  await namespace.unlink(ROOT, 'entry-597', root);
+  await namespace.unlink(ROOT, 'entry-598', root);
+  test.equal((await namespace.getattr(must(inos[597], 'made'))).links, 0);
+  test.equal(await codeOf(() => namespace.getattr(must(inos[598], 'made'))), 'ESTALE');
+  const left = names.filter((name) => name !== 'entry-597' && name !== 'entry-598');
+  for (const plus of [false, true])
+    test.same(await list(namespace, ROOT, plus), ['.', '..', ...left], plus ? 'with attributes' : 'without');
+});
+
 t.test('ten thousand entries, listed while they are deleted', async (test) => {
   const { namespace, index } = await openPool(test);
   const count = 10_000;
