@@ -118,7 +118,8 @@ export class Manifests {
     return when(this.#scan(known, at, end, onwards), (stretch) => {
       if (!known.current) return undefined;
       known.add(stretch);
-      // Its size is another one now. It may be too large to be kept.
+      // The cache looks at the size of what is new to it only. It may be too large to be kept.
+      this.#known.delete(known.node.ino);
       this.#known.set(known.node.ino, known);
       return this.#findOn(known, at, end, onwards, found);
     });

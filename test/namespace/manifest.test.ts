@@ -1,5 +1,6 @@
 /** What a reader asks of the index: a file of many extents is read right wherever it is read, and by few rows. */
 import t from 'tap';
+import { must } from '../../src/base/assert.js';
 import { seededRandom } from '../../src/base/clock.js';
 import type { IndexStore } from '../../src/index/index-store.js';
 import { over } from '../simulation/over.js';
@@ -153,4 +154,33 @@ t.test('the hole in front of many extents is asked for once', async (test) => {
     if (!(await readAll(namespace, ino, handle, random.below(500) * BLOCK, BLOCK)).equals(Buffer.alloc(BLOCK))) test.fail('not a hole');
   test.equal(scans.count, 0);
   test.ok((await readAll(namespace, ino, handle, 1200 * BLOCK, BLOCK)).equals(pattern(BLOCK, 1200)));
+});
+
+t.test('what is known of files is bounded, however it grew', async (test) => {
+  const scans = { count: 0, rows: 0 };
+  const { namespace } = await openPool(test, { wrap: (index) => counting(index, scans) });
+  const blocks = 256;
+  // Small enough to lie in the index, with its bytes.
+  const small = BLOCK - 96;
+  const files: { ino: number; handle: number }[] = [];
+  for (let n = 0; n < 8; n++) {
+    const { attributes, handle } = await namespace.create(ROOT, `f${n}`, 0o644, O_RDWR, root);
+    files.push({ ino: attributes.ino, handle });
+    for (let block = 0; block < blocks; block++) {
+      await namespace.write(attributes.ino, handle, 2 * block * BLOCK, pattern(small, n * blocks + block), root);
+      if (block % 4 === 3) await namespace.fsync(attributes.ino, handle, false);
+    }
+  }
+  // More than a MiB of each is in memory then, a stretch at a time.
+  const read = async (n: number): Promise<number> => {
+    const { ino, handle } = must(files[n], 'made');
+    scans.count = 0;
+    for (let block = 0; block < blocks; block++)
+      if (!(await readAll(namespace, ino, handle, 2 * block * BLOCK, small)).equals(pattern(small, n * blocks + block)))
+        test.fail(`block ${block} of file ${n}`);
+    return scans.count;
+  };
+  for (let n = 0; n < 8; n++) test.not(await read(n), 0);
+  test.equal(await read(7), 0, 'the last one is known');
+  test.not(await read(0), 0, 'the first one is not any more');
 });
