@@ -28,21 +28,6 @@ export function each<T>(items: Iterable<T>, act: (item: T) => Awaitable<void>): 
   });
 }
 
-/** As try and catch: does `action`, and where that fails, `undo`; the error goes on. */
-export function undoing<T>(action: () => Awaitable<T>, undo: () => void): Awaitable<T> {
-  const failed = (error: unknown): never => {
-    undo();
-    throw error;
-  };
-  let result: Awaitable<T>;
-  try {
-    result = action();
-  } catch (error) {
-    return failed(error);
-  }
-  return result instanceof Promise ? result.catch(failed) : result;
-}
-
 /** As try and finally: does `action`, and behind it `end`, whatever becomes of it. */
 export function lastly<T>(action: () => Promise<T>, end: () => void): Promise<T>;
 export function lastly<T>(action: () => Awaitable<T>, end: () => void): Awaitable<T>;
@@ -67,4 +52,19 @@ export function lastly<T>(action: () => Awaitable<T>, end: () => void): Awaitabl
     );
   end();
   return result;
+}
+
+/** As try and catch: does `action`, and where that fails, `undo`; the error goes on. */
+export function undoing<T>(action: () => Awaitable<T>, undo: () => void): Awaitable<T> {
+  let done = false;
+  return lastly(
+    () =>
+      when(action(), (value) => {
+        done = true;
+        return value;
+      }),
+    () => {
+      if (!done) undo();
+    },
+  );
 }

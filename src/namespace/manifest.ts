@@ -11,7 +11,7 @@ import type { Extent } from '../index/schema/extent-row.js';
 import { extentRange } from '../index/schema/tables.js';
 import { extentOfRow, extentsBackFrom, onlyExtent } from './content.js';
 import type { Node } from './node.js';
-import { RangeMap } from './range-map.js';
+import { RangeMap, type Range } from './range-map.js';
 
 /** All extents that overlap `start` … `end`. */
 interface Found {
@@ -50,23 +50,28 @@ class Known {
     return this.version === this.node.contentVersion;
   }
 
-  /** Gives extents from `at` to `end` to `found`, as far as they are known. Returns where they are not any more. */
-  gather(at: number, end: number, found: Extent[]): number {
+  /** What is known from `at` to `end`, up to the first place of which nothing is. */
+  *#onwards(at: number, end: number): Generator<Range<Extent | undefined>> {
     for (const range of this.#ranges.within(at, end)) {
-      if (range.start > at) break;
-      if (range.value !== undefined) found.push(range.value);
+      if (range.start > at) return;
+      yield range;
       at = range.end;
     }
-    return at;
+  }
+
+  /** Gives extents from `at` to `end` to `found`, as far as they are known. Returns where they are not any more. */
+  gather(at: number, end: number, found: Extent[]): number {
+    let reached = at;
+    for (const range of this.#onwards(at, end)) {
+      if (range.value !== undefined) found.push(range.value);
+      reached = range.end;
+    }
+    return reached;
   }
 
   /** Extents from `at` on, in order, as far as they are known. */
   *from(at: number): Generator<Extent> {
-    for (const { start, end, value } of this.#ranges.within(at, Infinity)) {
-      if (start > at) return;
-      if (value !== undefined) yield value;
-      at = end;
-    }
+    for (const { value } of this.#onwards(at, Infinity)) if (value !== undefined) yield value;
   }
 
   /** Is everything known that lies just before `at`? */
